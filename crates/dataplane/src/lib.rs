@@ -1,0 +1,4 @@
+//! WireGuard in user space: the protocol, and the planes that move packets through it.
+
+pub mod buffer;
+pub mod time;

@@ -1,0 +1,12 @@
+//! The words of WireGuard: keys, configuration text, devices and peers, address pools, QR codes.
+//!
+//! Pure: reads no clock, file, socket, environment or random source. What varies is an argument.
+
+pub mod device;
+pub mod key;
+pub mod update;
+
+pub use device::{Device, Peer, PeerStatus, Status};
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use update::{AllowedIpChange, PeerUpdate, Update};
