@@ -43,7 +43,10 @@ impl Inbox {
             source: SocketAddr::from(([0, 0, 0, 0], 0)),
             local: None,
         };
-        Self { slots: (0..slots).map(|_| slot()).collect(), filled: 0 }
+        Self {
+            slots: (0..slots).map(|_| slot()).collect(),
+            filled: 0,
+        }
     }
 
     /// All slots, for the receiver to fill from the front; it then calls [`Inbox::set_filled`].
@@ -63,7 +66,9 @@ impl Inbox {
 
     /// Fills the next free slot with one datagram; false if none is free. For tests and simple transports.
     pub fn push(&mut self, source: SocketAddr, datagram: &[u8]) -> bool {
-        let Some(slot) = self.slots.get_mut(self.filled) else { return false };
+        let Some(slot) = self.slots.get_mut(self.filled) else {
+            return false;
+        };
         let len = datagram.len().min(SLOT_LEN);
         slot.data[..len].copy_from_slice(&datagram[..len]);
         (slot.len, slot.segment, slot.source, slot.local) = (len, len.max(1), source, None);
@@ -78,14 +83,104 @@ impl Inbox {
 }
 
 /// Datagrams of equal length to one destination, laid end to end; the last may be shorter.
+///
+/// ```text
+///   ├── segment ──┼── segment ──┼─ rest ─┤
+///   │ datagram 0  │ datagram 1  │ dgram 2│      at most MAX_SEGMENTS, at most MAX_RUN_LEN bytes
+/// ```
 #[derive(Debug)]
 pub struct Run {
-    /// The datagrams, end to end.
-    pub data: Vec<u8>,
-    /// Length of each datagram but the last.
+    /// Initialised memory, of which the first `len` bytes are in use: growing never clears it again.
+    memory: Vec<u8>,
+    len: usize,
+    /// Length of each datagram but the last. Never zero.
     pub segment: usize,
     /// Where to.
     pub destination: SocketAddr,
     /// The address to send from, if the peer was heard there; else the kernel's choice.
     pub local: Option<IpAddr>,
+}
+
+impl Run {
+    /// The datagrams, end to end.
+    pub fn data(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+
+    /// The datagrams, one by one.
+    pub fn datagrams(&self) -> std::slice::Chunks<'_, u8> {
+        self.data().chunks(self.segment)
+    }
+}
+
+/// Runs of datagrams that are to be sent, in this order.
+///
+/// Keeps its memory when cleared, so that a steady stream allocates nothing.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    runs: Vec<Run>,
+    /// How many of `runs` are in use; the rest are spare memory.
+    used: usize,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is to be sent.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs[..self.used]
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Adds one finished datagram as a run of its own.
+    pub fn push(&mut self, destination: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
+        let run = self.open(destination, local, datagram.len());
+        run.grow(datagram.len()).copy_from_slice(datagram);
+    }
+
+    /// Forgets all runs, and keeps their memory for the next.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.runs.truncate(MAX_SPARE_RUNS);
+    }
+
+    /// Begins a run.
+    fn open(&mut self, destination: SocketAddr, local: Option<IpAddr>, segment: usize) -> &mut Run {
+        let segment = segment.max(1);
+        if self.used == self.runs.len() {
+            self.runs.push(Run {
+                memory: Vec::new(),
+                len: 0,
+                segment,
+                destination,
+                local,
+            });
+        }
+        let run = &mut self.runs[self.used];
+        (run.len, run.segment, run.destination, run.local) = (0, segment, destination, local);
+        self.used += 1;
+        run
+    }
+}
+
+/// Largest number of cleared runs whose memory an [`Outbox`] keeps: 4 MiB if all were full.
+const MAX_SPARE_RUNS: usize = 64;
+
+impl Run {
+    /// Makes room for `len` more bytes, whose content is arbitrary, and returns it.
+    fn grow(&mut self, len: usize) -> &mut [u8] {
+        let start = self.len;
+        self.len += len;
+        if self.memory.len() < self.len {
+            self.memory.resize(self.len.max(2 * start), 0);
+        }
+        &mut self.memory[start..self.len]
+    }
 }
