@@ -1,1 +1,3 @@
 //! (made by the first change)
+
+pub mod signal;
