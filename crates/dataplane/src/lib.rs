@@ -1,4 +1,5 @@
 //! WireGuard in user space: the protocol, and the planes that move packets through it.
 
 pub mod buffer;
+pub mod ip;
 pub mod time;

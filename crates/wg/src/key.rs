@@ -34,7 +34,10 @@ pub enum KeyError {
 
 fn from_base64(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
     if text.len() != BASE64_LEN {
-        return Err(KeyError::Length { expected: BASE64_LEN, found: text.chars().count() });
+        return Err(KeyError::Length {
+            expected: BASE64_LEN,
+            found: text.chars().count(),
+        });
     }
     let mut bytes = [0; KEY_LEN];
     match Base64::decode(text, &mut bytes) {
@@ -45,7 +48,10 @@ fn from_base64(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
 
 fn from_hex(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
     if text.len() != 2 * KEY_LEN {
-        return Err(KeyError::Length { expected: 2 * KEY_LEN, found: text.chars().count() });
+        return Err(KeyError::Length {
+            expected: 2 * KEY_LEN,
+            found: text.chars().count(),
+        });
     }
     let mut bytes = [0; KEY_LEN];
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
@@ -55,7 +61,11 @@ fn from_hex(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
                 b'0'..=b'9' => digit - b'0',
                 b'a'..=b'f' => digit - b'a' + 10,
                 b'A'..=b'F' => digit - b'A' + 10,
-                _ => return Err(KeyError::Notation { notation: "hexadecimal" }),
+                _ => {
+                    return Err(KeyError::Notation {
+                        notation: "hexadecimal",
+                    });
+                }
             };
             value = value << 4 | nibble;
         }
@@ -162,7 +172,9 @@ impl PrivateKey {
         let mut bytes = [0; KEY_LEN];
         let private = agreement::PrivateKey::from_private_key(&agreement::X25519, &self.0)
             .expect("X25519 takes every string of 32 bytes");
-        let public = private.compute_public_key().expect("X25519 has a public key for every private one");
+        let public = private
+            .compute_public_key()
+            .expect("X25519 has a public key for every private one");
         bytes.copy_from_slice(public.as_ref());
         PublicKey(bytes)
     }
