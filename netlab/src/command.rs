@@ -1,0 +1,188 @@
+//! A command on a host, with a time limit.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::{Host, Process, namespace};
+
+/// A command that runs on a [`Host`], as root there unless [`Command::as_nobody`] says otherwise.
+#[derive(Debug)]
+pub struct Command {
+    inner: std::process::Command,
+    host: Host,
+    input: Vec<u8>,
+    limit: Duration,
+    nobody: bool,
+}
+
+/// How a command ended and what it said.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Command {
+    pub(crate) fn new(host: Host, program: &Path) -> Self {
+        let mut inner = std::process::Command::new(program);
+        inner.process_group(0);
+        Self {
+            inner,
+            host,
+            input: Vec::new(),
+            limit: Duration::from_secs(30),
+            nobody: false,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.inner.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.inner.args(arguments);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.inner.env(name, value);
+        self
+    }
+
+    /// Sets the working folder; `/` unless told so.
+    #[must_use]
+    pub fn current_dir(mut self, folder: impl AsRef<Path>) -> Self {
+        self.inner.current_dir(folder);
+        self
+    }
+
+    /// Sets what it reads from standard input; nothing unless told so.
+    #[must_use]
+    pub fn input(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.input = text.into();
+        self
+    }
+
+    /// Sets how long it may take; 30 seconds unless told so.
+    #[must_use]
+    pub const fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it as user and group 65534 without any capability, in the bounding set neither, and without a way back.
+    #[must_use]
+    pub const fn as_nobody(mut self) -> Self {
+        self.nobody = true;
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started, or goes on past its limit.
+    #[track_caller]
+    pub fn output(mut self) -> Output {
+        self.inner
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.host.lead(&mut self.inner, self.nobody);
+        let start = Instant::now();
+        let name = format!("{:?} on {}", self.inner, self.host.name());
+        let mut child = self
+            .inner
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let group = -i32::try_from(child.id()).expect("a process number fits");
+        let (stdout, stderr) = (gather(child.stdout.take()), gather(child.stderr.take()));
+        let (stdin, input) = (child.stdin.take(), self.input);
+        // A program that does not read to the end closes its side: no error of the test's.
+        let feeder = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input).is_ok()));
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("ask after a child") {
+                break status;
+            }
+            if start.elapsed() > self.limit {
+                namespace::kill(group, libc::SIGKILL);
+                let _ = child.wait();
+                let (stdout, stderr) = (finish(stdout), finish(stderr));
+                panic!("{name} took longer than {:?}\n{stdout}{stderr}", self.limit);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let took = start.elapsed();
+        let _ = feeder.join();
+        Output {
+            status,
+            stdout: finish(stdout),
+            stderr: finish(stderr),
+            took,
+        }
+    }
+
+    /// Runs it and gives its standard output.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end with 0; the message has all that it said.
+    #[track_caller]
+    pub fn run(self) -> String {
+        let name = format!("{:?} on {}", self.inner, self.host.name());
+        let output = self.output();
+        assert!(
+            output.status.success(),
+            "{name}: {}\n{}{}",
+            output.status,
+            output.stdout,
+            output.stderr
+        );
+        output.stdout
+    }
+
+    /// Starts it in the background; its output goes to a log in the host's folder.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    #[track_caller]
+    #[must_use]
+    pub fn spawn(mut self) -> Process {
+        self.inner.stdin(Stdio::null());
+        self.host.lead(&mut self.inner, self.nobody);
+        Process::start(self.inner, &self.host)
+    }
+}
+
+fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+fn finish(reader: JoinHandle<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
+}

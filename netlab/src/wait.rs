@@ -1,0 +1,23 @@
+//! Waits for a fact, with a limit.
+
+use std::time::{Duration, Instant};
+
+/// How long to let others run between two looks.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// Asks `fact` again and again until it gives a value, and gives it back.
+///
+/// # Panics
+///
+/// If there is none after `limit`; the message names `what` was waited for.
+#[track_caller]
+pub fn wait_until<T>(what: &str, limit: Duration, mut fact: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = fact() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
