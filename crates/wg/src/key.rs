@@ -32,13 +32,19 @@ pub enum KeyError {
     },
 }
 
-fn from_base64(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
-    if text.len() != BASE64_LEN {
-        return Err(KeyError::Length {
-            expected: BASE64_LEN,
-            found: text.chars().count(),
-        });
+/// Checks that `text` has `expected` characters, all of them ASCII.
+fn check_len(text: &str, expected: usize, notation: &'static str) -> Result<(), KeyError> {
+    if text.len() == expected {
+        return Ok(());
     }
+    match text.chars().count() {
+        found if found == expected => Err(KeyError::Notation { notation }),
+        found => Err(KeyError::Length { expected, found }),
+    }
+}
+
+fn from_base64(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
+    check_len(text, BASE64_LEN, "base64")?;
     let mut bytes = [0; KEY_LEN];
     match Base64::decode(text, &mut bytes) {
         Ok(decoded) if decoded.len() == KEY_LEN => Ok(bytes),
@@ -47,12 +53,7 @@ fn from_base64(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
 }
 
 fn from_hex(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
-    if text.len() != 2 * KEY_LEN {
-        return Err(KeyError::Length {
-            expected: 2 * KEY_LEN,
-            found: text.chars().count(),
-        });
-    }
+    check_len(text, 2 * KEY_LEN, "hexadecimal")?;
     let mut bytes = [0; KEY_LEN];
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let mut value = 0_u8;
@@ -240,5 +241,115 @@ impl fmt::Display for PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32 bytes that end in ones, so that stray bits would show.
+    const BYTES: [u8; KEY_LEN] = [0xff; KEY_LEN];
+    const BASE64: &str = "//////////////////////////////////////////8=";
+
+    #[test]
+    fn a_key_reads_back_from_base64_and_hexadecimal() {
+        let secret = PrivateKey::from_bytes(BYTES);
+        assert_eq!(*secret.danger_base64(), BASE64);
+        assert_eq!(*secret.danger_hex(), "f".repeat(64));
+        assert_eq!(PrivateKey::from_base64(BASE64), Ok(secret.clone()));
+        assert_eq!(PrivateKey::from_hex(&"fF".repeat(32)), Ok(secret));
+        let public = PublicKey::from_bytes(BYTES);
+        assert_eq!(public.to_string(), BASE64);
+        assert_eq!(BASE64.parse(), Ok(public));
+        assert_eq!(PublicKey::from_hex(&public.to_hex()), Ok(public));
+    }
+
+    #[test]
+    fn base64_is_taken_in_its_one_exact_spelling_only() {
+        let notation = KeyError::Notation { notation: "base64" };
+        let length = |found| KeyError::Length {
+            expected: BASE64_LEN,
+            found,
+        };
+        for (text, error) in [
+            // The two bits beyond byte 32 must be zero.
+            ("//////////////////////////////////////////9=", notation),
+            ("///////////////////////////////////////////=", notation),
+            ("____________________________________________", notation),
+            ("//////////////////////////////////////////8!", notation),
+            ("////////////////////////////////////////////", notation),
+            ("/////////////////////////////////////////8==", notation),
+            ("//////////////////////////////////////////8", length(43)),
+            ("//////////////////////////////////////////8= ", length(45)),
+            ("", length(0)),
+            // 44 characters in 45 bytes.
+            ("/////////////////////////////////////////\u{e9}8=", notation),
+        ] {
+            assert_eq!(text.parse::<PublicKey>(), Err(error), "{text:?}");
+            assert_eq!(PresharedKey::from_base64(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_of_another_length_or_alphabet_is_refused() {
+        let notation = KeyError::Notation {
+            notation: "hexadecimal",
+        };
+        for (text, error) in [
+            ("f".to_owned(), KeyError::Length { expected: 64, found: 1 }),
+            ("g".repeat(64), notation),
+            ("\u{e9}".repeat(32), notation),
+            ("\u{e9}".repeat(64), notation),
+        ] {
+            assert_eq!(PublicKey::from_hex(&text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_what_is_secret_and_shows_what_is_public() {
+        assert_eq!(format!("{:?}", PrivateKey::from_bytes(BYTES)), "PrivateKey(hidden)");
+        assert_eq!(
+            format!("{:#?}", PresharedKey::from_bytes(BYTES)),
+            "PresharedKey(hidden)"
+        );
+        assert_eq!(
+            format!("{:?}", PublicKey::from_bytes(BYTES)),
+            format!("PublicKey({BASE64})")
+        );
+    }
+
+    #[test]
+    fn random_bytes_are_clamped_and_given_bytes_are_kept() {
+        let clamped = PrivateKey::from_random(BYTES);
+        assert_eq!(clamped.danger_bytes()[0], 0xf8);
+        assert_eq!(clamped.danger_bytes()[31], 0x7f);
+        assert_eq!(PrivateKey::from_random([0; KEY_LEN]).danger_bytes()[31], 0x40);
+        assert_eq!(PrivateKey::from_bytes(BYTES).danger_bytes(), &BYTES);
+        assert_eq!(PrivateKey::from_bytes(BYTES).public_key(), clamped.public_key());
+    }
+
+    #[test]
+    fn public_keys_are_those_of_rfc_7748() {
+        for (private, public) in [
+            // Section 6.1, Bob.
+            (
+                "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
+                "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
+            ),
+            // Section 5.2, the first iteration: the scalar 9 is clamped.
+            (
+                "0900000000000000000000000000000000000000000000000000000000000000",
+                "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079",
+            ),
+        ] {
+            assert_eq!(PrivateKey::from_hex(private).unwrap().public_key().to_hex(), public);
+        }
+    }
+
+    #[test]
+    fn zero_bytes_are_known_as_such() {
+        assert!(PresharedKey::from_bytes([0; KEY_LEN]).is_zero());
+        assert!(!PresharedKey::from_bytes(BYTES).is_zero());
     }
 }

@@ -3,6 +3,7 @@
 //! Pure: reads no clock, file, socket, environment or random source. What varies is an argument.
 
 pub mod device;
+pub mod difference;
 pub mod key;
 pub mod update;
 
