@@ -1,0 +1,280 @@
+//! The DNS forwarder against an upstream that this test plays.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use gateway::{
+    dns::{DnsError, Forwarder},
+    upstream::Upstreams,
+};
+use hickory_server::proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, AAAA, CNAME, SOA, TXT},
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A resolver on a port of the loopback that counts what it is asked.
+struct Upstream {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// Answers `A` questions with `address`, and other names as [`answer`] says.
+    fn start(address: Ipv4Addr) -> Self {
+        let udp = UdpSocket::bind(LOOPBACK).unwrap();
+        let local = udp.local_addr().unwrap();
+        let tcp = TcpListener::bind(local).unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((len, client)) = udp.recv_from(&mut buffer) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let reply = answer(&buffer[..len], address);
+                let reply = if reply.to_vec().unwrap().len() > 1232 {
+                    reply.truncate()
+                } else {
+                    reply
+                };
+                udp.send_to(&reply.to_vec().unwrap(), client).unwrap();
+            }
+        });
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = tcp.accept() {
+                std::thread::spawn(move || {
+                    while let Some(query) = read_framed(&mut stream) {
+                        let reply = answer(&query, address).to_vec().unwrap();
+                        write_framed(&mut stream, &reply);
+                    }
+                });
+            }
+        });
+        Self { address: local, asked }
+    }
+}
+
+fn answer(query: &[u8], address: Ipv4Addr) -> Message {
+    let query = Message::from_vec(query).unwrap();
+    let question = query.queries[0].clone();
+    let name = question.name().clone();
+    let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
+    reply.metadata.recursion_desired = true;
+    reply.metadata.recursion_available = true;
+    reply.add_query(question.clone());
+    let soa = SOA::new(
+        Name::from_str("ns.example.").unwrap(),
+        Name::from_str("x.example.").unwrap(),
+        1,
+        60,
+        60,
+        60,
+        60,
+    );
+    let zone = Name::from_str("example.").unwrap();
+    match (
+        name.to_ascii().to_lowercase().trim_end_matches('.'),
+        question.query_type(),
+    ) {
+        ("missing.example", _) => {
+            reply.metadata.response_code = ResponseCode::NXDomain;
+            reply.add_authority(Record::from_rdata(zone, 60, RData::SOA(soa)));
+        }
+        ("alias.example", RecordType::A) => {
+            let real = Name::from_str("www.example.").unwrap();
+            reply.add_answer(Record::from_rdata(name, 60, RData::CNAME(CNAME(real.clone()))));
+            reply.add_answer(Record::from_rdata(real, 60, RData::A(A(address))));
+        }
+        ("large.example", RecordType::TXT) => {
+            for index in 0..20 {
+                let text = format!("{index:0>200}");
+                reply.add_answer(Record::from_rdata(name.clone(), 60, RData::TXT(TXT::new(vec![text]))));
+            }
+        }
+        ("www.example", RecordType::A) => {
+            reply.add_answer(Record::from_rdata(name, 60, RData::A(A(address))));
+        }
+        ("www.example", RecordType::AAAA) => {
+            let address = Ipv6Addr::from_str("2001:db8::80").unwrap();
+            reply.add_answer(Record::from_rdata(name, 60, RData::AAAA(AAAA(address))));
+        }
+        _ => {
+            reply.add_authority(Record::from_rdata(zone, 60, RData::SOA(soa)));
+        }
+    }
+    reply
+}
+
+fn read_framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut len = [0; 2];
+    stream.read_exact(&mut len).ok()?;
+    let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
+    stream.read_exact(&mut message).ok()?;
+    Some(message)
+}
+
+fn write_framed(stream: &mut TcpStream, message: &[u8]) {
+    let len = u16::try_from(message.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&len[..], message].concat()).unwrap();
+}
+
+fn query(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_str(name).unwrap(), kind));
+    message
+}
+
+fn ask_udp(server: SocketAddr, query: &Message) -> Message {
+    let socket = UdpSocket::bind(LOOPBACK).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    socket.send_to(&query.to_vec().unwrap(), server).unwrap();
+    let mut buffer = vec![0; 65_535];
+    let len = socket.recv(&mut buffer).unwrap();
+    Message::from_vec(&buffer[..len]).unwrap()
+}
+
+fn ask_tcp(server: SocketAddr, query: &Message) -> Message {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write_framed(&mut stream, &query.to_vec().unwrap());
+    Message::from_vec(&read_framed(&mut stream).unwrap()).unwrap()
+}
+
+fn forwarder(upstreams: &[SocketAddr]) -> Forwarder {
+    Forwarder::start(&[LOOPBACK], Upstreams::Fixed(upstreams.to_vec())).unwrap()
+}
+
+#[test]
+fn answers_of_every_kind_come_through_over_udp_and_tcp() {
+    let upstream = Upstream::start(Ipv4Addr::new(192, 0, 2, 80));
+    let forwarder = forwarder(&[upstream.address]);
+    let server = forwarder.addresses()[0];
+    // (name, type, code, answers)
+    for (name, kind, code, answers) in [
+        ("www.example.", RecordType::A, ResponseCode::NoError, 1),
+        ("www.example.", RecordType::AAAA, ResponseCode::NoError, 1),
+        ("alias.example.", RecordType::A, ResponseCode::NoError, 2),
+        ("www.example.", RecordType::MX, ResponseCode::NoError, 0),
+        ("missing.example.", RecordType::A, ResponseCode::NXDomain, 0),
+    ] {
+        let query = query(name, kind);
+        for reply in [ask_udp(server, &query), ask_tcp(server, &query)] {
+            assert_eq!(reply.metadata.id, query.metadata.id, "{name} {kind}");
+            assert_eq!(
+                (reply.metadata.response_code, reply.answers.len()),
+                (code, answers),
+                "{name} {kind}: {reply:?}"
+            );
+            assert!(reply.metadata.recursion_available, "{name} {kind}");
+            if answers == 0 {
+                assert_eq!(
+                    reply.authorities.len(),
+                    1,
+                    "{name} {kind}: negative answers need the zone's SOA: {reply:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_too_large_for_udp_is_cut_and_whole_over_tcp() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let forwarder = forwarder(&[upstream.address]);
+    let server = forwarder.addresses()[0];
+    let mut query = query("large.example.", RecordType::TXT);
+    let cut = ask_udp(server, &query);
+    assert!(cut.metadata.truncation, "{cut:?}");
+    assert_eq!(ask_tcp(server, &query).answers.len(), 20);
+    let mut edns = Edns::new();
+    edns.set_max_payload(8192);
+    query.set_edns(edns);
+    assert_eq!(ask_udp(server, &query).answers.len(), 20);
+}
+
+#[test]
+fn a_repeated_question_is_answered_from_the_cache() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let forwarder = forwarder(&[upstream.address]);
+    let server = forwarder.addresses()[0];
+    for _ in 0..10 {
+        assert_eq!(ask_udp(server, &query("www.example.", RecordType::A)).answers.len(), 1);
+    }
+    assert_eq!(upstream.asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_dead_upstream_is_passed_over() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    // A port that was free a moment ago: the kernel answers with "port unreachable".
+    let dead = UdpSocket::bind(LOOPBACK).unwrap().local_addr().unwrap();
+    let forwarder = forwarder(&[dead, upstream.address]);
+    assert_eq!(
+        ask_udp(forwarder.addresses()[0], &query("www.example.", RecordType::A))
+            .answers
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_changed_resolv_conf_is_taken_up() {
+    let (old, new) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+    let upstreams = [Upstream::start(old), Upstream::start(new)];
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("resolv.conf");
+    let name = |upstream: &Upstream| std::fs::write(&path, format!("nameserver {}\n", upstream.address)).unwrap();
+    name(&upstreams[0]);
+    let forwarder = Forwarder::start(&[LOOPBACK], Upstreams::File(path.clone())).unwrap();
+    let address = || match ask_udp(forwarder.addresses()[0], &query("www.example.", RecordType::A)).answers[0].data {
+        RData::A(address) => address.0,
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(address(), old);
+    name(&upstreams[1]);
+    let limit = std::time::Instant::now() + LIMIT;
+    while address() != new {
+        assert!(std::time::Instant::now() < limit, "still asks the old resolver");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_forwarder_does_not_forward_to_itself() {
+    let free = UdpSocket::bind(LOOPBACK).unwrap().local_addr().unwrap();
+    let error = Forwarder::start(&[free], Upstreams::Fixed(vec![free])).unwrap_err();
+    assert!(matches!(error, DnsError::NoUpstream), "{error}");
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_it() {
+    let taken = UdpSocket::bind(LOOPBACK).unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = Forwarder::start(&[address], Upstreams::system()).unwrap_err();
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn dropping_the_forwarder_frees_its_port() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let forwarder = forwarder(&[upstream.address]);
+    let address = forwarder.addresses()[0];
+    drop(forwarder);
+    UdpSocket::bind(address).unwrap();
+    TcpListener::bind(address).unwrap();
+}
