@@ -1,2 +1,46 @@
-//! What a developer runs.
-fn main() {}
+//! What a developer runs: tests, fuzzers, benchmarks.
+#![allow(clippy::print_stdout, reason = "a developer's tool talks on standard output")]
+
+mod fuzz;
+mod machine;
+mod report;
+mod run;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What a developer runs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Checks format, lints, documents and licences, and runs every test; installs what it needs first.
+    Test(test::Arguments),
+    /// Runs each fuzz target for a while, from the committed corpus.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The top folder of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is in the top folder")
+        .to_owned()
+}
