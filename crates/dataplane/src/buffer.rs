@@ -102,6 +102,18 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run of these datagrams.
+    #[cfg(test)]
+    pub(crate) fn of(destination: SocketAddr, local: Option<IpAddr>, segment: usize, memory: Vec<u8>) -> Self {
+        Self {
+            len: memory.len(),
+            memory,
+            segment,
+            destination,
+            local,
+        }
+    }
+
     /// The datagrams, end to end.
     pub fn data(&self) -> &[u8] {
         &self.memory[..self.len]

@@ -3,3 +3,4 @@
 pub mod buffer;
 pub mod ip;
 pub mod time;
+pub mod udp;
