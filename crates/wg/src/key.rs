@@ -17,7 +17,10 @@ pub const BASE64_LEN: usize = 44;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Neither 44 characters of base64 nor, in UAPI text, 64 of hexadecimal.
-    #[error("a key has {expected} characters, this has {found}; copy it whole, with the `=` at its end")]
+    #[error(
+        "a key has {expected} characters, this has {found}{}",
+        if *expected == BASE64_LEN { "; copy it whole, with the `=` at its end" } else { "" }
+    )]
     Length {
         /// Characters that a key has in this notation.
         expected: usize,

@@ -5,6 +5,7 @@
 pub mod device;
 pub mod difference;
 pub mod key;
+pub mod uapi;
 pub mod update;
 
 pub use device::{Device, Peer, PeerStatus, Status};
