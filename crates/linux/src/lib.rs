@@ -1,3 +1,49 @@
-//! (made by the first change)
+//! What the kernel is asked: links, addresses, routes, rules, namespaces, settings, resolv.conf.
+//!
+//! Everything is synchronous and goes straight to the kernel: rtnetlink and files, never a program.
 
+pub mod address;
+pub mod link;
+pub mod netlink;
+pub mod netns;
+pub mod resolv;
+pub mod route;
+pub mod rule;
 pub mod signal;
+pub mod sysctl;
+
+/// One of the two versions of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of an address.
+    pub fn of(address: std::net::IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The network of all addresses, that a default route leads to.
+    pub fn everything(self) -> ipnet::IpNet {
+        match self {
+            Self::V4 => ipnet::IpNet::V4(ipnet::Ipv4Net::default()),
+            Self::V6 => ipnet::IpNet::V6(ipnet::Ipv6Net::default()),
+        }
+    }
+}
+
+impl From<Family> for netlink_packet_route::AddressFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Inet,
+            Family::V6 => Self::Inet6,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Network interfaces.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use netlink_packet_core::NlasIterator;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags, LinkMessage},
+};
+
+use crate::netlink::{Error, Netlink};
+
+/// Longest name of an interface, in bytes (`IFNAMSIZ` less the zero).
+pub const NAME_LEN: usize = 15;
+
+/// Length of `struct ifinfomsg`.
+const HEADER_LEN: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const RTM_NEWLINK: u16 = 16;
+
+/// An interface as it was when asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number for it, unique in its namespace.
+    pub index: u32,
+    /// Its name, unique in its namespace.
+    pub name: String,
+    /// Largest packet that it sends, in bytes.
+    pub mtu: u32,
+    /// `tun`, `wireguard`, `veth` and so on; `None` for hardware.
+    pub kind: Option<String>,
+    /// Whether it is switched on.
+    pub up: bool,
+}
+
+/// Whether the kernel takes this as an interface's name: 1 to 15 bytes, none of them `/`, `:`, `%` or a space, and not
+/// `.` or `..`.
+pub fn is_name(name: &str) -> bool {
+    (1..=NAME_LEN).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name
+            .bytes()
+            .any(|byte| matches!(byte, b'/' | b':' | b'%' | 0) || byte.is_ascii_whitespace())
+}
+
+/// The interface of this name, `None` if there is none.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, Error> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    one(netlink, message, || format!("looking for the interface {name}"))
+}
+
+/// The interface of this index, `None` if there is none.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn by_index(netlink: &mut Netlink, index: u32) -> Result<Option<Link>, Error> {
+    let message = at(index);
+    one(netlink, message, || format!("looking for the interface number {index}"))
+}
+
+/// All interfaces of the namespace.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn list(netlink: &mut Netlink) -> Result<Vec<Link>, Error> {
+    let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    netlink.dump(
+        &message,
+        || "listing the interfaces".into(),
+        |header, payload| read(header.message_type, payload),
+    )
+}
+
+/// Switches an interface on.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn set_up(netlink: &mut Netlink, index: u32) -> Result<(), Error> {
+    let mut message = at(index);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    set(netlink, message, || {
+        format!("switching the interface number {index} on")
+    })
+}
+
+/// Switches an interface off; its routes go.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn set_down(netlink: &mut Netlink, index: u32) -> Result<(), Error> {
+    let mut message = at(index);
+    message.header.change_mask = LinkFlags::Up;
+    set(netlink, message, || {
+        format!("switching the interface number {index} off")
+    })
+}
+
+/// Sets the largest packet that an interface sends, in bytes.
+///
+/// # Errors
+///
+/// The kernel's refusal, for a size that the interface cannot have.
+pub fn set_mtu(netlink: &mut Netlink, index: u32, mtu: u32) -> Result<(), Error> {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    set(netlink, message, || format!("setting the MTU to {mtu}"))
+}
+
+/// Gives an interface another name.
+///
+/// # Errors
+///
+/// The kernel's refusal, if the name is taken or no name.
+pub fn rename(netlink: &mut Netlink, index: u32, name: &str) -> Result<(), Error> {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    set(netlink, message, || {
+        format!("naming the interface number {index} {name}")
+    })
+}
+
+/// Moves an interface to another network namespace; it keeps its name, loses its addresses, and is off there.
+///
+/// # Errors
+///
+/// The kernel's refusal, if the name is taken there.
+pub fn move_to(netlink: &mut Netlink, index: u32, namespace: BorrowedFd<'_>) -> Result<(), Error> {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    set(netlink, message, || {
+        format!("moving the interface number {index} to another namespace")
+    })
+}
+
+/// Removes an interface.
+///
+/// # Errors
+///
+/// The kernel's refusal; [`Error::is_missing`] if there is none.
+pub fn delete(netlink: &mut Netlink, index: u32) -> Result<(), Error> {
+    let message = RouteNetlinkMessage::DelLink(at(index));
+    netlink.request(message, 0, || format!("removing the interface number {index}"))
+}
+
+fn at(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn set(netlink: &mut Netlink, message: LinkMessage, action: impl FnOnce() -> String) -> Result<(), Error> {
+    netlink.request(RouteNetlinkMessage::SetLink(message), 0, action)
+}
+
+fn one(netlink: &mut Netlink, message: LinkMessage, action: impl FnOnce() -> String) -> Result<Option<Link>, Error> {
+    let mut found = None;
+    let message = RouteNetlinkMessage::GetLink(message);
+    match netlink.query(message, action, |header, payload| {
+        found = read(header.message_type, payload)
+    }) {
+        Ok(()) => Ok(found),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the few attributes that matter here and passes over the others, so that no exotic interface is in the way.
+fn read(message_type: u16, payload: &[u8]) -> Option<Link> {
+    if message_type != RTM_NEWLINK {
+        return None;
+    }
+    let word = |at: usize| Some(u32::from_ne_bytes(payload.get(at..at + 4)?.try_into().ok()?));
+    let (index, flags) = (word(4)?, word(8)?);
+    let mut link = Link {
+        index,
+        name: String::new(),
+        mtu: 0,
+        kind: None,
+        up: LinkFlags::from_bits_retain(flags).contains(LinkFlags::Up),
+    };
+    for attribute in NlasIterator::new(payload.get(HEADER_LEN..)?).flatten() {
+        match attribute.kind() {
+            IFLA_IFNAME => link.name = text(attribute.value()),
+            IFLA_MTU => link.mtu = attribute.value().try_into().map_or(0, u32::from_ne_bytes),
+            IFLA_LINKINFO => {
+                link.kind = NlasIterator::new(attribute.value())
+                    .flatten()
+                    .find(|inner| inner.kind() == IFLA_INFO_KIND)
+                    .map(|inner| text(inner.value()));
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns;
+
+    #[test]
+    fn only_what_the_kernel_takes_is_a_name() {
+        for (name, taken) in [
+            ("wg0", true),
+            ("a", true),
+            ("fifteen-bytes-x", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("sixteen-bytes-xy", false),
+            ("wg 0", false),
+            ("wg/0", false),
+            ("wg:0", false),
+            ("wg%d", false),
+            ("wg\t", false),
+        ] {
+            assert_eq!(is_name(name), taken, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_loopback_interface_is_found_and_switched_on_and_off() {
+        let Some(namespace) = netns::for_test() else { return };
+        namespace
+            .run(|| {
+                let mut netlink = Netlink::route().unwrap();
+                let lo = find(&mut netlink, "lo").unwrap().unwrap();
+                assert_eq!((lo.index, lo.mtu, lo.up), (1, 65536, false));
+                set_up(&mut netlink, lo.index).unwrap();
+                set_mtu(&mut netlink, lo.index, 1280).unwrap();
+                let changed = by_index(&mut netlink, 1).unwrap().unwrap();
+                assert_eq!((changed.mtu, changed.up), (1280, true));
+                assert!(list(&mut netlink).unwrap().contains(&changed));
+                set_down(&mut netlink, 1).unwrap();
+                assert!(!by_index(&mut netlink, 1).unwrap().unwrap().up);
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_none_or_missing() {
+        let Some(namespace) = netns::for_test() else { return };
+        namespace
+            .run(|| {
+                let mut netlink = Netlink::route().unwrap();
+                assert_eq!(find(&mut netlink, "wg9").unwrap(), None);
+                assert_eq!(by_index(&mut netlink, 4242).unwrap(), None);
+                assert!(delete(&mut netlink, 4242).unwrap_err().is_missing());
+                let error = rename(&mut netlink, 4242, "wg9").unwrap_err();
+                assert!(
+                    error.to_string().starts_with("naming the interface number 4242 wg9: "),
+                    "{error}"
+                );
+            })
+            .unwrap();
+    }
+}
