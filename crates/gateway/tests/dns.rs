@@ -241,9 +241,12 @@ fn a_changed_resolv_conf_is_taken_up() {
     let name = |upstream: &Upstream| std::fs::write(&path, format!("nameserver {}\n", upstream.address)).unwrap();
     name(&upstreams[0]);
     let forwarder = Forwarder::start(&[LOOPBACK], Upstreams::File(path.clone())).unwrap();
-    let address = || match ask_udp(forwarder.addresses()[0], &query("www.example.", RecordType::A)).answers[0].data {
-        RData::A(address) => address.0,
-        ref other => panic!("{other:?}"),
+    let address = || {
+        let reply = ask_udp(forwarder.addresses()[0], &query("www.example.", RecordType::A));
+        let RData::A(address) = reply.answers[0].data else {
+            panic!("{reply:?}")
+        };
+        address.0
     };
     assert_eq!(address(), old);
     name(&upstreams[1]);
