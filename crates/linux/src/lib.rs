@@ -11,6 +11,7 @@ pub mod route;
 pub mod rule;
 pub mod signal;
 pub mod sysctl;
+pub mod tun;
 
 /// One of the two versions of the Internet Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
