@@ -2,5 +2,6 @@
 
 pub mod buffer;
 pub mod ip;
+pub mod netstack;
 pub mod time;
 pub mod udp;
