@@ -1,7 +1,9 @@
 //! `resolv.conf`: what it says, and how a tunnel takes its place and gives it back.
 //!
 //! Each tunnel that is in charge keeps what it found under `resolv.conf.before-NAME`, beside the file; the file that it
-//! wrote names it in the first line. Tunnels may pile up and end in any order: what stands before the one that ends
+//! wrote names it in the first line. Where a container runtime or `ip netns exec` has mounted the file, it is written in
+//! place, and the copy's name ends in its inode: another namespace may see the same directory with another file mounted.
+//! Tunnels may pile up and end in any order: what stands before the one that ends
 //! takes its place. A process that is killed half-way leaves either the file that was, or one that says whose it is;
 //! both are mended by [`restore`].
 
@@ -179,17 +181,40 @@ fn place_of(path: &Path, tunnel: &str) -> Option<PathBuf> {
         return Some(path.to_owned());
     }
     let prefix = suffixed(path, ".before-");
-    let prefix = prefix.file_name()?.as_encoded_bytes();
+    let prefix = prefix.file_name()?.to_str()?;
+    let mount = mounted(path);
     let entries = fs::read_dir(path.parent()?).ok()?;
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix))
-        .map(|entry| entry.path())
-        .find(|kept| is_ours(kept))
+    let mut kept = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        rest.is_some_and(|rest| match &mount {
+            Some(mount) => rest.ends_with(mount.as_str()),
+            None => !rest.contains(':'),
+        })
+    });
+    kept.find(|entry| is_ours(&entry.path())).map(|entry| entry.path())
 }
 
 fn before(path: &Path, tunnel: &str) -> PathBuf {
-    suffixed(path, &format!(".before-{tunnel}"))
+    suffixed(path, &format!(".before-{tunnel}{}", mounted(path).unwrap_or_default()))
+}
+
+/// What tells a mounted file from others at the same path, `:` and its inode (no tunnel has a colon in its name);
+/// `None` if the file is one of its directory's.
+fn mounted(path: &Path) -> Option<String> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let of = |path: &Path| {
+        statx(
+            CWD,
+            path,
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::INO | StatxFlags::MNT_ID,
+        )
+        .ok()
+    };
+    let (file, directory) = (of(path)?, of(path.parent()?)?);
+    let place = |found: &rustix::fs::Statx| (found.stx_mnt_id, found.stx_dev_major, found.stx_dev_minor);
+    (place(&file) != place(&directory)).then(|| format!(":{}", file.stx_ino))
 }
 
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
