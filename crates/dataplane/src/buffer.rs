@@ -1,6 +1,11 @@
 //! Batches of datagrams: what was received, and what is to be sent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{peer::Peer, session::Session};
 
 /// Largest number of bytes that one receive slot or one run of datagrams holds.
 pub const SLOT_LEN: usize = 65_536;
@@ -99,18 +104,32 @@ pub struct Run {
     pub destination: SocketAddr,
     /// The address to send from, if the peer was heard there; else the kernel's choice.
     pub local: Option<IpAddr>,
+    /// How many datagrams there are.
+    count: usize,
+    /// With what the datagrams are still to be sealed.
+    sealing: Option<Sealing>,
+}
+
+/// Whose packets a run holds, and the session to seal them with.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) session: Arc<Session>,
 }
 
 impl Run {
     /// A run of these datagrams.
     #[cfg(test)]
     pub(crate) fn of(destination: SocketAddr, local: Option<IpAddr>, segment: usize, memory: Vec<u8>) -> Self {
+        let (len, count) = (memory.len(), memory.len().div_ceil(segment));
         Self {
-            len: memory.len(),
             memory,
+            len,
             segment,
             destination,
             local,
+            count,
+            sealing: None,
         }
     }
 
@@ -125,14 +144,58 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Makes room for one more datagram of `len` bytes, whose content is arbitrary, and returns it.
+    fn grow(&mut self, len: usize) -> &mut [u8] {
+        let start = self.len;
+        self.len += len;
+        self.count += 1;
+        if self.memory.len() < self.len {
+            self.memory.resize(self.len.max(2 * start), 0);
+        }
+        &mut self.memory[start..self.len]
+    }
+
+    /// Whether a datagram of the peer's may follow the others.
+    fn takes(&self, peer: u32, len: usize) -> bool {
+        self.sealing.as_ref().is_some_and(|sealing| sealing.peer.id() == peer)
+            && len <= self.segment
+            && self.len == self.count * self.segment
+            && self.count < MAX_SEGMENTS
+            && self.len + len <= MAX_RUN_LEN
+    }
+}
+
 /// Runs of datagrams that are to be sent, in this order.
 ///
-/// Keeps its memory when cleared, so that a steady stream allocates nothing.
-#[derive(Debug, Default)]
+/// Packets of several peers may come in turn: each peer's go to its own open run, and stay in order. The memory is
+/// kept when the outbox is cleared, so that a steady stream allocates nothing.
+#[derive(Debug)]
 pub struct Outbox {
     runs: Vec<Run>,
     /// How many of `runs` are in use; the rest are spare memory.
     used: usize,
+    /// Runs from here on may still have to be sealed.
+    sealed: usize,
+    /// The newest run of each peer, by the last bits of its number. An entry that another peer overwrote, or that is
+    /// left from an earlier batch, is known by the run itself.
+    newest: Box<[usize; NEWEST]>,
+}
+
+/// Largest number of cleared runs whose memory an [`Outbox`] keeps: 4 MiB if all were full.
+const MAX_SPARE_RUNS: usize = 64;
+
+const NEWEST: usize = 256;
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            runs: Vec::new(),
+            used: 0,
+            sealed: 0,
+            newest: Box::new([0; NEWEST]),
+        }
+    }
 }
 
 impl Outbox {
@@ -142,7 +205,18 @@ impl Outbox {
     }
 
     /// What is to be sent.
+    ///
+    /// # Panics
+    ///
+    /// If [`Engine::seal`](crate::engine::Engine::seal) was not called since packets were laid in: what is not sealed
+    /// must not leave.
     pub fn runs(&self) -> &[Run] {
+        assert!(
+            self.runs[self.sealed..self.used]
+                .iter()
+                .all(|run| run.sealing.is_none()),
+            "`Engine::seal` comes first"
+        );
         &self.runs[..self.used]
     }
 
@@ -154,45 +228,85 @@ impl Outbox {
     /// Adds one finished datagram as a run of its own.
     pub fn push(&mut self, destination: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
         let run = self.open(destination, local, datagram.len());
-        run.grow(datagram.len()).copy_from_slice(datagram);
+        self.runs[run].grow(datagram.len()).copy_from_slice(datagram);
     }
 
     /// Forgets all runs, and keeps their memory for the next.
     pub fn clear(&mut self) {
-        self.used = 0;
+        for run in &mut self.runs[self.sealed..self.used] {
+            run.sealing = None;
+        }
+        (self.used, self.sealed) = (0, 0);
         self.runs.truncate(MAX_SPARE_RUNS);
     }
 
-    /// Begins a run.
-    fn open(&mut self, destination: SocketAddr, local: Option<IpAddr>, segment: usize) -> &mut Run {
+    /// Begins a run, and returns its number.
+    fn open(&mut self, destination: SocketAddr, local: Option<IpAddr>, segment: usize) -> usize {
         let segment = segment.max(1);
-        if self.used == self.runs.len() {
+        if let Some(run) = self.runs.get_mut(self.used) {
+            (run.len, run.count, run.segment, run.destination, run.local) = (0, 0, segment, destination, local);
+        } else {
+            let memory = Vec::new();
             self.runs.push(Run {
-                memory: Vec::new(),
+                memory,
                 len: 0,
                 segment,
                 destination,
                 local,
+                count: 0,
+                sealing: None,
             });
         }
-        let run = &mut self.runs[self.used];
-        (run.len, run.segment, run.destination, run.local) = (0, segment, destination, local);
         self.used += 1;
+        self.used - 1
+    }
+
+    /// Begins a run of datagrams that are to be sealed, each of `segment` bytes, and returns its number.
+    pub(crate) fn open_for(
+        &mut self,
+        sealing: Sealing,
+        destination: SocketAddr,
+        local: Option<IpAddr>,
+        segment: usize,
+    ) -> usize {
+        let peer = sealing.peer.id();
+        let run = self.open(destination, local, segment);
+        self.runs[run].sealing = Some(sealing);
+        self.newest[newest(peer)] = run;
         run
+    }
+
+    /// The number of the peer's newest run, if a datagram of `len` bytes may be added to it.
+    pub(crate) fn find(&self, peer: u32, len: usize) -> Option<usize> {
+        let run = self.newest[newest(peer)];
+        self.runs[..self.used]
+            .get(run)
+            .is_some_and(|found| found.takes(peer, len))
+            .then_some(run)
+    }
+
+    /// Makes room for one more datagram in a run.
+    pub(crate) fn extend(&mut self, run: usize, len: usize) -> &mut [u8] {
+        self.runs[run].grow(len)
+    }
+
+    /// Has each run sealed that is still to be. A run for which `seal` returns false is taken out.
+    pub(crate) fn seal_each(&mut self, mut seal: impl FnMut(&Sealing, &mut [u8], usize) -> bool) {
+        while let Some(run) = self.runs[..self.used].get_mut(self.sealed) {
+            let refused = run
+                .sealing
+                .take()
+                .is_some_and(|sealing| !seal(&sealing, &mut run.memory[..run.len], run.segment));
+            if refused {
+                self.runs[self.sealed..self.used].rotate_left(1);
+                self.used -= 1;
+            } else {
+                self.sealed += 1;
+            }
+        }
     }
 }
 
-/// Largest number of cleared runs whose memory an [`Outbox`] keeps: 4 MiB if all were full.
-const MAX_SPARE_RUNS: usize = 64;
-
-impl Run {
-    /// Makes room for `len` more bytes, whose content is arbitrary, and returns it.
-    fn grow(&mut self, len: usize) -> &mut [u8] {
-        let start = self.len;
-        self.len += len;
-        if self.memory.len() < self.len {
-            self.memory.resize(self.len.max(2 * start), 0);
-        }
-        &mut self.memory[start..self.len]
-    }
+fn newest(peer: u32) -> usize {
+    peer as usize % NEWEST
 }

@@ -1,7 +1,19 @@
 //! WireGuard in user space: the protocol, and the planes that move packets through it.
 
+mod allowed_ips;
 pub mod buffer;
+mod cookie;
+pub mod engine;
+mod handshake;
+mod inner;
 pub mod ip;
+mod limiter;
+mod message;
 pub mod netstack;
+mod noise;
+mod peer;
+mod replay;
+mod session;
 pub mod time;
+mod timers;
 pub mod udp;

@@ -1,0 +1,158 @@
+//! The keys of one completed handshake, shared by all who send and receive with them.
+
+use std::{
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use aws_lc_rs::aead::{Aad, LessSafeKey};
+
+use crate::{
+    handshake::TransportKeys,
+    message::{DATA, DATA_HEADER_LEN, TAG_LEN, array_at},
+    noise::{aead_key, nonce},
+    replay::Window,
+    time::Time,
+    timers::{
+        REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_ON_RECEIVE_AFTER,
+    },
+};
+
+/// Which end of its handshake this host was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Initiator,
+    Responder,
+}
+
+/// A session: *WireGuard whitepaper 5.4.5 and 5.4.6*. Needs no lock but the replay window's.
+pub(crate) struct Session {
+    /// The index by which the other end names this session to us.
+    pub(crate) local_index: u32,
+    remote_index: u32,
+    role: Role,
+    created: Time,
+    send: LessSafeKey,
+    receive: LessSafeKey,
+    counter: AtomicU64,
+    window: Mutex<Window>,
+    /// Cleared when this session must not send any more, though it may still receive.
+    may_send: AtomicBool,
+    /// Whether the other end is known to have the keys.
+    confirmed: AtomicBool,
+}
+
+impl Session {
+    pub(crate) fn new(now: Time, role: Role, local_index: u32, keys: &TransportKeys) -> Self {
+        Self {
+            local_index,
+            remote_index: keys.remote_index,
+            role,
+            created: now,
+            send: aead_key(&keys.send),
+            receive: aead_key(&keys.receive),
+            counter: AtomicU64::new(0),
+            window: Mutex::new(Window::new()),
+            may_send: AtomicBool::new(true),
+            confirmed: AtomicBool::new(role == Role::Initiator),
+        }
+    }
+
+    /// Whether a packet may be sealed.
+    pub(crate) fn may_send(&self, now: Time) -> bool {
+        self.may_send.load(Ordering::Relaxed)
+            && now < self.created + REJECT_AFTER_TIME
+            && self.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
+    }
+
+    /// Stops sending with this session.
+    pub(crate) fn forbid_sending(&self) {
+        self.may_send.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a packet may be opened.
+    pub(crate) fn may_receive(&self, now: Time) -> bool {
+        now < self.created + REJECT_AFTER_TIME
+    }
+
+    /// Whether a sender should renew the session.
+    pub(crate) fn is_stale_for_sending(&self, now: Time) -> bool {
+        self.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
+            || (self.role == Role::Initiator && now >= self.created + REKEY_AFTER_TIME)
+    }
+
+    /// Whether a receiver should renew the session, because it would end before the next packet is sent.
+    pub(crate) fn is_stale_for_receiving(&self, now: Time) -> bool {
+        self.role == Role::Initiator && now >= self.created + REKEY_ON_RECEIVE_AFTER
+    }
+
+    /// Whether the other end is known to have the keys. False only for a responder's session before its first packet.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn confirm(&self) {
+        self.confirmed.store(true, Ordering::Relaxed);
+    }
+
+    /// Seals the packets in `run`: each `segment` bytes, the last perhaps fewer, are a data message whose header and
+    /// tag are still to be written. False: no counters are left, and nothing was sealed.
+    pub(crate) fn seal(&self, run: &mut [u8], segment: usize) -> bool {
+        let messages = run.len().div_ceil(segment) as u64;
+        let reserve = |counter: u64| {
+            counter
+                .checked_add(messages)
+                .filter(|&end| end <= REJECT_AFTER_MESSAGES)
+        };
+        let Ok(first) = self.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve) else {
+            return false;
+        };
+        for (counter, message) in (first..).zip(run.chunks_mut(segment)) {
+            let (header, rest) = message.split_at_mut(DATA_HEADER_LEN);
+            header[..4].copy_from_slice(&[DATA, 0, 0, 0]);
+            header[4..8].copy_from_slice(&self.remote_index.to_le_bytes());
+            header[8..].copy_from_slice(&counter.to_le_bytes());
+            let (packet, tag) = rest.split_at_mut(rest.len() - TAG_LEN);
+            let computed = self
+                .send
+                .seal_in_place_separate_tag(nonce(counter), Aad::empty(), packet)
+                .expect("a packet is shorter than the cipher's limit of 256 GiB");
+            tag.copy_from_slice(computed.as_ref());
+        }
+        true
+    }
+
+    /// Opens a data message in place, and returns its counter, which is still to be checked against the window, and
+    /// its packet. `None`: forged.
+    pub(crate) fn open<'m>(&self, message: &'m mut [u8]) -> Option<(u64, &'m mut [u8])> {
+        let counter = u64::from_le_bytes(*array_at(message, 8));
+        let sealed = &mut message[DATA_HEADER_LEN..];
+        let packet = self.receive.open_in_place(nonce(counter), Aad::empty(), sealed).ok()?;
+        Some((counter, packet))
+    }
+
+    /// The counters that were received, for one batch.
+    pub(crate) fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets tests come near the end of the counters.
+    #[cfg(test)]
+    pub(crate) fn set_counter(&self, counter: u64) {
+        self.counter.store(counter, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("local_index", &self.local_index)
+            .field("remote_index", &self.remote_index)
+            .field("role", &self.role)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
