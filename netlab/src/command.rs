@@ -1,11 +1,11 @@
 //! A command on a host, with a time limit.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write as _};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::{Host, Process, namespace};
@@ -102,10 +102,12 @@ impl Command {
     /// If it cannot be started, or goes on past its limit.
     #[track_caller]
     pub fn output(mut self) -> Output {
+        // Files rather than pipes: a daemon that it leaves behind would keep a pipe open.
+        let (stdout, stderr) = (Kept::new(), Kept::new());
         self.inner
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdout(stdout.writer())
+            .stderr(stderr.writer());
         self.host.lead(&mut self.inner, self.nobody);
         let start = Instant::now();
         let name = format!("{:?} on {}", self.inner, self.host.name());
@@ -114,7 +116,6 @@ impl Command {
             .spawn()
             .unwrap_or_else(|error| panic!("start {name}: {error}"));
         let group = -i32::try_from(child.id()).expect("a process number fits");
-        let (stdout, stderr) = (gather(child.stdout.take()), gather(child.stderr.take()));
         let (stdin, input) = (child.stdin.take(), self.input);
         // A program that does not read to the end closes its side: no error of the test's.
         let feeder = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input).is_ok()));
@@ -125,8 +126,12 @@ impl Command {
             if start.elapsed() > self.limit {
                 namespace::kill(group, libc::SIGKILL);
                 let _ = child.wait();
-                let (stdout, stderr) = (finish(stdout), finish(stderr));
-                panic!("{name} took longer than {:?}\n{stdout}{stderr}", self.limit);
+                panic!(
+                    "{name} took longer than {:?}\n{}{}",
+                    self.limit,
+                    stdout.read(),
+                    stderr.read()
+                );
             }
             std::thread::sleep(Duration::from_millis(1));
         };
@@ -134,8 +139,8 @@ impl Command {
         let _ = feeder.join();
         Output {
             status,
-            stdout: finish(stdout),
-            stderr: finish(stderr),
+            stdout: stdout.read(),
+            stderr: stderr.read(),
             took,
         }
     }
@@ -173,16 +178,22 @@ impl Command {
     }
 }
 
-fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        bytes
-    })
-}
+/// A file without a name that keeps what a program says.
+struct Kept(File);
 
-fn finish(reader: JoinHandle<Vec<u8>>) -> String {
-    String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
+impl Kept {
+    fn new() -> Self {
+        Self(tempfile::tempfile().expect("make a file for output"))
+    }
+
+    fn writer(&self) -> File {
+        self.0.try_clone().expect("share a file")
+    }
+
+    fn read(mut self) -> String {
+        let mut bytes = Vec::new();
+        self.0.rewind().expect("go back to the start of a file");
+        self.0.read_to_end(&mut bytes).expect("read what a program said");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }

@@ -49,6 +49,10 @@ impl Host {
         for scope in ["all", "default"] {
             host.sysctl(&format!("net.ipv6.conf.{scope}.accept_dad"), "0");
         }
+        // And every error is told: the kernel would tell one a second after the first six.
+        for name in ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"] {
+            host.sysctl(name, "0");
+        }
         host.ip("link set lo up");
         host
     }

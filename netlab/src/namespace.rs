@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io;
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -168,6 +168,36 @@ pub(crate) fn wait_any_readable(descriptors: &[RawFd], limit: Duration) {
 pub(crate) fn listen(listener: RawFd, backlog: i32) -> io::Result<()> {
     // SAFETY: takes two numbers.
     check(unsafe { libc::listen(listener, backlog) })
+}
+
+/// Makes closing a connection reset it: `SO_LINGER` of no time.
+pub(crate) fn linger_not(stream: &TcpStream) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the pointer is to a local of the length given.
+    check(unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            8,
+        )
+    })
+}
+
+/// Lets a socket fail with every error that the network tells: else it hears only of refused ports.
+pub(crate) fn hear_errors(socket: &UdpSocket, v6: bool) -> io::Result<()> {
+    let (level, option) = if v6 {
+        (libc::SOL_IPV6, libc::IPV6_RECVERR)
+    } else {
+        (libc::SOL_IP, libc::IP_RECVERR)
+    };
+    let on: i32 = 1;
+    // SAFETY: the pointer is to a local of the length given.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), 4) })
 }
 
 /// Gives a socket buffers of 4 MiB, if it may.

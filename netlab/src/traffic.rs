@@ -153,6 +153,15 @@ pub fn connect(server: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Makes closing `stream` reset the connection.
+///
+/// # Errors
+///
+/// If the kernel does not take the option.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    crate::namespace::linger_not(stream)
+}
+
 /// Sends `data` to an echo server, ends its side, and compares what comes back.
 ///
 /// # Errors
@@ -181,7 +190,7 @@ pub fn echo_datagram(server: SocketAddr, data: &[u8], limit: Duration) -> io::Re
     same(data, &back[..read])
 }
 
-/// A UDP socket connected to `server`, from any address.
+/// A UDP socket connected to `server`, from any address, that hears every error which the network tells.
 ///
 /// # Errors
 ///
@@ -194,6 +203,7 @@ pub fn datagram_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind((any, 0))?;
     crate::namespace::widen_buffers(&socket);
+    crate::namespace::hear_errors(&socket, server.is_ipv6())?;
     socket.connect(server)?;
     Ok(socket)
 }
