@@ -2,12 +2,14 @@
 //!
 //! Pure: reads no clock, file, socket, environment or random source. What varies is an argument.
 
+pub mod conf;
 pub mod device;
 pub mod difference;
 pub mod key;
 pub mod uapi;
 pub mod update;
 
+pub use conf::{Conf, Endpoint};
 pub use device::{Device, Peer, PeerStatus, Status};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};

@@ -1,0 +1,115 @@
+//! The interface that a configuration asks for.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use super::{Conf, Endpoint, Error, Fault, SectionKind, Setting, section::Section};
+use crate::{AllowedIpChange, Device, IpNet, PeerUpdate, PublicKey, Update};
+
+impl Conf {
+    /// The interface that the configuration asks for.
+    ///
+    /// `resolve` is asked for every endpoint that names a host or an interface; addresses need no resolver. As on
+    /// an interface, a network that several peers have belongs to the last, and several sections of one peer make
+    /// one peer.
+    ///
+    /// # Errors
+    ///
+    /// The first error that `resolve` gives.
+    pub fn device<E>(&self, mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>) -> Result<Device, E> {
+        let interface = self.interface();
+        let mut peers = Vec::new();
+        for section in self.sections.iter().filter(|section| section.kind == SectionKind::Peer) {
+            peers.extend(peer_update(section, &mut resolve)?);
+        }
+        let mut device = Device::default();
+        device.apply(&Update {
+            private_key: interface.private_key,
+            listen_port: interface.listen_port,
+            fwmark: interface.fwmark,
+            replace_peers: false,
+            peers,
+        });
+        Ok(device)
+    }
+
+    /// What is allowed and probably not meant: a peer with two sections, a network with two peers.
+    pub fn warnings(&self) -> Vec<Error> {
+        let mut warnings = Vec::new();
+        let mut heads: BTreeMap<PublicKey, usize> = BTreeMap::new();
+        let mut owners: BTreeMap<IpNet, (PublicKey, usize)> = BTreeMap::new();
+        let warning = |line, column, fault| Error {
+            file: self.file.clone(),
+            line,
+            column,
+            fault,
+        };
+        let mut above = self.preamble.len();
+        for section in &self.sections {
+            let head = above + section.lead.len() + 1;
+            above = head + section.body.len();
+            let Some(key) = section.public_key else {
+                continue;
+            };
+            if let Some(first) = heads.insert(key, head) {
+                warnings.push(warning(head, 1, Fault::PeerTwice { first }));
+            }
+            for (index, line) in section.body.iter().enumerate() {
+                let Some(Setting::AllowedIps(changes)) = line.setting() else {
+                    continue;
+                };
+                for change in changes {
+                    let AllowedIpChange::Add(network) = change else {
+                        continue;
+                    };
+                    let loser = owners.insert(*network, (key, head)).filter(|(owner, _)| *owner != key);
+                    if let Some((_, first)) = loser {
+                        let network = *network;
+                        let fault = Fault::NetworkTwice { network, first };
+                        warnings.push(warning(head + 1 + index, 1, fault));
+                    }
+                }
+            }
+        }
+        warnings
+    }
+}
+
+/// What a section asks for; `None` if it is no peer's.
+fn peer_update<E>(
+    section: &Section,
+    resolve: &mut impl FnMut(&Endpoint) -> Result<SocketAddr, E>,
+) -> Result<Option<PeerUpdate>, E> {
+    let Some(key) = section.public_key else {
+        return Ok(None);
+    };
+    let mut update = PeerUpdate::new(key);
+    let mut endpoint = None;
+    for setting in section.settings() {
+        match setting {
+            Setting::PresharedKey(key) => update.preshared_key = Some(key.clone()),
+            Setting::Endpoint(found) => endpoint = Some(found),
+            Setting::PersistentKeepalive(secs) => update.persistent_keepalive = Some(*secs),
+            Setting::AllowedIps(changes) => update.allowed_ips.extend(changes),
+            Setting::PublicKey(_)
+            | Setting::PrivateKey(_)
+            | Setting::ListenPort(_)
+            | Setting::FwMark(_)
+            | Setting::Address(_)
+            | Setting::Dns(_)
+            | Setting::Mtu(_)
+            | Setting::Table(_)
+            | Setting::PreUp(_)
+            | Setting::PostUp(_)
+            | Setting::PreDown(_)
+            | Setting::PostDown(_)
+            | Setting::SaveConfig(_) => {}
+        }
+    }
+    if let Some(endpoint) = endpoint {
+        update.endpoint = Some(match endpoint.address() {
+            Some(address) => address,
+            None => resolve(endpoint)?,
+        });
+    }
+    Ok(Some(update))
+}
