@@ -161,6 +161,24 @@ fn fix_v4_checksum(header: &mut [u8; V4_HEADER_LEN]) {
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// Takes one hop off a packet that is passed on, and mends its checksum. Does nothing if the header is cut short.
+pub fn decrease_hop_limit(packet: &mut [u8]) {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => {
+            let header_len = usize::from(packet[0] & 0x0f) * 4;
+            let Some(header) = packet.get_mut(..header_len.max(V4_HEADER_LEN)) else {
+                return;
+            };
+            header[8] = header[8].saturating_sub(1);
+            header[10..12].fill(0);
+            let sum = checksum::of(header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        Some(6) if packet.len() >= V6_HEADER_LEN => packet[7] = packet[7].saturating_sub(1),
+        _ => {}
+    }
+}
+
 /// Writes a UDP header before its payload, which stands at `datagram[8..]`, and the checksum over both.
 ///
 /// Does nothing if the datagram is shorter than the header or longer than 65,535 bytes.
@@ -225,6 +243,18 @@ mod tests {
                 })
             );
             assert_eq!((packet.protocol, packet.payload), (UDP, &[0xaa; 16][..]));
+        }
+    }
+
+    #[test]
+    fn a_packet_that_is_passed_on_has_one_hop_less() {
+        for (source, destination) in [("10.0.0.1", "192.0.2.9"), ("fd00::1", "2001:db8::9")] {
+            let header = Header::new(source.parse().unwrap(), destination.parse().unwrap(), UDP);
+            let mut bytes = vec![0; header.len()];
+            header.write(&mut bytes, 0);
+            decrease_hop_limit(&mut bytes);
+            assert_eq!(Packet::parse(&bytes).unwrap().hop_limit, DEFAULT_HOP_LIMIT - 1);
+            decrease_hop_limit(&mut bytes[..7]);
         }
     }
 

@@ -1,0 +1,276 @@
+//! Flows of datagrams, UDP and echo: packets go to a connected socket and come from it, without a stack between.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{self, RecvFlags, SendFlags},
+};
+
+use super::{config::Timeouts, counters::Tally, flows::Key, output::Output, sys};
+use crate::{
+    engine::Peer,
+    ip::{
+        self, Packet, UDP_HEADER_LEN,
+        header::{Header, write_udp},
+        icmp::{self, Echo, EchoKind},
+    },
+    time::Time,
+};
+
+/// Most datagrams that a flow receives in one turn.
+const TURN_LEN: usize = 32;
+
+/// A hop limit up to this one is that of somebody who looks for the routers on the way, and is kept.
+const TRACING_HOP_LIMIT: u8 = 32;
+
+/// Most bytes of a lost datagram that are quoted to its sender.
+const QUOTE_LEN: usize = 512;
+
+/// One flow's socket, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    socket: OwnedFd,
+    /// The socket's family, which is not the client's where a service is on a loopback address of the other.
+    is_v6: bool,
+    dont_fragment: Option<bool>,
+    hop_limit: Option<u8>,
+    has_reply: bool,
+    last_used: Time,
+    pub(super) is_readable: bool,
+    pub(super) has_error: bool,
+    /// What the kernel said at once to a datagram, and the length that it takes.
+    failure: Option<icmp::Error>,
+}
+
+impl Datagrams {
+    /// Opens a UDP flow to a server.
+    pub(super) fn open_udp(now: Time, server: SocketAddr) -> Result<Self, Errno> {
+        Ok(Self::new(now, sys::open_udp(server)?, server.is_ipv6()))
+    }
+
+    /// Opens an echo flow to a host.
+    pub(super) fn open_echo(now: Time, host: IpAddr) -> Result<Self, Errno> {
+        Ok(Self::new(now, sys::open_echo(host)?, host.is_ipv6()))
+    }
+
+    fn new(now: Time, socket: OwnedFd, is_v6: bool) -> Self {
+        Self {
+            socket,
+            is_v6,
+            dont_fragment: None,
+            hop_limit: None,
+            has_reply: false,
+            last_used: now,
+            is_readable: false,
+            has_error: false,
+            failure: None,
+        }
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// When the flow ends, if nothing more comes.
+    pub(super) fn due(&self, key: &Key, timeouts: &Timeouts) -> Time {
+        self.last_used + self.lifetime(key, timeouts)
+    }
+
+    fn lifetime(&self, key: &Key, timeouts: &Timeouts) -> Duration {
+        if key.is_echo() {
+            timeouts.echo
+        } else if key.server.port() == 53 {
+            timeouts.dns
+        } else if self.has_reply {
+            timeouts.udp
+        } else {
+            timeouts.udp_unreplied
+        }
+    }
+
+    /// Passes the payload of a client's packet on. True: the flow wants a turn, to say what went wrong.
+    pub(super) fn forward(&mut self, now: Time, packet: &Packet<'_>, payload: &[u8], tally: &Tally) -> bool {
+        self.last_used = now;
+        // A packet that was put together from fragments may be taken apart again.
+        if self.dont_fragment != Some(packet.dont_fragment) {
+            let _ = sys::set_dont_fragment(self.socket.as_fd(), self.is_v6, packet.dont_fragment);
+            self.dont_fragment = Some(packet.dont_fragment);
+        }
+        let hop_limit = (packet.hop_limit <= TRACING_HOP_LIMIT).then(|| packet.hop_limit.saturating_sub(1).max(1));
+        if self.hop_limit != hop_limit {
+            let _ = sys::set_hop_limit(self.socket.as_fd(), self.is_v6, hop_limit);
+            self.hop_limit = hop_limit;
+        }
+        let mut sent = net::send(&self.socket, payload, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if !matches!(
+            sent,
+            Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::MSGSIZE)
+        ) {
+            // Commonly the error of an earlier datagram, which waits in the queue; this one was not sent.
+            self.has_error = true;
+            sent = net::send(&self.socket, payload, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
+        match sent {
+            Ok(_) => {}
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => tally.outside_full.one(),
+            Err(error) => {
+                self.has_error = true;
+                self.failure = sys::explain(error, sys::path_mtu(self.socket.as_fd(), self.is_v6));
+            }
+        }
+        self.has_error
+    }
+
+    /// Brings what came to the client. True: more may wait.
+    pub(super) fn turn(
+        &mut self,
+        key: &Key,
+        peer: &Arc<Peer>,
+        scratch: &mut [u8],
+        out: &mut Output<'_>,
+        tally: &Tally,
+    ) -> bool {
+        if self.has_error {
+            self.tell_errors(key, peer, out, tally);
+        }
+        for _ in 0..TURN_LEN {
+            if !self.is_readable {
+                return false;
+            }
+            // The header of UDP goes before the payload; that of an echo comes with it.
+            let start = if key.is_echo() { 0 } else { UDP_HEADER_LEN };
+            match net::recv(&self.socket, &mut scratch[start..], RecvFlags::DONTWAIT) {
+                Ok((len, _)) => {
+                    (self.last_used, self.has_reply) = (out.now, true);
+                    let transport = &mut scratch[..start + len];
+                    if key.is_echo() {
+                        bring_echo(key, peer, transport, out);
+                    } else {
+                        bring_udp(key, peer, transport, out);
+                    }
+                }
+                Err(Errno::AGAIN) => self.is_readable = false,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    self.has_error = true;
+                    self.tell_errors(key, peer, out, tally);
+                }
+            }
+        }
+        self.is_readable
+    }
+
+    /// Tells the client what became of its datagrams.
+    fn tell_errors(&mut self, key: &Key, peer: &Arc<Peer>, out: &mut Output<'_>, tally: &Tally) {
+        self.has_error = false;
+        let mut quote = [0; QUOTE_LEN];
+        let mut told = false;
+        for _ in 0..TURN_LEN {
+            let Some(trouble) = sys::next_trouble(self.socket.as_fd(), &mut quote) else {
+                break;
+            };
+            tell(
+                key,
+                peer,
+                trouble.error,
+                trouble.reporter,
+                &quote[..trouble.quoted],
+                out,
+                tally,
+            );
+            told = true;
+        }
+        if let Some(error) = self.failure.take()
+            && !told
+        {
+            tell(key, peer, error, None, &[], out, tally);
+        }
+    }
+}
+
+/// Writes the client's own packet anew, as far as it is known, and the error about it.
+fn tell(
+    key: &Key,
+    peer: &Arc<Peer>,
+    error: icmp::Error,
+    reporter: Option<IpAddr>,
+    quoted: &[u8],
+    out: &mut Output<'_>,
+    tally: &Tally,
+) {
+    match error {
+        icmp::Error::TooBig { .. } => tally.too_big.one(),
+        icmp::Error::HopLimitExceeded => tally.hop_limit_exceeded.one(),
+        icmp::Error::NetworkUnreachable
+        | icmp::Error::HostUnreachable
+        | icmp::Error::ProtocolUnreachable
+        | icmp::Error::PortUnreachable
+        | icmp::Error::Prohibited
+        | icmp::Error::ReassemblyTimeExceeded => tally.unreachable.one(),
+    }
+    let mut original = [0; ip::V6_HEADER_LEN + UDP_HEADER_LEN + QUOTE_LEN];
+    let header = Header::new(key.client.ip(), key.server.ip(), key.protocol);
+    let start = header.len();
+    let len = if key.is_echo() {
+        // An echo comes back with its header, in which the identifier is the socket's.
+        let Some(echo) = Echo::parse_message(EchoKind::Request, quoted) else {
+            return;
+        };
+        let echo = Echo {
+            ident: key.client.port(),
+            ..echo
+        };
+        echo.write_message(
+            &mut original[start..start + quoted.len()],
+            key.client.ip(),
+            key.server.ip(),
+        );
+        quoted.len()
+    } else {
+        let len = UDP_HEADER_LEN + quoted.len();
+        original[start + UDP_HEADER_LEN..start + len].copy_from_slice(quoted);
+        write_udp(
+            &mut original[start..start + len],
+            (key.client.ip(), key.client.port()),
+            (key.server.ip(), key.server.port()),
+        );
+        len
+    };
+    header.write(&mut original, len);
+    let Ok(packet) = Packet::parse(&original[..start + len]) else {
+        return;
+    };
+    // A loopback address means another host to the client.
+    let reporter = reporter.filter(|reporter| reporter.is_ipv6() == key.is_v6() && !reporter.is_loopback());
+    out.error(peer, reporter.unwrap_or(key.server.ip()), &packet, error);
+}
+
+fn bring_udp(key: &Key, peer: &Arc<Peer>, datagram: &mut [u8], out: &mut Output<'_>) {
+    let (source, destination) = (key.server, key.client);
+    write_udp(
+        datagram,
+        (source.ip(), source.port()),
+        (destination.ip(), destination.port()),
+    );
+    out.datagram(peer, &Header::new(source.ip(), destination.ip(), ip::UDP), datagram);
+}
+
+fn bring_echo(key: &Key, peer: &Arc<Peer>, message: &mut [u8], out: &mut Output<'_>) {
+    // The first byte is the type; ping sockets receive replies only, but for errors, which go another way.
+    let is_reply = message.first() == Some(&if key.is_v6() { 129 } else { 0 });
+    if !is_reply || message.len() < icmp::HEADER_LEN {
+        return;
+    }
+    icmp::set_echo_ident(message, key.client.port(), key.server.ip(), key.client.ip());
+    out.datagram(
+        peer,
+        &Header::new(key.server.ip(), key.client.ip(), key.protocol),
+        message,
+    );
+}
