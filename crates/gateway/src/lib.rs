@@ -1,11 +1,17 @@
 //! The peers of one server: who they are, what they get, and the names they ask for.
 
+pub mod client;
+pub mod directory;
 pub mod dns;
 pub mod environment;
 pub mod file;
+pub mod key;
 pub mod name;
+pub mod network;
 pub mod notify;
 pub mod reach;
+pub mod roster;
+pub mod server;
 pub mod upstream;
 
 pub use name::Name;

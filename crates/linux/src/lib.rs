@@ -3,6 +3,7 @@
 //! Everything is synchronous and goes straight to the kernel: rtnetlink and files, never a program.
 
 pub mod address;
+pub mod clock;
 pub mod link;
 pub mod netlink;
 pub mod netns;
