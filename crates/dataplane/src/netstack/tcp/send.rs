@@ -302,7 +302,8 @@ impl Sender {
     /// Notes that there was nothing more to send although more could have gone.
     pub(super) fn ran_dry(&mut self) {
         let in_flight = self.in_flight();
-        if !self.has_unsent() && self.board.lost() == 0 && in_flight < self.congestion.cwnd() {
+        let starved = !self.has_unsent() && self.board.lost() == 0 && self.room() > 0;
+        if starved && in_flight < self.congestion.cwnd() {
             self.delivery.ran_dry(in_flight);
         }
     }

@@ -1,0 +1,1 @@
+//! Our connection against smoltcp's client.
