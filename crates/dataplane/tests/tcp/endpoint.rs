@@ -68,6 +68,7 @@ pub(crate) struct Server {
     started: Option<Time>,
     read_at: Option<Time>,
     ports: (u16, u16),
+    stray: Vec<Header>,
 }
 
 impl Server {
@@ -82,6 +83,7 @@ impl Server {
             started: None,
             read_at: None,
             ports: (SERVER_PORT, CLIENT_PORT),
+            stray: Vec::new(),
         }
     }
 
@@ -191,6 +193,8 @@ impl Endpoint for Server {
             panic!("a segment that cannot be read")
         };
         match &mut self.connection {
+            // Who knows no connection answers with a reset.
+            Some(connection) if connection.is_closed() => self.stray.extend(Header::reset_for(&segment)),
             Some(connection) => connection.handle_segment(now, &segment),
             None if segment.has(Flags::SYN) => {
                 self.connection = Some(Connection::accept(now, &self.config, self.isn, &segment));
@@ -203,6 +207,9 @@ impl Endpoint for Server {
     fn transmit(&mut self, now: Time, send: &mut dyn FnMut(&[u8])) {
         self.work(now);
         let (most, (source, destination)) = (self.most, self.ports);
+        for header in self.stray.drain(..) {
+            emit(&header, (&[], &[]), source, destination, send);
+        }
         let Some(connection) = &mut self.connection else { return };
         if connection.poll_timeout().is_some_and(|due| due <= now) {
             connection.handle_timeout(now);

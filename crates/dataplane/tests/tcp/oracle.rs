@@ -84,8 +84,7 @@ fn instant(now: Time) -> Instant {
 impl Client {
     pub(crate) fn new(now: Time, buffer: usize, to_write: u64, timestamps: bool) -> Self {
         let mut packets = Packets::default();
-        let mut interface =
-            Interface::new(InterfaceConfig::new(HardwareAddress::Ip), &mut packets, instant(now));
+        let mut interface = Interface::new(InterfaceConfig::new(HardwareAddress::Ip), &mut packets, instant(now));
         interface.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::new(CLIENT.into(), 24)).expect("room");
         });
@@ -94,7 +93,9 @@ impl Client {
         if timestamps {
             socket.set_tsval_generator(Some(|| 4711));
         }
-        socket.connect(interface.context(), (SERVER, SERVER_PORT), CLIENT_PORT).expect("a new socket");
+        socket
+            .connect(interface.context(), (SERVER, SERVER_PORT), CLIENT_PORT)
+            .expect("a new socket");
         let mut sockets = SocketSet::new(Vec::new());
         let handle = sockets.add(socket);
         Self {
@@ -122,7 +123,12 @@ impl Client {
             let len = socket
                 .recv(|data| {
                     for (index, &found) in data.iter().enumerate() {
-                        assert_eq!(found, byte(from + index as u64), "byte {} at the client", from + index as u64);
+                        assert_eq!(
+                            found,
+                            byte(from + index as u64),
+                            "byte {} at the client",
+                            from + index as u64
+                        );
                     }
                     (data.len(), data.len())
                 })
@@ -162,7 +168,10 @@ impl Endpoint for Client {
             hop_limit: 64,
         };
         let mut packet = vec![0; 20 + segment.len()];
-        repr.emit(&mut Ipv4Packet::new_unchecked(&mut packet), &smoltcp::phy::ChecksumCapabilities::default());
+        repr.emit(
+            &mut Ipv4Packet::new_unchecked(&mut packet),
+            &smoltcp::phy::ChecksumCapabilities::default(),
+        );
         packet[20..].copy_from_slice(segment);
         self.packets.incoming.push_back(packet);
     }
@@ -213,18 +222,37 @@ fn the_stream_arrives_whole_both_ways_whatever_the_network_does() {
         if chance.is(300_000) {
             application.read_rate = 400_000;
         }
-        let isn = if chance.is(500_000) { u32::MAX - 1000 } else { chance.next() as u32 };
+        let isn = if chance.is(500_000) {
+            u32::MAX - 1000
+        } else {
+            chance.next() as u32
+        };
         let mut server = Server::new(Config::ipv4(1420), isn, application);
         server.most = [0, 65_000][chance.next() as usize % 2];
         let buffer = [1_000, 20_000, 200_000][chance.next() as usize % 3];
         let mut client = Client::new(link.now, buffer, up, chance.is(500_000));
         client.closes_last = chance.is(500_000);
         let story = format!("seed {seed}: {up} up, {down} down, loss {loss}, buffer {buffer}");
-        let outcome = link.run(&mut server, &mut client, Duration::from_secs(900), |_, server, client| {
-            server.is_closed() && server.application.read_finished && matches!(client.socket().state(), State::Closed | State::TimeWait)
-        });
-        let state = server.connection.as_ref().map(|connection| (connection.state(), connection.end()));
-        assert_eq!(outcome, Outcome::Done, "{story}: {state:?} {:?}", client.socket().state());
+        let outcome = link.run(
+            &mut server,
+            &mut client,
+            Duration::from_secs(900),
+            |_, server, client| {
+                server.is_closed()
+                    && server.application.read_finished
+                    && matches!(client.socket().state(), State::Closed | State::TimeWait)
+            },
+        );
+        let state = server
+            .connection
+            .as_ref()
+            .map(|connection| (connection.state(), connection.end()));
+        assert_eq!(
+            outcome,
+            Outcome::Done,
+            "{story}: {state:?} {:?}",
+            client.socket().state()
+        );
         assert_eq!((server.application.read, client.read), (up, down), "{story}: {state:?}");
         assert!(server.application.read_finished && client.read_finished, "{story}");
     }
