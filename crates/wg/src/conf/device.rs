@@ -113,3 +113,63 @@ fn peer_update<E>(
     }
     Ok(Some(update))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{ALICE, BOB, conf, everything, key},
+        *,
+    };
+
+    #[test]
+    fn names_are_resolved_by_the_caller_and_addresses_are_not() {
+        let text = format!(
+            "[Peer]\nPublicKey = {ALICE}\nEndpoint = 192.0.2.1:5\n[Peer]\nPublicKey = {BOB}\nEndpoint = a.example:6"
+        );
+        let address: SocketAddr = "[2001:db8::1]:6".parse().unwrap();
+        let device = conf(&text).device(|endpoint| match endpoint.to_string().as_str() {
+            "a.example:6" => Ok(address),
+            other => Err(other.to_owned()),
+        });
+        let peers = device.unwrap().peers;
+        assert_eq!(peers[&key(ALICE)].endpoint, Some("192.0.2.1:5".parse().unwrap()));
+        assert_eq!(peers[&key(BOB)].endpoint, Some(address));
+        assert_eq!(conf(&text).device(|_| Err("no such host")), Err("no such host"));
+    }
+
+    #[test]
+    fn sections_of_one_peer_make_one_and_a_network_has_one_owner() {
+        let text = format!(
+            "[Interface]\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.0/8, 10.1.0.0/16\nPersistentKeepalive = 9\n\
+             [Peer]\nPublicKey = {BOB}\nAllowedIPs = 10.1.9.9/16\n\
+             [Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.2.0.0/16\n"
+        );
+        let conf = conf(&text);
+        let device = conf.device(|_| Err(())).unwrap();
+        let alice = &device.peers[&key(ALICE)];
+        assert_eq!(alice.persistent_keepalive, Some(9));
+        let networks: Vec<String> = alice.allowed_ips.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "10.2.0.0/16"]);
+        assert_eq!(device.peers[&key(BOB)].allowed_ips.len(), 1);
+        let warnings: Vec<String> = conf.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "wg0.conf:8:1: AllowedIPs: 10.1.0.0/16 is taken from the peer in line 2, as a network has one peer",
+                "wg0.conf:9:1: this peer has another section, in line 2; make one of them, as settings of this one win",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_of_wg_quick_make_no_difference_to_the_device() {
+        let device = conf(&everything())
+            .device(|_| Ok::<_, ()>("[fe80::1%2]:51820".parse().unwrap()))
+            .unwrap();
+        assert_eq!(device.listen_port, None);
+        assert_eq!(device.fwmark, Some(0xca6c));
+        assert_eq!(device.peers.len(), 2);
+        assert_eq!(conf("").warnings(), []);
+        assert_eq!(conf("").device(|_| Err(())), Ok(Device::default()));
+    }
+}

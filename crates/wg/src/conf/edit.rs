@@ -181,13 +181,23 @@ impl Conf {
     /// Keeps the sections that `keep` is true for, and what stands apart below those that go.
     pub(super) fn retain_sections(&mut self, mut keep: impl FnMut(&Section) -> bool) {
         let eol = self.eol();
-        for section in std::mem::take(&mut self.sections) {
+        // The blank line above those that went.
+        let mut gap = None;
+        for mut section in std::mem::take(&mut self.sections) {
             if keep(&section) {
+                let gap = gap.take().filter(|_| !starts_blank(&section.lead));
                 if let Some(last) = self.last_line() {
                     last.terminate(eol);
+                    // A comment that stood apart must not become the next section's name.
+                    if let (Content::Comment, Some(gap)) = (&last.content, gap) {
+                        section.lead.insert(0, gap);
+                    }
                 }
                 self.sections.push(section);
             } else {
+                if starts_blank(&section.lead) {
+                    gap.get_or_insert(section.lead.remove(0));
+                }
                 let rest = section.remainder();
                 if let (Some(last), false) = (self.last_line(), rest.is_empty()) {
                     last.terminate(eol);
@@ -220,7 +230,7 @@ impl Conf {
                 last.terminate(eol);
             }
             if let Some(first) = self.sections.first_mut()
-                && !matches!(first.lead.first(), Some(line) if matches!(line.content, Content::Blank))
+                && !starts_blank(&first.lead)
             {
                 first.lead.insert(0, Line::from_text(eol, Content::Blank));
             }
@@ -265,6 +275,11 @@ impl Conf {
     }
 }
 
+/// Whether the first line says nothing.
+fn starts_blank(lines: &[Line]) -> bool {
+    matches!(lines.first(), Some(line) if matches!(line.content, Content::Blank))
+}
+
 fn empty_interface(eol: &str) -> Section {
     let head = Line::from_text(&format!("[Interface]{eol}"), Content::Head(SectionKind::Interface));
     Section::new(SectionKind::Interface, Vec::new(), head)
@@ -287,4 +302,280 @@ fn check(setting: &Setting, section: SectionKind) -> Result<(), EditError> {
             false => EditError::Value(key),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::{
+            Dns, Table,
+            tests::{ALICE, BOB, PRIVATE, conf, everything, key},
+        },
+        *,
+    };
+    use crate::{AllowedIpChange, PresharedKey, PrivateKey};
+
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse().unwrap()
+    }
+
+    fn replaced(text: &str, from: &str, to: &str) -> String {
+        assert_eq!(text.matches(from).count(), 1, "{from:?}");
+        text.replace(from, to)
+    }
+
+    #[test]
+    fn an_edit_touches_its_own_lines_only() {
+        let text = everything();
+        let alice = key(ALICE);
+        type Edit = fn(&mut Conf, PublicKey) -> Result<(), EditError>;
+        let cases: [(Edit, String); 7] = [
+            (
+                |conf, peer| conf.set_endpoint(&peer, endpoint("192.0.2.1:9")),
+                replaced(&text, "[fe80::1%eth0]:51820", "192.0.2.1:9"),
+            ),
+            (
+                |conf, peer| conf.set_peer(&peer, Setting::PersistentKeepalive(25)),
+                text.clone(),
+            ),
+            (
+                |conf, peer| {
+                    let networks = vec![AllowedIpChange::Add("::/0".parse().unwrap())];
+                    conf.set_peer(&peer, Setting::AllowedIps(networks))
+                },
+                replaced(
+                    &replaced(&text, "Allowed IPs = 10.0.0.2 , fd00::2/64\n", ""),
+                    "AllowedIPs = 192.168.7.9/24, -10.0.0.2\nAllowedIPs =\n",
+                    "AllowedIPs = ::/0\n",
+                ),
+            ),
+            (
+                |conf, _| conf.set_endpoint(&key(BOB), endpoint("a.example:1")),
+                format!("{text}\r\nEndpoint = a.example:1\r\n"),
+            ),
+            (
+                |conf, _| conf.set_interface(Setting::Address(vec!["10.0.0.9/24".parse().unwrap()])),
+                replaced(
+                    &replaced(&text, "Address = 10.0.0.1/24, fd00::1/64   # two\n", ""),
+                    "ADDRESS=10.0.1.1",
+                    "ADDRESS=10.0.0.9/24",
+                ),
+            ),
+            (
+                |conf, _| conf.add_interface(Setting::PostUp("third".to_owned())),
+                replaced(&text, "SaveConfig = True\n", "SaveConfig = True\nPostUp = third\r\n"),
+            ),
+            (
+                |conf, peer| {
+                    assert!(conf.unset_peer(&peer, Key::PresharedKey));
+                    assert!(!conf.unset_peer(&peer, Key::PublicKey));
+                    assert!(!conf.unset_interface(Key::Endpoint));
+                    Ok(())
+                },
+                replaced(&text, &format!("PreSharedKEY = {BOB}\n"), ""),
+            ),
+        ];
+        for (edit, expected) in cases {
+            let mut conf = conf(&text);
+            edit(&mut conf, alice).unwrap();
+            assert_eq!(*conf.render(), expected);
+        }
+    }
+
+    #[test]
+    fn a_peer_goes_with_its_own_comments_and_leaves_the_others() {
+        let peer = |key: &str, comment: &str| format!("[Peer]\nPublicKey = {key}\n{comment}");
+        let (alice, bob) = (peer(ALICE, "# own\n"), peer(BOB, ""));
+        for (text, expected) in [
+            (format!("[Interface]\n\n# a\n{alice}"), "[Interface]\n".to_owned()),
+            (
+                format!("[Interface]\n\n# a\n{alice}\n# b\n{bob}"),
+                format!("[Interface]\n\n# b\n{bob}"),
+            ),
+            (
+                format!("[Interface]\n{alice}# b\n{bob}"),
+                format!("[Interface]\n# own\n# b\n{bob}"),
+            ),
+            (
+                format!("# us\n\n# a\n{alice}\n# --- phones ---\n\n{bob}"),
+                format!("# us\n\n# --- phones ---\n\n{bob}"),
+            ),
+            (
+                format!("{bob}\n# apart\n\n{alice}\n\n# end"),
+                format!("{bob}\n# apart\n\n\n# end"),
+            ),
+            (
+                format!("# us\n\n{alice}{bob}"),
+                format!("# us\n\n{bob}").replace("# own\n", ""),
+            ),
+            (format!("{alice}\n{bob}\n{alice}"), format!("\n{bob}")),
+        ] {
+            let mut conf = conf(&text);
+            assert!(conf.remove_peer(&key(ALICE)));
+            assert!(!conf.remove_peer(&key(ALICE)));
+            assert_eq!(*conf.render(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_added_and_removed_leaves_no_trace() {
+        for text in [
+            "",
+            "[Interface]\n",
+            "[Interface]\nMTU = 1400\n\n# end\n",
+            "[Interface]\r\n\r\n",
+        ] {
+            let mut conf = conf(text);
+            let peer = Peer {
+                name: Some("my phone".to_owned()),
+                ..Peer::new(key(ALICE))
+            };
+            conf.add_peer(&peer).unwrap();
+            assert_eq!(conf.add_peer(&peer), Err(EditError::PeerExists(key(ALICE))));
+            assert_eq!(conf.peer(&key(ALICE)), Some(peer));
+            assert!(conf.remove_peer(&key(ALICE)));
+            assert_eq!(*conf.render(), text);
+        }
+    }
+
+    #[test]
+    fn a_configuration_from_scratch_is_laid_out_as_people_write_it() {
+        let interface = Interface {
+            private_key: Some(PrivateKey::from_base64(PRIVATE).unwrap()),
+            listen_port: Some(51820),
+            addresses: vec!["10.13.13.1/24".parse().unwrap(), "fd0d::1/64".parse().unwrap()],
+            dns: vec![
+                Dns::Server("10.13.13.1".parse().unwrap()),
+                Dns::Search("lan".to_owned()),
+            ],
+            mtu: Some(1420),
+            fwmark: Some(0xca6c),
+            table: Table::Off,
+            post_up: vec!["true %i".to_owned()],
+            save_config: true,
+            ..Interface::default()
+        };
+        let peers = [
+            Peer {
+                name: Some("laptop".to_owned()),
+                preshared_key: Some(PresharedKey::from_base64(PRIVATE).unwrap()),
+                allowed_ips: vec!["10.13.13.2/32".parse().unwrap(), "fd0d::2/128".parse().unwrap()],
+                endpoint: Some(endpoint("vpn.example.com:51820")),
+                persistent_keepalive: Some(25),
+                ..Peer::new(key(ALICE))
+            },
+            Peer::new(key(BOB)),
+        ];
+        let built = Conf::build("peer.conf", &interface, &peers).unwrap();
+        assert_eq!(
+            *built.render(),
+            format!(
+                "[Interface]\nAddress = 10.13.13.1/24, fd0d::1/64\nPrivateKey = {PRIVATE}\nListenPort = 51820\n\
+                 DNS = 10.13.13.1, lan\nMTU = 1420\nFwMark = 0xca6c\nTable = off\nPostUp = true %i\nSaveConfig = true\n\
+                 \n[Peer]\n# laptop\nPublicKey = {ALICE}\nPresharedKey = {PRIVATE}\n\
+                 AllowedIPs = 10.13.13.2/32, fd0d::2/128\nEndpoint = vpn.example.com:51820\nPersistentKeepalive = 25\n\
+                 \n[Peer]\nPublicKey = {BOB}\n"
+            )
+        );
+        assert_eq!(built.interface(), interface);
+        assert_eq!(built.peers().collect::<Vec<_>>(), peers);
+        let twice = [Peer::new(key(BOB)), Peer::new(key(BOB))];
+        let error = Conf::build("", &interface, &twice).unwrap_err();
+        assert_eq!(error, EditError::PeerExists(key(BOB)));
+    }
+
+    #[test]
+    fn what_would_not_read_back_is_refused() {
+        let mut conf = conf(&everything());
+        for (setting, error) in [
+            (
+                Setting::PostUp("a\nPrivateKey = x".to_owned()),
+                EditError::Command(Key::PostUp),
+            ),
+            (Setting::PreUp("a # b".to_owned()), EditError::Command(Key::PreUp)),
+            (Setting::PreDown(" a".to_owned()), EditError::Command(Key::PreDown)),
+            (Setting::Mtu(1), EditError::Value(Key::Mtu)),
+            (
+                Setting::Dns(vec![Dns::Search("a b".to_owned())]),
+                EditError::Value(Key::Dns),
+            ),
+            (
+                Setting::Endpoint(endpoint("a:1")),
+                EditError::WrongSection {
+                    key: Key::Endpoint,
+                    section: SectionKind::Interface,
+                },
+            ),
+        ] {
+            assert_eq!(conf.set_interface(setting.clone()), Err(error.clone()));
+            assert_eq!(conf.add_interface(setting), Err(error));
+        }
+        let bob = Setting::PublicKey(key(BOB));
+        assert_eq!(conf.set_peer(&key(ALICE), bob), Err(EditError::PeerExists(key(BOB))));
+        let nobody = PublicKey::from_bytes([1; 32]);
+        assert_eq!(
+            conf.set_endpoint(&nobody, endpoint("a:1")),
+            Err(EditError::NoPeer(nobody))
+        );
+        for name in ["", "a\nb", " a", "#a", "Endpoint = a:1"] {
+            let peer = Peer {
+                name: Some(name.to_owned()),
+                ..Peer::new(nobody)
+            };
+            assert_eq!(conf.add_peer(&peer), Err(EditError::Name), "{name:?}");
+        }
+        assert_eq!(*conf.render(), everything());
+    }
+
+    #[test]
+    fn an_interface_is_made_where_there_is_none() {
+        let text = format!("# us\n[Peer]\nPublicKey = {BOB}");
+        let mut conf = conf(&text);
+        conf.set_interface(Setting::ListenPort(1)).unwrap();
+        assert_eq!(
+            *conf.render(),
+            format!("[Interface]\nListenPort = 1\n\n# us\n[Peer]\nPublicKey = {BOB}")
+        );
+    }
+
+    /// Random edits, by number.
+    fn edit(conf: &mut Conf, number: u8, port: u16) {
+        let peer = key(if number.is_multiple_of(2) { ALICE } else { BOB });
+        match number / 2 % 8 {
+            0 => drop(conf.remove_peer(&peer)),
+            1 => drop(conf.add_peer(&Peer::new(peer))),
+            2 => drop(conf.set_endpoint(&peer, endpoint(&format!("192.0.2.1:{port}")))),
+            3 => drop(conf.unset_peer(&peer, Key::Endpoint)),
+            4 => drop(conf.set_interface(Setting::ListenPort(port))),
+            5 => drop(conf.add_interface(Setting::PostUp(format!("echo {port}")))),
+            6 => drop(conf.unset_interface(Key::ListenPort)),
+            _ => drop(conf.set_peer(&peer, Setting::PersistentKeepalive(port))),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_edited_configuration_reads_back_as_it_is(
+            lines in proptest::collection::vec(0..7_usize, 0..12),
+            end in any::<bool>(),
+            edits in proptest::collection::vec((any::<u8>(), 1..9_u16), 1..8),
+        ) {
+            let (alice, bob) = (format!("[Peer]\nPublicKey = {ALICE}"), format!("[Peer]\nPublicKey = {BOB}"));
+            let pieces = ["", "# x", "# y", "[Interface]", "[Interface]\n MTU = 1400 # z", &alice, &bob];
+            let mut text = lines.iter().map(|line| pieces[*line]).collect::<Vec<_>>().join("\n");
+            if end {
+                text.push('\n');
+            }
+            let mut conf = conf(&text);
+            for (number, port) in edits {
+                edit(&mut conf, number, port);
+                let again = super::super::tests::conf(&conf.render());
+                prop_assert_eq!(again.render(), conf.render());
+                prop_assert_eq!(again.interface(), conf.interface());
+                prop_assert_eq!(again.peers().collect::<Vec<_>>(), conf.peers().collect::<Vec<_>>());
+            }
+        }
+    }
 }

@@ -89,7 +89,7 @@ impl Line {
         };
         let value = setting.danger_value();
         let (before, after) = (&self.text[..range.start], &self.text[range.end..]);
-        let blank = if before.ends_with('=') && !value.is_empty() {
+        let blank = if range.is_empty() && before.ends_with('=') {
             " "
         } else {
             ""

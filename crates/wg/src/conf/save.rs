@@ -123,3 +123,78 @@ fn conf_peer(key: PublicKey, peer: &crate::Peer) -> Peer {
         ..Peer::new(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{ALICE, BOB, PRIVATE, conf, key},
+        *,
+    };
+    use crate::PrivateKey;
+
+    fn text() -> String {
+        format!(
+            "[Interface]\nAddress = 10.0.0.1/24 # ours\nPrivateKey = {PRIVATE}\nlistenport = 7\n\
+             \n# laptop\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.3, 10.0.0.2\nEndpoint = a.example:1\n\
+             \n# phone\n[Peer]\nPublicKey = {BOB}\nEndpoint = 192.0.2.1:9 # old\n"
+        )
+    }
+
+    fn device(conf: &Conf) -> Device {
+        conf.device(|_| Ok::<_, ()>("198.51.100.1:1".parse().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_state_that_the_file_has_already_changes_nothing() {
+        let mut conf = conf(&text());
+        conf.save(&device(&conf)).unwrap();
+        assert_eq!(*conf.render(), text());
+    }
+
+    #[test]
+    fn what_has_changed_is_written_and_a_name_is_kept() {
+        let mut conf = conf(&text());
+        let mut device = device(&conf);
+        device.listen_port = None;
+        device.fwmark = Some(16);
+        let alice = device.peers.get_mut(&key(ALICE)).unwrap();
+        alice.endpoint = Some("203.0.113.1:3".parse().unwrap());
+        alice.allowed_ips.clear();
+        let mut bob = device.peers.remove(&key(BOB)).unwrap();
+        bob.endpoint = Some("[2001:db8::1]:5".parse().unwrap());
+        bob.persistent_keepalive = Some(25);
+        device.peers.insert(key(BOB), bob.clone());
+        conf.save(&device).unwrap();
+        let expected = format!(
+            "[Interface]\nAddress = 10.0.0.1/24 # ours\nPrivateKey = {PRIVATE}\nFwMark = 0x10\n\
+             \n# laptop\n[Peer]\nPublicKey = {ALICE}\nEndpoint = a.example:1\n\
+             \n# phone\n[Peer]\nPublicKey = {BOB}\nEndpoint = [2001:db8::1]:5 # old\nPersistentKeepalive = 25\n"
+        );
+        assert_eq!(*conf.render(), expected);
+        device.peers.remove(&key(ALICE));
+        device.peers.insert(PublicKey::from_bytes([0; 32]), bob);
+        device.private_key = Some(PrivateKey::from_bytes([0; 32]));
+        conf.save(&device).unwrap();
+        let zero = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let expected = format!(
+            "[Interface]\nAddress = 10.0.0.1/24 # ours\nPrivateKey = {zero}\nFwMark = 0x10\n\
+             \n# phone\n[Peer]\nPublicKey = {BOB}\nEndpoint = [2001:db8::1]:5 # old\nPersistentKeepalive = 25\n\
+             \n[Peer]\nPublicKey = {zero}\nEndpoint = [2001:db8::1]:5\nPersistentKeepalive = 25\n"
+        );
+        assert_eq!(*conf.render(), expected);
+    }
+
+    #[test]
+    fn several_sections_of_a_peer_become_one() {
+        let mut conf = conf(&format!(
+            "[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.2\n\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.3\n"
+        ));
+        let wanted = device(&conf);
+        conf.save(&wanted).unwrap();
+        assert_eq!(
+            *conf.render(),
+            format!("\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.2/32, 10.0.0.3/32\n")
+        );
+        assert_eq!(device(&conf), wanted);
+    }
+}
