@@ -3,6 +3,7 @@
 //! A [`Conf`] keeps every line as it was read: comments, blank lines, order and spelling. [`Conf::interface`] and
 //! [`Conf::peers`] say what the lines mean, [`Conf::device`] what interface they ask for.
 
+mod build;
 mod device;
 mod edit;
 mod endpoint;
@@ -12,6 +13,7 @@ mod save;
 mod section;
 mod setting;
 mod text;
+mod value;
 mod view;
 
 use std::fmt;
