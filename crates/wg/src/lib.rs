@@ -6,6 +6,7 @@ pub mod conf;
 pub mod device;
 pub mod difference;
 pub mod key;
+pub mod pool;
 pub mod uapi;
 pub mod update;
 
@@ -13,4 +14,5 @@ pub use conf::{Conf, Endpoint};
 pub use device::{Device, Peer, PeerStatus, Status};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use pool::{Pool, PoolError};
 pub use update::{AllowedIpChange, PeerUpdate, Update};
