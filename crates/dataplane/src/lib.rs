@@ -1,5 +1,6 @@
 //! WireGuard in user space: the protocol, and the planes that move packets through it.
 
+pub mod alarm;
 mod allowed_ips;
 pub mod buffer;
 mod cookie;
@@ -16,4 +17,5 @@ mod replay;
 mod session;
 pub mod time;
 mod timers;
+pub mod tun;
 pub mod udp;

@@ -41,6 +41,28 @@ struct Opened {
     new: bool,
 }
 
+/// The part of a slot that no packet was delivered from.
+struct Rest<'a> {
+    data: &'a mut [u8],
+    /// Where it begins in the slot.
+    start: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// The bytes between two places of the slot.
+    fn at(&mut self, start: usize, end: usize) -> &mut [u8] {
+        &mut self.data[start - self.start..end - self.start]
+    }
+
+    /// Gives bytes away for good, and all before them up.
+    fn take(&mut self, start: usize, len: usize) -> &'a mut [u8] {
+        let (_, data) = std::mem::take(&mut self.data).split_at_mut(start - self.start);
+        let (taken, rest) = data.split_at_mut(len);
+        (self.data, self.start) = (rest, start + len);
+        taken
+    }
+}
+
 /// Messages of one session that came one after the other.
 struct Batch {
     sender: Option<Sender>,
@@ -61,12 +83,14 @@ impl Engine {
     /// Opens what was received. Inner packets that are authentic, new, and from an address of their peer's are
     /// delivered in order, cut to their own length; all else is counted. Answers, and packets that waited for a
     /// session, are laid into the outbox, which is then to be sealed.
-    pub fn open(
+    ///
+    /// The packets lie in the inbox and last as long as its borrow, so that a plane may gather and join them.
+    pub fn open<'a>(
         &self,
         now: Time,
-        inbox: &mut Inbox,
+        inbox: &'a mut Inbox,
         outbox: &mut Outbox,
-        mut deliver: impl FnMut(&Arc<Peer>, &mut [u8]),
+        mut deliver: impl FnMut(&Arc<Peer>, &'a mut [u8]),
     ) {
         let mut batch = Batch {
             sender: None,
@@ -81,25 +105,28 @@ impl Engine {
                 local: slot.local,
             };
             let (segment, len) = (slot.segment.max(1), slot.len.min(slot.data.len()));
-            let mut finish = |batch: &mut Batch, data: &mut [u8], outbox: &mut Outbox| {
-                self.finish(now, batch, data, &origin, &mut routes, outbox, &mut deliver);
+            let mut rest = Rest {
+                data: &mut slot.data[..len],
+                start: 0,
+            };
+            let mut finish = |batch: &mut Batch, rest: &mut Rest<'a>, outbox: &mut Outbox| {
+                self.finish(now, batch, rest, &origin, &mut routes, outbox, &mut deliver);
             };
             for start in (0..len).step_by(segment) {
                 let end = len.min(start + segment);
-                let datagram = &mut slot.data[start..end];
-                if let Some(Message::Data(index)) = Message::parse(datagram) {
+                if let Some(Message::Data(index)) = Message::parse(rest.at(start, end)) {
                     if batch.count == MAX_SEGMENTS || batch.sender.as_ref().is_none_or(|sender| sender.index != index) {
-                        finish(&mut batch, &mut slot.data, outbox);
+                        finish(&mut batch, &mut rest, outbox);
                     }
-                    self.open_data(now, index, &mut batch, &mut slot.data[start..end], start);
+                    self.open_data(now, index, &mut batch, rest.at(start, end), start);
                 } else {
-                    finish(&mut batch, &mut slot.data, outbox);
+                    finish(&mut batch, &mut rest, outbox);
                     // A handshake may end a session.
                     batch.sender = None;
-                    self.handle_handshake(now, &slot.data[start..end], &origin, outbox);
+                    self.handle_handshake(now, rest.at(start, end), &origin, outbox);
                 }
             }
-            finish(&mut batch, &mut slot.data, outbox);
+            finish(&mut batch, &mut rest, outbox);
         }
     }
 
@@ -148,15 +175,15 @@ impl Engine {
         clippy::too_many_arguments,
         reason = "the state of one loop, which is only here to keep functions short"
     )]
-    fn finish(
+    fn finish<'a>(
         &self,
         now: Time,
         batch: &mut Batch,
-        data: &mut [u8],
+        rest: &mut Rest<'a>,
         origin: &Origin,
         routes: &mut Option<Routes>,
         outbox: &mut Outbox,
-        deliver: &mut impl FnMut(&Arc<Peer>, &mut [u8]),
+        deliver: &mut impl FnMut(&Arc<Peer>, &'a mut [u8]),
     ) {
         let opened = &mut batch.opened[..std::mem::take(&mut batch.count)];
         let mut bytes = std::mem::take(&mut batch.bytes);
@@ -190,23 +217,22 @@ impl Engine {
         self.queue.schedule(peer);
         if packets > 0 {
             let routes = routes.get_or_insert_with(|| self.routes());
-            self.deliver(peer, opened, data, routes, deliver);
+            self.deliver(peer, opened, rest, routes, deliver);
         }
     }
 
-    fn deliver(
+    fn deliver<'a>(
         &self,
         peer: &Arc<Peer>,
         opened: &[Opened],
-        data: &mut [u8],
+        rest: &mut Rest<'a>,
         routes: &Routes,
-        deliver: &mut impl FnMut(&Arc<Peer>, &mut [u8]),
+        deliver: &mut impl FnMut(&Arc<Peer>, &'a mut [u8]),
     ) {
         // Packets that follow each other mostly come from one address.
         let mut allowed = None;
         for &Opened { start, len, .. } in opened.iter().filter(|opened| opened.new && opened.len > 0) {
-            let packet = &mut data[start..start + len];
-            let Some((source, len)) = source_and_len(packet) else {
+            let Some((source, len)) = source_and_len(rest.at(start, start + len)) else {
                 self.tally.malformed_packets.bump();
                 continue;
             };
@@ -217,7 +243,7 @@ impl Engine {
                 }
                 allowed = Some(source);
             }
-            deliver(peer, &mut packet[..len]);
+            deliver(peer, rest.take(start, len));
         }
     }
 

@@ -1,0 +1,287 @@
+//! The tun plane: a TUN device on one side, UDP sockets on the other, the engine between them, on two threads.
+//!
+//! ```text
+//!                     ┌── outward ─────────────────────────────────┐
+//!   TUN ── read ──────► split ─► route ─► lay out ─► seal ──────────► sendmmsg ── UDP
+//!                     └────────────────────────────────────────────┘
+//!                     ┌── inward ──────────────────────────────────┐
+//!   TUN ◄─ writev ─────◄ join ◄─ check source ◄─ open in place ◄─────◄ recvmmsg ── UDP
+//!                     │ timers, link events                        │
+//!                     └────────────────────────────────────────────┘
+//! ```
+//!
+//! Each thread takes what waits, carries it through to the end, and only then looks again: no packet is handed from
+//! thread to thread, and none waits for a batch to fill.
+
+mod coalesce;
+mod device;
+mod inward;
+mod link;
+mod outward;
+mod split;
+#[cfg(test)]
+mod tests;
+mod vnet;
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use rustix::event::{EventfdFlags, epoll, eventfd};
+
+pub use self::link::LinkWatch;
+use self::{
+    device::{Device, Failure},
+    inward::Inward,
+    outward::Outward,
+};
+use crate::{alarm::Alarm, engine::Engine, udp::Sockets};
+
+/// How a tun plane is to work.
+#[derive(Debug)]
+pub struct Options {
+    /// The device's MTU.
+    pub mtu: usize,
+    /// Whether packets carry a `virtio_net_hdr` (`IFF_VNET_HDR`), of 10 bytes in the machine's byte order.
+    pub vnet_hdr: bool,
+    /// Whether packets of one flow are joined before they are written, which takes `vnet_hdr`. What the kernel
+    /// refuses is written one by one.
+    pub coalesce: bool,
+    /// Where to learn that the device goes down or up, or gets another MTU. While it is down nothing is sent.
+    /// `None`: it counts as up.
+    pub link: Option<LinkWatch>,
+}
+
+/// Why a plane has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Stopped,
+    /// The TUN device was removed.
+    DeviceGone,
+    /// The TUN device or a socket failed for good.
+    Failed(String),
+}
+
+/// Packets that the plane dropped, by cause; see also those of the engine and of the sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Read from the device: no peer has the destination.
+    pub no_peer: u64,
+    /// Read from the device: no IP packet.
+    pub malformed: u64,
+    /// From a peer: the device did not take it, mostly because it is down.
+    pub undelivered: u64,
+}
+
+/// A running tun plane. Dropping it stops it.
+#[derive(Debug)]
+pub struct Plane {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads and their owner share.
+#[derive(Debug)]
+struct Shared {
+    engine: Arc<Engine>,
+    sockets: Arc<Sockets>,
+    alarm: Alarm,
+    /// Readable once the plane is to end, and ever after.
+    stop: OwnedFd,
+    stopping: AtomicBool,
+    ended: Mutex<Ended>,
+    both_ended: Condvar,
+    tally: Tally,
+}
+
+#[derive(Debug, Default)]
+struct Ended {
+    threads: usize,
+    /// Of the thread that ended first.
+    end: Option<End>,
+}
+
+const THREADS: usize = 2;
+
+impl Plane {
+    /// Starts to carry packets between a TUN device, whose descriptor must not block, and the peers of an engine.
+    ///
+    /// # Errors
+    ///
+    /// No threads or descriptors are left.
+    pub fn start(engine: Arc<Engine>, sockets: Arc<Sockets>, tun: OwnedFd, options: Options) -> io::Result<Self> {
+        engine.set_mtu(options.mtu);
+        let shared = Arc::new(Shared {
+            engine,
+            sockets,
+            alarm: Alarm::new()?,
+            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            stopping: AtomicBool::new(false),
+            ended: Mutex::default(),
+            both_ended: Condvar::new(),
+            tally: Tally::default(),
+        });
+        let device = Arc::new(Device::new(tun, options.vnet_hdr));
+        let mut outward = Outward::new(Arc::clone(&shared), Arc::clone(&device))?;
+        let mut inward = Inward::new(Arc::clone(&shared), device, options.coalesce, options.link)?;
+        // Dropped on an error, it stops the thread that runs already.
+        let plane = Self {
+            shared,
+            threads: Mutex::default(),
+        };
+        plane.spawn("adit-outward", move || outward.run())?;
+        plane.spawn("adit-inward", move || inward.run())?;
+        Ok(plane)
+    }
+
+    /// Looks at the engine's timers again, to be called after a change to it that did not come from this plane.
+    pub fn wake(&self) {
+        self.shared.alarm.arm(self.shared.engine.poll_timeout());
+    }
+
+    /// Follows a change of the device's MTU, if the plane does not watch the link itself.
+    pub fn set_mtu(&self, mtu: usize) {
+        self.shared.engine.set_mtu(mtu);
+    }
+
+    /// What was dropped so far, by cause.
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.counters()
+    }
+
+    /// Whether the plane has ended, and why.
+    pub fn ended(&self) -> Option<End> {
+        let ended = self.shared.ended();
+        ended.end.clone().filter(|_| ended.threads == THREADS)
+    }
+
+    /// Waits until the plane has ended, and says why.
+    pub fn wait(&self) -> End {
+        let mut ended = self.shared.ended();
+        loop {
+            match &ended.end {
+                Some(end) if ended.threads == THREADS => return end.clone(),
+                _ => {
+                    ended = self
+                        .shared
+                        .both_ended
+                        .wait(ended)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
+            }
+        }
+    }
+
+    /// Ends the plane and closes the device; returns once that is done.
+    pub fn stop(&self) {
+        self.shared.stop();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> io::Result<()> {
+        let guard = EndGuard {
+            shared: Arc::clone(&self.shared),
+            end: End::Failed("a thread panicked".to_owned()),
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let mut guard = guard;
+            guard.end = match run() {
+                Ok(()) => End::Stopped,
+                Err(Failure::Gone) => End::DeviceGone,
+                Err(Failure::Io(error)) => End::Failed(error.to_string()),
+            };
+        })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Says, when it is dropped, that a thread has ended, and ends the other.
+struct EndGuard {
+    shared: Arc<Shared>,
+    end: End,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let mut ended = self.shared.ended();
+        ended.threads += 1;
+        ended.end.get_or_insert_with(|| self.end.clone());
+        drop(ended);
+        self.shared.stop();
+        self.shared.both_ended.notify_all();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        // It fails only if it is readable already.
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until something is ready.
+fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>) -> Result<(), Failure> {
+    events.clear();
+    match epoll::wait(epoll, rustix::buffer::spare_capacity(events), None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(Failure::Io(error.into())),
+    }
+}
+
+/// The counters while they count.
+#[derive(Debug, Default)]
+struct Tally {
+    no_peer: Count,
+    malformed: Count,
+    undelivered: Count,
+}
+
+impl Tally {
+    fn counters(&self) -> Counters {
+        Counters {
+            no_peer: self.no_peer.value(),
+            malformed: self.malformed.value(),
+            undelivered: self.undelivered.value(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    fn bump(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
