@@ -7,7 +7,8 @@ use std::{
 
 use dataplane::{
     netstack::tcp::{
-        Config, Connection, Flags, Header, MAX_HEADER_LEN, Options, Segment, Seq, Timestamps, checksum, write_checksum,
+        Config, Connection, Flags, Header, MAX_HEADER_LEN, Options, Segment, Seq, State, Timestamps, checksum,
+        write_checksum,
     },
     time::Time,
 };
@@ -182,6 +183,15 @@ impl Server {
         }
     }
 
+    /// Whether the connection is over, or as good as, and everything was read.
+    pub(crate) fn is_done(&self) -> bool {
+        let over = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_closed() || connection.state() == State::TimeWait);
+        over && self.application.read_finished
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::is_closed)
     }
@@ -211,16 +221,23 @@ impl Endpoint for Server {
             emit(&header, (&[], &[]), source, destination, send);
         }
         let Some(connection) = &mut self.connection else { return };
-        if connection.poll_timeout().is_some_and(|due| due <= now) {
-            connection.handle_timeout(now);
+        for _ in 0..4 {
+            let due = connection.poll_timeout().is_some_and(|due| due <= now);
+            if due {
+                connection.handle_timeout(now);
+            }
+            connection.poll_transmit(now, most, &mut |header, payload| {
+                emit(header, payload, source, destination, send);
+                true
+            });
+            if !due {
+                break;
+            }
         }
-        connection.poll_transmit(now, most, &mut |header, payload| {
-            emit(header, payload, source, destination, send);
-            true
-        });
+        let due = connection.poll_timeout();
         assert!(
-            connection.poll_timeout().is_none_or(|due| due > now),
-            "a timeout stays due"
+            due.is_none_or(|due| due > now),
+            "a timeout stays due: {due:?} at {now:?}"
         );
     }
 

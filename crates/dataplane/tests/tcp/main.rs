@@ -5,4 +5,5 @@ mod endpoint;
 mod goodput;
 mod link;
 mod oracle;
+mod property;
 mod script;

@@ -53,6 +53,11 @@ impl Scoreboard {
         self.queue.iter()
     }
 
+    /// The first stretch.
+    pub(super) fn first(&self) -> Option<&Sent> {
+        self.queue.front()
+    }
+
     /// The last stretch.
     pub(super) fn last(&self) -> Option<&Sent> {
         self.queue.back()

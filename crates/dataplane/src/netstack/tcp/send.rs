@@ -315,7 +315,8 @@ impl Sender {
             self.arm_persist(now);
             return;
         }
-        let timeout = self.timeout_from + self.rtt.timeout();
+        let first = self.board.first().map_or(now, |first| first.sent_at);
+        let timeout = self.timeout_from.max(first) + self.rtt.timeout();
         let may_probe = self.sack
             && self.recovery.point().is_none()
             && !self.recovery.is_probing()
