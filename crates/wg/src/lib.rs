@@ -7,6 +7,7 @@ pub mod device;
 pub mod difference;
 pub mod key;
 pub mod pool;
+pub mod qr;
 pub mod uapi;
 pub mod update;
 
