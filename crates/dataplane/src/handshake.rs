@@ -201,3 +201,6 @@ impl Authentic {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

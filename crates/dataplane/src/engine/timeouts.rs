@@ -41,7 +41,6 @@ impl Engine {
         }
         if timers.send_keepalive.take_due(now) {
             self.send_keepalive(now, peer, &mut peer.lock(), outbox);
-            timers.keepalive_sent(now);
         }
         if timers.persistent_keepalive.take_due(now) && timers.persistent_interval_secs() != 0 {
             self.send_keepalive(now, peer, &mut peer.lock(), outbox);
