@@ -27,6 +27,8 @@ mod stream;
 mod switch;
 mod sys;
 pub mod tcp;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use config::{Config, Limits, Protocol, SHARE, Timeouts};

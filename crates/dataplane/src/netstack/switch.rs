@@ -241,6 +241,11 @@ impl Switch {
             );
         }
         if let Some(Ok(packet)) = whole.as_deref().map(Packet::parse) {
+            // Its sender has cut it, so this host may, too.
+            let packet = Packet {
+                dont_fragment: false,
+                ..packet
+            };
             self.settle_whole(peer, &packet, &route, out);
         }
     }

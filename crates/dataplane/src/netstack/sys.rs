@@ -107,15 +107,28 @@ pub(super) fn reset_on_close(socket: BorrowedFd<'_>) {
     let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
 }
 
-/// Whether an address is this host's own: packets to it would leave from it.
+/// Whether an address is this host's own: a socket may be bound to it.
 pub(super) fn is_this_host(address: IpAddr) -> bool {
-    let local = || -> Result<IpAddr, Errno> {
+    let may_bind = |address: IpAddr| -> Result<(), Errno> {
         let probe = net::socket_with(family(address), SocketType::DGRAM, FLAGS, Some(ipproto::UDP))?;
-        // Connecting a UDP socket sends nothing.
-        net::connect(&probe, &SocketAddr::new(address, 9))?;
-        Ok(SocketAddr::try_from(net::getsockname(&probe)?)?.ip())
+        net::bind(&probe, &SocketAddr::new(address, 0))
     };
-    local() == Ok(address)
+    if may_bind(address).is_err() {
+        return false;
+    }
+    // `ip_nonlocal_bind` lets every address be bound, those of the documentation (RFC 5737, RFC 3849) among them.
+    let nobodys: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::new(198, 51, 100, 213).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xd5).into(),
+    };
+    may_bind(nobodys).is_err() || source_to(address) == Ok(address)
+}
+
+/// The address that packets to this one would leave from; connecting a UDP socket sends nothing.
+fn source_to(address: IpAddr) -> Result<IpAddr, Errno> {
+    let probe = net::socket_with(family(address), SocketType::DGRAM, FLAGS, Some(ipproto::UDP))?;
+    net::connect(&probe, &SocketAddr::new(address, 9))?;
+    Ok(SocketAddr::try_from(net::getsockname(&probe)?)?.ip())
 }
 
 fn set_option(socket: impl AsFd, level: i32, option: i32, value: i32) -> Result<(), Errno> {
