@@ -4,7 +4,7 @@
 
 pub mod conf;
 pub mod device;
-pub mod difference;
+mod difference;
 pub mod key;
 pub mod pool;
 pub mod qr;
