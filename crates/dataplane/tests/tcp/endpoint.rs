@@ -6,10 +6,7 @@ use std::{
 };
 
 use dataplane::{
-    netstack::tcp::{
-        Config, Connection, Flags, Header, MAX_HEADER_LEN, Options, Segment, Seq, State, Timestamps, checksum,
-        write_checksum,
-    },
+    netstack::tcp::{Config, Connection, Flags, Header, Options, Segment, Seq, State, Timestamps, write_checksum},
     time::Time,
 };
 
@@ -36,6 +33,8 @@ pub(crate) struct Application {
     /// How many bytes a second it reads.
     pub(crate) read_rate: u64,
     pub(crate) finishes: bool,
+    /// When it writes first.
+    pub(crate) starts_at: Time,
     finished: bool,
     pub(crate) read_finished: bool,
     /// Whether bytes are made and looked at; throughput tests need not.
@@ -49,6 +48,7 @@ impl Application {
             written: 0,
             read: 0,
             read_rate: u64::MAX,
+            starts_at: Time::ZERO,
             finishes: true,
             finished: false,
             read_finished: false,
@@ -93,7 +93,7 @@ impl Server {
         let isns = [u32::MAX - 50_000, 77_777];
         let [first, second] = applications;
         let mut ends = [Self::new(config, isns[0], first), Self::new(config, isns[1], second)];
-        let syn = |seq: u32, clock: u32| Segment {
+        let syn = |seq: u32, clock: u32, scale: u8| Segment {
             source_port: CLIENT_PORT,
             destination_port: SERVER_PORT,
             seq: Seq(seq),
@@ -102,26 +102,28 @@ impl Server {
             window: 0xffff,
             options: Options {
                 mss: Some(config.mss),
-                window_scale: Some(8),
+                window_scale: Some(scale),
                 sack_permitted: true,
                 timestamps: Some(Timestamps { value: clock, echo: 0 }),
                 ..Options::default()
             },
             payload: &[],
         };
-        // What the clocks show is told by a connection that is thrown away.
+        // What the clocks show, and how windows are scaled, is told by a connection that is thrown away.
         let clocks = isns.map(|isn| {
-            let mut clock = 0;
-            let mut connection = Connection::accept(now, &config, isn, &syn(0, 0));
+            let (mut clock, mut scale) = (0, 0);
+            let mut connection = Connection::accept(now, &config, isn, &syn(0, 0, 0));
             connection.dialled();
             connection.poll_transmit(now, 0, &mut |header, _| {
                 clock = header.options.timestamps.map_or(0, |clocks| clocks.value);
+                scale = header.options.window_scale.unwrap_or(0);
                 true
             });
-            clock
+            (clock, scale)
         });
         for (index, end) in ends.iter_mut().enumerate() {
-            let mut segment = syn(isns[1 - index], clocks[1 - index]);
+            let (clock, scale) = clocks[1 - index];
+            let mut segment = syn(isns[1 - index], clock, scale);
             let mut connection = Connection::accept(now, &config, isns[index], &segment);
             connection.dialled();
             connection.poll_transmit(now, 0, &mut |_, _| true);
@@ -161,7 +163,7 @@ impl Server {
         connection.consume(now, len as usize);
         self.read_at = (readable > len).then(|| now + Duration::from_millis(2));
         application.read_finished |= connection.is_read_finished();
-        while application.written < application.to_write {
+        while application.written < application.to_write && application.starts_at <= now {
             let room = connection.write_room();
             let want = (room as u64).min(application.to_write - application.written) as usize;
             let (first, second) = connection.spare(want);
@@ -258,27 +260,61 @@ pub(crate) fn emit(
     destination: u16,
     send: &mut dyn FnMut(&[u8]),
 ) {
-    let payload = [first, second].concat();
+    let total = first.len() + second.len();
     let mut at = 0;
+    let mut bytes = [0; 2048];
     loop {
-        let len = (payload.len() - at).min(header.segment_size.max(1));
-        let last = at + len == payload.len();
+        let len = (total - at).min(header.segment_size.max(1));
+        let last = at + len == total;
         let mut header = *header;
         header.seq = header.seq + at as u32;
         if !last {
             header.flags = Flags(header.flags.0 & !(Flags::FIN.0 | Flags::PSH.0));
         }
-        let mut bytes = [0; MAX_HEADER_LEN + 70_000];
         let head = header.write(source, destination, &mut bytes);
-        bytes[head..head + len].copy_from_slice(&payload[at..at + len]);
+        let from_first = first.len().saturating_sub(at).min(len);
+        let body = &mut bytes[head..head + len];
+        body[..from_first].copy_from_slice(&first[at.min(first.len())..][..from_first]);
+        body[from_first..]
+            .copy_from_slice(&second[(at + from_first).saturating_sub(first.len())..][..len - from_first]);
         let bytes = &mut bytes[..head + len];
-        let (from, to) = (IpAddr::V4(SERVER), IpAddr::V4(CLIENT));
-        write_checksum(from, to, bytes);
-        debug_assert_eq!(checksum(from, to, bytes), 0);
+        write_checksum(IpAddr::V4(SERVER), IpAddr::V4(CLIENT), bytes);
         send(bytes);
         at += len;
         if last {
             return;
         }
+    }
+}
+
+/// Several flows that share a link; the ports tell them apart.
+pub(crate) struct Bundle(pub(crate) Vec<Server>);
+
+impl Bundle {
+    /// Gives each flow its ports.
+    pub(crate) fn new(mut flows: Vec<Server>) -> Self {
+        for (index, flow) in flows.iter_mut().enumerate() {
+            flow.ports = (1000 + index as u16, 1000 + index as u16);
+        }
+        Self(flows)
+    }
+}
+
+impl Endpoint for Bundle {
+    fn receive(&mut self, now: Time, bytes: &[u8]) {
+        let Some(segment) = Segment::parse(bytes) else {
+            panic!("a segment that cannot be read")
+        };
+        self.0[usize::from(segment.source_port - 1000)].receive(now, bytes);
+    }
+
+    fn transmit(&mut self, now: Time, send: &mut dyn FnMut(&[u8])) {
+        for flow in &mut self.0 {
+            flow.transmit(now, send);
+        }
+    }
+
+    fn timeout(&self) -> Option<Time> {
+        self.0.iter().filter_map(Server::timeout).min()
     }
 }

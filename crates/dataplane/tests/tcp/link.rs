@@ -34,6 +34,8 @@ pub(crate) struct Path {
     pub(crate) loss: u64,
     pub(crate) duplication: u64,
     pub(crate) reordering: u64,
+    /// Arrivals wait for the next multiple of this time, as they do for a busy thread; zero is at once.
+    pub(crate) lumps: Duration,
     /// The largest segment that passes, header included; larger ones vanish.
     pub(crate) largest: usize,
 }
@@ -48,6 +50,7 @@ impl Path {
             loss: 0,
             duplication: 0,
             reordering: 0,
+            lumps: Duration::ZERO,
             largest: usize::MAX,
         }
     }
@@ -77,6 +80,9 @@ struct Direction {
     counts: Counts,
 }
 
+/// When a segment arrives, its number, the end it arrives at, and its bytes.
+type Flying = (Time, u64, usize, Vec<u8>);
+
 /// The link: index 0 is the direction from the first endpoint to the second.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -84,7 +90,7 @@ pub(crate) struct Link {
     chance: Chance,
     directions: [Direction; 2],
     order: u64,
-    flying: BinaryHeap<Reverse<(Time, u64, usize, Vec<u8>)>>,
+    flying: BinaryHeap<Reverse<Flying>>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -148,6 +154,8 @@ impl Link {
             if chance.is(path.reordering) {
                 arrives = arrives + Duration::from_micros(chance.next() % 8_000);
             }
+            let lumps = u64::try_from(path.lumps.as_nanos()).unwrap_or_default().max(1);
+            arrives = Time::from_nanos(arrives.as_nanos().div_ceil(lumps) * lumps);
             let mut copy = self.spare.pop().unwrap_or_default();
             copy.clear();
             copy.extend_from_slice(segment);
@@ -156,14 +164,7 @@ impl Link {
         }
     }
 
-    /// Moves to the next moment at which something happens, and lets it happen; false if nothing ever will.
-    pub(crate) fn step(&mut self, ends: [&mut dyn Endpoint; 2]) -> bool {
-        for (index, end) in ends.into_iter().enumerate() {
-            self.settle(index, end);
-        }
-        true
-    }
-
+    /// Lets an end send.
     fn settle(&mut self, index: usize, end: &mut dyn Endpoint) {
         let now = self.now;
         let mut out = std::mem::take(&mut self.spare);
@@ -191,7 +192,8 @@ impl Link {
     ) -> Outcome {
         let end = self.now + limit;
         loop {
-            self.step([a, b]);
+            self.settle(0, a);
+            self.settle(1, b);
             if done(self.now, a, b) {
                 return Outcome::Done;
             }

@@ -1,5 +1,8 @@
 //! The TCP engine in virtual time: against smoltcp, against itself, and against a peer that follows a script.
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod edges;
 mod endpoint;
 mod goodput;

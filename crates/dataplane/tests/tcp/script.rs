@@ -179,29 +179,15 @@ impl Stage {
         }
     }
 
-    fn outside(&mut self, story: &str, step: Step) {
-        let now = self.now;
+    fn outside(&mut self, story: &str, act: impl FnOnce(&mut Connection, Time)) {
         let Some(connection) = &mut self.connection else {
             panic!("{story}: no connection")
         };
-        match step {
-            Step::Dialled => connection.dialled(),
-            Step::Write(len) => assert_eq!(connection.write(&vec![b'y'; len]), len, "{story}"),
-            Step::Read(len) => {
-                let (first, second) = connection.readable();
-                assert_eq!(first.len() + second.len(), len, "{story}");
-                assert!(first.iter().chain(second).all(|&byte| byte == b'x'));
-                connection.consume(now, len);
-            }
-            Step::Finish => connection.finish(),
-            Step::Abort => connection.abort(),
-            Step::Mss(mss) => connection.set_mss(now, mss),
-            _ => {}
-        }
+        act(connection, self.now);
         self.transmit();
     }
 
-    /// The options of the oldest segment that was not looked at.
+    /// The options of the newest segment.
     pub(crate) fn last_options(&self) -> Options {
         self.sent.back().map(|sent| sent.4).unwrap_or_default()
     }

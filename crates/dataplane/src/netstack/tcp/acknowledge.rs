@@ -11,6 +11,9 @@ use super::{
 };
 use crate::time::Time;
 
+/// How many timeouts must have passed before a peer is given up: the clock runs on while a machine sleeps.
+const FEWEST_TIMEOUTS: u32 = 3;
+
 /// What an acknowledgement was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acknowledged {
@@ -258,7 +261,8 @@ impl Sender {
                 self.alarm = Some((Alarm::Timeout, self.timeout_from.max(now) + self.rtt.timeout()));
             }
             Alarm::Timeout | Alarm::Persist => {
-                if self.unanswered_since.is_some_and(|since| now - since >= give_up) {
+                let silent = self.unanswered_since.is_some_and(|since| now - since >= give_up);
+                if silent && self.rtt.backoff() >= FEWEST_TIMEOUTS {
                     return false;
                 }
                 self.rtt.back_off();

@@ -92,6 +92,7 @@ pub struct Connection {
     /// When the client was last heard, and how many questions it has left unanswered since.
     pub(super) heard_at: Time,
     pub(super) asked: u8,
+    pub(super) asked_at: Time,
     pub(super) ask: bool,
     /// A reset for one bad acknowledgement of our SYN.
     pub(super) stray_reset: Option<Seq>,
@@ -157,6 +158,7 @@ impl Connection {
             challenges: (0, now),
             heard_at: now,
             asked: 0,
+            asked_at: now,
             ask: false,
             stray_reset: None,
             active_at: now,

@@ -76,6 +76,11 @@ impl Rtt {
     pub(super) const fn is_backed_off(&self) -> bool {
         self.backoff > 0
     }
+
+    /// How many timeouts went unanswered.
+    pub(super) const fn backoff(&self) -> u32 {
+        self.backoff
+    }
 }
 
 #[cfg(test)]

@@ -246,7 +246,11 @@ impl Connection {
 
     fn keepalive_due(&self) -> Option<Time> {
         let keepalive = self.config.keepalive.filter(|_| !self.sender.is_outstanding())?;
-        Some(self.heard_at + keepalive.idle + keepalive.interval * u32::from(self.asked))
+        Some(if self.asked == 0 {
+            self.heard_at + keepalive.idle
+        } else {
+            self.asked_at + keepalive.interval
+        })
     }
 
     fn keep_alive(&mut self, now: Time) -> bool {
@@ -255,6 +259,7 @@ impl Connection {
         }
         self.ask = true;
         self.asked = self.asked.saturating_add(1);
+        self.asked_at = now;
         self.config
             .keepalive
             .is_none_or(|keepalive| self.asked <= keepalive.probes)
