@@ -124,21 +124,40 @@ pub fn delete(netlink: &mut Netlink, route: &Route) -> Result<(), Error> {
 ///
 /// The kernel's refusal.
 pub fn list(netlink: &mut Netlink, family: Family, table: u32) -> Result<Vec<Route>, Error> {
+    dump(netlink, family, table, read)
+}
+
+fn dump<R>(
+    netlink: &mut Netlink,
+    family: Family,
+    table: u32,
+    mut each: impl FnMut(&RouteMessage) -> Option<R>,
+) -> Result<Vec<R>, Error> {
     let mut wanted = RouteMessage::default();
     wanted.header.address_family = family.into();
-    // Kernels that can filter (since 4.20) read the table; a table without routes may be unknown to them.
+    // Kernels that can filter (since 4.20) read the table; one that never had a route is unknown to them.
     wanted.attributes.push(RouteAttribute::Table(table));
     let action = || format!("listing the routes of table {table}");
     let found = netlink.dump(&RouteNetlinkMessage::GetRoute(wanted), action, |header, payload| {
         let RouteNetlinkMessage::NewRoute(message) = decode(header, payload)? else {
             return None;
         };
-        read(&message).filter(|route| route.table == table)
+        let found = attributes(&message).table.unwrap_or(u32::from(message.header.table));
+        (found == table).then(|| each(&message)).flatten()
     });
     match found {
         Err(error) if error.is_missing() => Ok(Vec::new()),
         found => found,
     }
+}
+
+/// Whether a table has routes, of whatever kind.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn is_table_used(netlink: &mut Netlink, family: Family, table: u32) -> Result<bool, Error> {
+    Ok(!dump(netlink, family, table, |_| Some(()))?.is_empty())
 }
 
 /// The default route of the main table that is preferred, `None` if there is none.

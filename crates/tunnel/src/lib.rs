@@ -1,3 +1,12 @@
-//! One tunnel on any plane, the socket by which other programs see it, and what wg-quick does.
+//! One tunnel on any plane, the sockets by which other programs see it, and what wg-quick does.
 
+pub mod device;
+mod plane;
+pub mod quick;
+pub mod show;
+mod tunnel;
 pub mod uapi;
+
+pub use dataplane::netstack;
+pub use plane::{Choice, ChoiceError, Chosen, Plane, choose};
+pub use tunnel::{ApplyError, CloseReason, OpenError, Place, Spec, Tunnel};

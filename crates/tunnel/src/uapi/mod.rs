@@ -102,7 +102,7 @@ pub fn remove_if_stale(path: &Path) -> bool {
 }
 
 /// The index of an interface by its name, for link-local endpoints.
-fn zone_index(name: &str) -> Option<u32> {
+pub(crate) fn zone_index(name: &str) -> Option<u32> {
     let mut netlink = linux::netlink::Netlink::route().ok()?;
     linux::link::find(&mut netlink, name).ok()?.map(|link| link.index)
 }

@@ -1,0 +1,268 @@
+//! A bare interface that other programs configure over its socket, as wireguard-go is.
+//!
+//! It lives in a process of its own and ends with its interface, its socket, or a signal: whichever goes first takes the
+//! others along.
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use linux::signal::{Signal, Signals};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    fs::inotify,
+};
+
+use crate::{
+    CloseReason, OpenError, Place, Spec, Tunnel,
+    uapi::{Server, ServerError},
+};
+
+/// The MTU of an interface until somebody sets another: an outer IPv6 packet of 1,500 bytes holds it.
+const MTU: u16 = 1420;
+
+/// Set for the process of an interface, whose standard output its parent reads.
+const CHILD_VARIABLE: &str = "ADIT_DEVICE_CHILD";
+
+/// Keeps the interface's process in the foreground, as for wireguard-go.
+const FOREGROUND_VARIABLE: &str = "WG_PROCESS_FOREGROUND";
+
+/// What the process of an interface says when it is ready.
+const READY: &str = "ready";
+
+/// How the interface's process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Beside the caller, which goes on when the interface is there.
+    Detached,
+    /// In the caller's process, which goes on when the interface is gone.
+    Foreground,
+}
+
+/// The interface could not be made, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The name is no interface's.
+    #[error("{name:?} is no interface name: 1 to 15 bytes without space, slash, colon or percent sign")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The tunnel could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The socket could not be made.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The tunnel failed.
+    #[error("{name}: {reason}")]
+    Ended {
+        /// The interface.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The system has no more descriptors, threads or processes.
+    #[error("{action}: {cause}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The error.
+        cause: io::Error,
+    },
+    /// The process of the interface said why it could not be made.
+    #[error("{0}")]
+    Child(String),
+}
+
+/// Makes the interface `name` and its socket. `mode` says whether to wait for its end.
+///
+/// Foreground too if `WG_PROCESS_FOREGROUND` is `1` in the environment, as wireguard-go has it. To be called before the
+/// process has other threads.
+///
+/// # Errors
+///
+/// [`DeviceError`]; then nothing is left.
+pub fn run(name: &str, mode: Mode) -> Result<(), DeviceError> {
+    if env::var_os(CHILD_VARIABLE).is_some() {
+        return child(name);
+    }
+    let foreground = env::var_os(FOREGROUND_VARIABLE).is_some_and(|value| value == "1");
+    if mode == Mode::Foreground || foreground {
+        return serve(name, || Ok(()));
+    }
+    start(name)
+}
+
+/// Starts the process of the interface `name`, and returns when the interface and its socket are there.
+///
+/// # Errors
+///
+/// [`DeviceError`]; then nothing is left.
+pub fn start(name: &str) -> Result<(), DeviceError> {
+    if !linux::link::is_name(name) {
+        return Err(DeviceError::Name { name: name.to_owned() });
+    }
+    let failed = |cause| DeviceError::System {
+        action: "starting the interface's process",
+        cause,
+    };
+    let mut child = Command::new("/proc/self/exe")
+        .args(["device", name, "--foreground"])
+        .env(CHILD_VARIABLE, "1")
+        .env_remove(FOREGROUND_VARIABLE)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
+    }
+    if line.trim_end() == READY {
+        return Ok(());
+    }
+    let mut said = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let _as_far_as_it_goes = stderr.read_to_string(&mut said);
+    }
+    let status = child.wait().map_err(failed)?;
+    let said = said.trim().trim_start_matches("error: ");
+    Err(DeviceError::Child(if said.is_empty() {
+        format!("the interface's process ended: {status}")
+    } else {
+        said.into()
+    }))
+}
+
+/// The process of an interface: a session of its own, without a working directory that it would keep busy.
+fn child(name: &str) -> Result<(), DeviceError> {
+    let failed = |cause| DeviceError::System {
+        action: "detaching from the caller",
+        cause,
+    };
+    // It fails for the leader of a process group, which nothing has to be detached from.
+    let _leader = rustix::process::setsid();
+    rustix::process::chdir("/").map_err(|error| failed(error.into()))?;
+    serve(name, || {
+        let mut stdout = io::stdout();
+        // If the caller has gone meanwhile, nobody knows of this interface.
+        writeln!(stdout, "{READY}")
+            .and_then(|()| stdout.flush())
+            .map_err(failed)?;
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(failed)?;
+        rustix::stdio::dup2_stdout(&null).map_err(|error| failed(error.into()))?;
+        rustix::stdio::dup2_stderr(&null).map_err(|error| failed(error.into()))
+    })
+}
+
+/// Makes the interface and handles it until its end; calls `ready` when it can be configured.
+fn serve(name: &str, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+    let failed = |action| move |cause| DeviceError::System { action, cause };
+    if !linux::link::is_name(name) {
+        return Err(DeviceError::Name { name: name.to_owned() });
+    }
+    let signals = Signals::take(&Signal::ALL).map_err(failed("taking signals"))?;
+    let spec = Spec {
+        name: name.to_owned(),
+        mtu: MTU,
+        place: Place::BareTun,
+    };
+    let tunnel = Arc::new(Tunnel::open(&spec)?);
+    let server = Server::start(name, Arc::<Tunnel>::clone(&tunnel))?;
+    let socket = Watch::new(server.path()).map_err(failed("watching the socket"))?;
+    let gone = eventfd(0, EventfdFlags::CLOEXEC)
+        .map_err(io::Error::from)
+        .map_err(failed("making an event"))?;
+    thread::scope(|scope| {
+        let waiter = thread::Builder::new().name("interface".into());
+        let waiter = waiter.spawn_scoped(scope, || {
+            let reason = tunnel.wait_for_interface();
+            let _cannot_fail = rustix::io::write(&gone, &1_u64.to_ne_bytes());
+            reason
+        });
+        let waiter = waiter.map_err(failed("starting a thread"))?;
+        let waited = ready().and_then(|()| wait(&signals, &socket, &gone).map_err(failed("waiting")));
+        // Whoever sees the interface gone finds the socket gone too.
+        drop(server);
+        tunnel.stop();
+        waited?;
+        match waiter.join() {
+            Ok(Some(CloseReason::Failed(reason))) => Err(DeviceError::Ended {
+                name: name.to_owned(),
+                reason,
+            }),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Waits for the first of: a signal, the end of the socket, the end of the interface.
+fn wait(signals: &Signals, socket: &Watch, gone: &OwnedFd) -> io::Result<()> {
+    loop {
+        if signals.try_next()?.is_some() || socket.is_gone()? {
+            return Ok(());
+        }
+        let mut polled = [
+            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(&socket.inotify, PollFlags::IN),
+            PollFd::new(gone, PollFlags::IN),
+        ];
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !polled[2].revents().is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Sees when a file is removed.
+struct Watch {
+    inotify: OwnedFd,
+    path: PathBuf,
+}
+
+impl Watch {
+    fn new(path: &Path) -> io::Result<Self> {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
+        let events = inotify::WatchFlags::DELETE
+            | inotify::WatchFlags::MOVED_FROM
+            | inotify::WatchFlags::DELETE_SELF
+            | inotify::WatchFlags::MOVE_SELF
+            | inotify::WatchFlags::ONLYDIR;
+        inotify::add_watch(&inotify, directory, events)?;
+        Ok(Self {
+            inotify,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Takes what was seen, and looks whether the file is there.
+    fn is_gone(&self) -> io::Result<bool> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        loop {
+            match reader.next() {
+                Ok(_) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
+    }
+}

@@ -1,0 +1,169 @@
+//! Takes a tunnel down.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use linux::{
+    address,
+    link::{self, Link},
+    netlink::Netlink,
+};
+use wg::{
+    Device,
+    conf::{Conf, Interface, Setting, Table},
+};
+
+use super::{
+    Error, Errors, Options, hook,
+    journal::{Journal, Records},
+    source::Source,
+    undo::{self, Undo},
+};
+use crate::uapi::{self, Client};
+
+/// Takes a tunnel down, whoever brought it up, and clears away what is left of one whose process has died.
+///
+/// # Errors
+///
+/// All steps that failed; the others are done.
+pub fn down(options: Options<'_>) -> Result<(), Errors> {
+    let Options {
+        target,
+        resolv_conf,
+        say,
+    } = options;
+    let mut source = Source::new(target)?;
+    let name = source.name.clone();
+    let mut netlink = Netlink::route().map_err(Error::from)?;
+    let (journal, mut records) = Journal::open(&name)?;
+    let link = link::find(&mut netlink, &name)
+        .map_err(Error::from)?
+        .filter(undo::is_tunnel);
+    let link = link.filter(|link| link.kind.as_deref() == Some("wireguard") || uapi::find(&name).is_some());
+    if link.is_none() && records.is_empty() {
+        journal.remove()?;
+        return Err(Error::IsNotUp { name }.into());
+    }
+    // By name, the file is the one that the tunnel came from.
+    let by_name = !target.to_string_lossy().contains('/');
+    if let Some(path) = records.config.clone().filter(|_| by_name) {
+        source.path = path;
+    }
+    let mut errors = Vec::new();
+    let conf = source.read(say).map_err(|error| errors.push(error.into())).ok();
+    let interface = conf.as_ref().map(Conf::interface).unwrap_or_default();
+    let mut run = |word, commands: &[String], errors: &mut Vec<Error>| {
+        for command in commands {
+            errors.extend(hook::run(word, command, &name, say).err().map(Error::from));
+        }
+    };
+    run("PreDown", &interface.pre_down, &mut errors);
+    let device = link
+        .as_ref()
+        .and_then(|_| Client::open(&name).ok()?.get().ok())
+        .map(|status| status.device);
+    if let (Some(link), Some(conf), Some(device)) = (&link, &conf, &device)
+        && interface.save_config
+    {
+        let saved = save(&mut netlink, link, conf.clone(), device, &records, &source.path);
+        errors.extend(saved.err());
+    }
+    records.table = records.table.or_else(|| foreign_table(&interface, device.as_ref()));
+    let undo = Undo {
+        name: &name,
+        resolv_conf,
+    };
+    let undone = undo.all(&mut netlink, &records);
+    let complete = undone.is_empty();
+    errors.extend(undone);
+    run("PostDown", &interface.post_down, &mut errors);
+    // What could not be undone is tried again by the next `down`.
+    if complete {
+        errors.extend(journal.remove().err().map(Error::from));
+    }
+    Errors::check(errors)
+}
+
+/// The table of default routes that wg-quick made, which is the tunnel's mark.
+fn foreign_table(interface: &Interface, device: Option<&Device>) -> Option<u32> {
+    let device = device.filter(|_| interface.table == Table::Auto)?;
+    let mut networks = device.peers.values().flat_map(|peer| &peer.allowed_ips);
+    networks
+        .any(|network| network.prefix_len() == 0)
+        .then_some(device.fwmark)?
+}
+
+/// Writes the tunnel as it is into its file: peers, port, addresses, and the MTU if the file had one.
+fn save(
+    netlink: &mut Netlink,
+    link: &Link,
+    mut conf: Conf,
+    device: &Device,
+    records: &Records,
+    path: &Path,
+) -> Result<(), Error> {
+    let unwritable = |cause| Error::Unwritable {
+        path: path.to_owned(),
+        cause,
+    };
+    let there = conf.interface();
+    let mut device = device.clone();
+    if records.table == device.fwmark {
+        // A mark that `up` chose; the next one chooses again.
+        device.fwmark = there.fwmark;
+    }
+    conf.save(&device).map_err(unwritable)?;
+    let addresses = address::list(netlink, link.index)?;
+    let added: Vec<_> = addresses
+        .iter()
+        .filter(|found| !is_link_local(found))
+        .copied()
+        .collect();
+    let same = added.len() == there.addresses.len() && added.iter().all(|found| there.addresses.contains(found));
+    if !same && !added.is_empty() {
+        conf.set_interface(Setting::Address(added)).map_err(unwritable)?;
+    }
+    if there.mtu.is_some_and(|mtu| u32::from(mtu) != link.mtu) {
+        let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+        conf.set_interface(Setting::Mtu(mtu)).map_err(unwritable)?;
+    }
+    let text = conf.render();
+    replace(path, text.as_bytes()).map_err(|cause| Error::Save {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+/// Whether the kernel gives an interface such an address by itself.
+fn is_link_local(address: &wg::IpNet) -> bool {
+    matches!(address, wg::IpNet::V6(v6) if v6.addr().is_unicast_link_local())
+}
+
+/// Puts a file in another's place in one step, for its owner alone.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".tmp");
+    let fresh = PathBuf::from(fresh);
+    let _stale = fs::remove_file(&fresh);
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)?;
+        path.parent()
+            .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    let written = write();
+    if written.is_err() {
+        let _best_effort = fs::remove_file(&fresh);
+    }
+    written
+}

@@ -1,0 +1,51 @@
+//! What wg-quick does: a tunnel from its configuration file, with addresses, routes, resolvers and commands.
+//!
+//! ```text
+//! up    PreUp ─ interface ─ keys and peers ─ addresses ─ MTU ─ on ─ resolvers ─ routes and rules ─ PostUp
+//! down  PreDown ─ SaveConfig ─ resolvers ─ rules ─ interface, and with it addresses and routes ─ PostDown
+//! ```
+//!
+//! `up` checks all that can be checked, then acts, and undoes everything at the first error. `down` goes on after errors
+//! and gathers them. Whatever outlives the interface is written down before it is done, so that `down`, or the next
+//! `up`, finds it after any kind of end.
+
+mod down;
+mod endpoint;
+mod error;
+mod hook;
+mod journal;
+mod mtu;
+mod routes;
+mod source;
+mod undo;
+mod up;
+
+use std::path::Path;
+
+pub use self::{
+    down::down,
+    endpoint::EndpointError,
+    error::{Error, Errors},
+    hook::HookError,
+    journal::JournalError,
+    source::SourceError,
+    up::{Up, up},
+};
+
+/// What `up` and `down` are told.
+pub struct Options<'a> {
+    /// A configuration file, or the NAME of `/etc/wireguard/NAME.conf`.
+    pub target: &'a Path,
+    /// The file that this process's namespace reads its resolvers from, normally [`linux::resolv::PATH`].
+    pub resolv_conf: &'a Path,
+    /// Is told each command of the configuration before it runs, and each warning.
+    pub say: &'a mut dyn FnMut(&str),
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,268 @@
+//! The routes to a tunnel's peers, and the rules that let its own packets past a default route.
+//!
+//! As wg-quick has it: a default route lies in a table of its own, which packets without the tunnel's mark take, unless
+//! the main table has something more specific than a default route for them.
+//!
+//! ```text
+//! 32764: from all lookup main suppress_prefixlength 0
+//! 32765: not from all fwmark 0xca6c lookup 51820
+//! 32766: from all lookup main
+//! ```
+
+use std::cmp::Reverse;
+
+use linux::{
+    Family,
+    netlink::{Error, Netlink},
+    route::{self, Route},
+    rule::{self, Packets, Rule},
+};
+use wg::IpNet;
+
+/// The first table that is tried for default routes: wg-quick's.
+const FIRST_TABLE: u32 = 51820;
+
+/// The networks in the order in which routes to them are added: the longest prefixes first, then as wg-quick.
+pub(super) fn in_order(networks: impl IntoIterator<Item = IpNet>) -> Vec<IpNet> {
+    let mut networks: Vec<_> = networks.into_iter().collect();
+    networks.sort_by_cached_key(|network| Reverse((network.prefix_len(), network.to_string())));
+    networks
+}
+
+/// Adds routes to networks out of an interface to the main table, but for those that its routes there lead to already.
+pub(super) fn add_missing(netlink: &mut Netlink, interface: u32, networks: &[IpNet]) -> Result<(), Error> {
+    for family in Family::ALL {
+        let wanted = networks.iter().filter(|network| Family::of(network.addr()) == family);
+        let mut there = None;
+        for network in wanted {
+            // A route that is added here leads to no network of the list that comes after it: those are as large.
+            if there.is_none() {
+                let mut routes = route::list(netlink, family, route::MAIN)?;
+                routes.retain(|route| route.interface == Some(interface));
+                there = Some(routes);
+            }
+            let led_to = |route: &Route| route.destination.contains(network);
+            if !there.iter().flatten().any(led_to) {
+                route::add(netlink, &Route::direct(*network, interface))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds routes to networks out of an interface to a table, which may be any.
+pub(super) fn add_to_table(netlink: &mut Netlink, interface: u32, networks: &[IpNet], table: u32) -> Result<(), Error> {
+    for network in networks {
+        route::add(
+            netlink,
+            &Route {
+                table,
+                ..Route::direct(*network, interface)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// The first table from 51820 on that no route is in and no rule leads to.
+pub(super) fn free_table(netlink: &mut Netlink) -> Result<u32, Error> {
+    let mut rules = rule::list(netlink, Family::V4)?;
+    rules.extend(rule::list(netlink, Family::V6)?);
+    let mut table = FIRST_TABLE;
+    loop {
+        let mut used = rules.iter().any(|rule| rule.table == table);
+        for family in Family::ALL {
+            used = used || route::is_table_used(netlink, family, table)?;
+        }
+        if !used {
+            return Ok(table);
+        }
+        table += 1;
+    }
+}
+
+/// Makes a default route in a table of its own, for packets without the mark of the same number.
+pub(super) fn add_default(netlink: &mut Netlink, interface: u32, network: IpNet, table: u32) -> Result<(), Error> {
+    let family = Family::of(network.addr());
+    route::add(
+        netlink,
+        &Route {
+            table,
+            ..Route::direct(network, interface)
+        },
+    )?;
+    let unmarked = Rule {
+        family,
+        priority: None,
+        packets: Packets::NotMarked(table),
+        table,
+        suppress_prefix_length: None,
+    };
+    rule::add(netlink, &unmarked)?;
+    let specific = Rule {
+        packets: Packets::All,
+        table: route::MAIN,
+        suppress_prefix_length: Some(0),
+        ..unmarked
+    };
+    rule::add(netlink, &specific)
+}
+
+/// Removes the rules of [`add_default`] for a table, and no others. Goes on after errors and gathers them.
+pub(super) fn remove_rules(netlink: &mut Netlink, table: u32) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for family in Family::ALL {
+        let rules = match rule::list(netlink, family) {
+            Ok(rules) => rules,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        for rule in ours(&rules, table) {
+            match rule::delete(netlink, rule) {
+                Err(error) if !error.is_missing() => errors.push(error),
+                _ => {}
+            }
+        }
+    }
+    errors
+}
+
+/// Whether rules send unmarked packets to any table, as those of a tunnel with a default route do.
+pub(super) fn has_rules(netlink: &mut Netlink) -> Result<bool, Error> {
+    Ok(rule::list(netlink, Family::V4)?.iter().any(is_unmarked))
+}
+
+fn is_unmarked(rule: &Rule) -> bool {
+    rule.packets == Packets::NotMarked(rule.table)
+}
+
+/// The rules for a table: those for unmarked packets, and of the look into the main table the one that was added next,
+/// which therefore comes before, with no other tunnel's between. Other tunnels have the very same.
+fn ours(rules: &[Rule], table: u32) -> Vec<&Rule> {
+    let mut found = Vec::new();
+    let is_specific = |rule: &Rule| {
+        rule.packets == Packets::All && rule.table == route::MAIN && rule.suppress_prefix_length == Some(0)
+    };
+    for (at, rule) in rules.iter().enumerate() {
+        if rule.table == table && is_unmarked(rule) {
+            found.push(rule);
+            let before = rules[..at]
+                .iter()
+                .rev()
+                .find(|rule| is_specific(rule) || is_unmarked(rule));
+            found.extend(before.filter(|rule| is_specific(rule)));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linux::netns::Namespace;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_longest_prefixes_come_first() {
+        let sorted = nets(&[
+            "fd00::/64",
+            "10.0.0.2/32",
+            "10.0.0.1/32",
+            "10.0.0.0/8",
+            "::/0",
+            "0.0.0.0/0",
+        ]);
+        let mut shuffled = sorted.clone();
+        shuffled.reverse();
+        assert_eq!(in_order(shuffled), sorted);
+    }
+
+    fn rule(priority: u32, packets: Packets, table: u32, suppress: Option<u32>) -> Rule {
+        Rule {
+            family: Family::V4,
+            priority: Some(priority),
+            packets,
+            table,
+            suppress_prefix_length: suppress,
+        }
+    }
+
+    #[test]
+    fn only_the_rules_of_the_table_are_removed() {
+        let local = rule(0, Packets::All, 255, None);
+        let main = rule(32766, Packets::All, 254, None);
+        let specific = |priority| rule(priority, Packets::All, 254, Some(0));
+        let unmarked = |priority, table| rule(priority, Packets::NotMarked(table), table, None);
+        // (the rules, in order; the priorities of those of table 51820)
+        let cases = [
+            (vec![local.clone(), main.clone()], vec![]),
+            (
+                vec![local.clone(), specific(32764), unmarked(32765, 51820), main.clone()],
+                vec![32765, 32764],
+            ),
+            // Killed before the second rule: the other tunnel's stays.
+            (
+                vec![
+                    specific(32763),
+                    unmarked(32764, 51821),
+                    unmarked(32765, 51820),
+                    main.clone(),
+                ],
+                vec![32765],
+            ),
+            (
+                vec![
+                    specific(32762),
+                    unmarked(32763, 51820),
+                    specific(32764),
+                    unmarked(32765, 51821),
+                    main.clone(),
+                ],
+                vec![32763, 32762],
+            ),
+            (vec![specific(100), unmarked(32765, 51821), main], vec![]),
+        ];
+        for (rules, expected) in cases {
+            let found: Vec<_> = ours(&rules, 51820).iter().filter_map(|rule| rule.priority).collect();
+            assert_eq!(found, expected, "{rules:?}");
+        }
+    }
+
+    #[test]
+    fn two_tunnels_with_default_routes_do_not_take_each_others_rules() {
+        netlab::requires!("root");
+        let namespace = Namespace::anonymous().unwrap();
+        namespace
+            .run(|| {
+                let mut netlink = Netlink::route().unwrap();
+                linux::link::set_up(&mut netlink, 1).unwrap();
+                let before = Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap());
+                let first = free_table(&mut netlink).unwrap();
+                assert_eq!(first, 51820);
+                for network in nets(&["0.0.0.0/0", "::/0"]) {
+                    add_default(&mut netlink, 1, network, first).unwrap();
+                }
+                let one = Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap());
+                let second = free_table(&mut netlink).unwrap();
+                assert_eq!(second, 51821);
+                for network in nets(&["0.0.0.0/0", "::/0"]) {
+                    add_default(&mut netlink, 1, network, second).unwrap();
+                }
+                assert!(remove_rules(&mut netlink, second).is_empty());
+                assert_eq!(Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap()), one);
+                assert!(has_rules(&mut netlink).unwrap());
+                assert!(remove_rules(&mut netlink, first).is_empty());
+                assert!(!has_rules(&mut netlink).unwrap());
+                assert_eq!(
+                    Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap()),
+                    before
+                );
+            })
+            .unwrap();
+    }
+}

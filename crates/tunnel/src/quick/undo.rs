@@ -1,0 +1,74 @@
+//! Undoes what `up` did, wherever it stopped.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use linux::{
+    link::{self, Link},
+    netlink::Netlink,
+    resolv,
+};
+
+use super::{Error, journal::Records, routes, up::reset_src_valid_mark};
+use crate::uapi;
+
+/// How long the process of an interface has to end after its interface was removed.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+/// Undoes what was done for one tunnel.
+pub(super) struct Undo<'a> {
+    pub(super) name: &'a str,
+    pub(super) resolv_conf: &'a Path,
+}
+
+impl Undo<'_> {
+    /// Removes the tunnel and all that belongs to it, as far as it is there. Goes on after errors and gathers them.
+    pub(super) fn all(&self, netlink: &mut Netlink, records: &Records) -> Vec<Error> {
+        let mut errors = Vec::new();
+        errors.extend(resolv::restore(self.resolv_conf, self.name).err().map(Error::from));
+        if let Some(table) = records.table {
+            errors.extend(routes::remove_rules(netlink, table).into_iter().map(Error::from));
+        }
+        errors.extend(self.interface(netlink).err());
+        if records.src_valid_mark {
+            errors.extend(reset_src_valid_mark(netlink).err());
+        }
+        errors
+    }
+
+    /// Removes the interface, and waits until its process has removed its socket.
+    fn interface(&self, netlink: &mut Netlink) -> Result<(), Error> {
+        match link::find(netlink, self.name)? {
+            Some(link) if is_tunnel(&link) => match link::delete(netlink, link.index) {
+                Err(error) if !error.is_missing() => return Err(error.into()),
+                _ => {}
+            },
+            _ => {}
+        }
+        let limit = Instant::now() + LIMIT;
+        while let Some(socket) = uapi::find(self.name) {
+            if uapi::remove_if_stale(&socket) {
+                continue;
+            }
+            if Instant::now() > limit {
+                return Err(Error::Lingers {
+                    name: self.name.to_owned(),
+                    socket,
+                });
+            }
+            thread::sleep(INTERVAL);
+        }
+        Ok(())
+    }
+}
+
+/// Whether an interface may be one that adit, wireguard-go or the kernel handles as a tunnel.
+pub(super) fn is_tunnel(link: &Link) -> bool {
+    matches!(link.kind.as_deref(), Some("tun" | "wireguard"))
+}

@@ -1,0 +1,232 @@
+//! Brings a tunnel up.
+
+use linux::{
+    address, link,
+    netlink::Netlink,
+    resolv::{self, Resolv},
+    sysctl,
+};
+use wg::{
+    Device,
+    conf::{Conf, Interface, Table},
+};
+
+use super::{
+    Error, Errors, Options, endpoint, hook,
+    journal::{Journal, Records},
+    mtu, routes,
+    source::Source,
+    undo::{self, Undo},
+};
+use crate::{device, uapi::Client};
+
+/// The setting without which answers to marked packets look as if they came from nowhere.
+const SRC_VALID_MARK: &str = "net.ipv4.conf.all.src_valid_mark";
+
+/// A tunnel that was brought up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// Its name.
+    pub name: String,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Its peers.
+    pub peers: usize,
+    /// The routing table of its default routes, if it has any.
+    pub table: Option<u32>,
+}
+
+/// Brings the tunnel of a configuration up.
+///
+/// # Errors
+///
+/// The first step that failed; all steps before it are undone, and what went wrong with that follows.
+pub fn up(options: Options<'_>) -> Result<Up, Errors> {
+    let Options {
+        target,
+        resolv_conf,
+        say,
+    } = options;
+    let source = Source::new(target)?;
+    let conf = source.read(say)?;
+    for warning in conf.warnings() {
+        say(&format!("warning: {warning}"));
+    }
+    let interface = conf.interface();
+    let mut netlink = Netlink::route().map_err(Error::from)?;
+    let (mut journal, records) = Journal::open(&source.name)?;
+    if let Some(error) = obstacle(&mut netlink, &source.name)? {
+        if records.is_empty() {
+            journal.remove()?;
+        }
+        return Err(error.into());
+    }
+    let undo = Undo {
+        name: &source.name,
+        resolv_conf,
+    };
+    if !records.is_empty() {
+        say(&format!("clearing away what an earlier {} left behind", source.name));
+        Errors::check(undo.all(&mut netlink, &records))?;
+        journal.clear()?;
+    }
+    journal.record("config", &source.path.to_string_lossy())?;
+    let mut attempt = Attempt {
+        source: &source,
+        conf: &conf,
+        interface,
+        undo: &undo,
+        netlink,
+        journal,
+        records,
+        say,
+    };
+    attempt.records = Records::default();
+    match attempt.bring_up() {
+        Ok(up) => Ok(up),
+        Err(error) => {
+            let mut others = undo.all(&mut attempt.netlink, &attempt.records);
+            if others.is_empty() {
+                others.extend(attempt.journal.remove().err().map(Error::from));
+            }
+            Err(Errors::with(error, others))
+        }
+    }
+}
+
+/// Why no tunnel of this name can be made.
+fn obstacle(netlink: &mut Netlink, name: &str) -> Result<Option<Error>, Error> {
+    let name = name.to_owned();
+    Ok(link::find(netlink, &name)?.map(|link| {
+        if undo::is_tunnel(&link) {
+            Error::IsUp { name }
+        } else {
+            Error::IsNoTunnel { name }
+        }
+    }))
+}
+
+struct Attempt<'a> {
+    source: &'a Source,
+    conf: &'a Conf,
+    interface: Interface,
+    undo: &'a Undo<'a>,
+    netlink: Netlink,
+    journal: Journal,
+    /// What the journal says so far.
+    records: Records,
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl Attempt<'_> {
+    fn bring_up(&mut self) -> Result<Up, Error> {
+        let name = self.source.name.clone();
+        for command in self.interface.pre_up.clone() {
+            hook::run("PreUp", &command, &name, self.say)?;
+        }
+        let device = self.conf.device(|endpoint| endpoint::resolve(endpoint, self.say))?;
+        device::start(&name)?;
+        let mut client = Client::open(&name)?;
+        client.set(&Device::default().difference(&device))?;
+        let link = link::find(&mut self.netlink, &name)?;
+        let index = link.ok_or_else(|| Error::Vanished { name: name.clone() })?.index;
+        for address in &self.interface.addresses {
+            address::add(&mut self.netlink, index, *address)?;
+        }
+        let mtu = self.mtu(&device)?;
+        link::set_mtu(&mut self.netlink, index, mtu)?;
+        link::set_up(&mut self.netlink, index)?;
+        self.set_resolvers()?;
+        self.add_routes(&mut client, &device, index)?;
+        for command in self.interface.post_up.clone() {
+            hook::run("PostUp", &command, &name, self.say)?;
+        }
+        Ok(Up {
+            name,
+            mtu,
+            peers: device.peers.len(),
+            table: self.records.table,
+        })
+    }
+
+    fn mtu(&mut self, device: &Device) -> Result<u32, Error> {
+        match self.interface.mtu {
+            Some(mtu) => Ok(mtu.into()),
+            None => {
+                let endpoints = device.peers.values().filter_map(|peer| peer.endpoint);
+                Ok(mtu::find(&mut self.netlink, endpoints.map(|endpoint| endpoint.ip()))?)
+            }
+        }
+    }
+
+    fn set_resolvers(&mut self) -> Result<(), Error> {
+        if self.interface.dns.is_empty() {
+            return Ok(());
+        }
+        let wanted = Resolv {
+            servers: self.interface.dns_servers().collect(),
+            search: self.interface.dns_search().map(str::to_owned).collect(),
+            options: Vec::new(),
+        };
+        Ok(resolv::set(self.undo.resolv_conf, &self.source.name, &wanted)?)
+    }
+
+    fn add_routes(&mut self, client: &mut Client, device: &Device, index: u32) -> Result<(), Error> {
+        let networks = device.peers.values().flat_map(|peer| peer.allowed_ips.iter().copied());
+        let networks = routes::in_order(networks);
+        match self.interface.table {
+            Table::Off => Ok(()),
+            Table::Number(table) => Ok(routes::add_to_table(&mut self.netlink, index, &networks, table)?),
+            Table::Auto => {
+                let first_default = networks.iter().position(|network| network.prefix_len() == 0);
+                let (networks, defaults) = networks.split_at(first_default.unwrap_or(networks.len()));
+                routes::add_missing(&mut self.netlink, index, networks)?;
+                if defaults.is_empty() {
+                    return Ok(());
+                }
+                let table = self.table(client, device)?;
+                for network in defaults {
+                    routes::add_default(&mut self.netlink, index, *network, table)?;
+                    if network.addr().is_ipv4() {
+                        self.set_src_valid_mark()?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The table for default routes, which is also the tunnel's mark: the configuration's or a free one.
+    fn table(&mut self, client: &mut Client, device: &Device) -> Result<u32, Error> {
+        let table = match device.fwmark {
+            Some(mark) => mark,
+            None => routes::free_table(&mut self.netlink)?,
+        };
+        self.journal.record("table", &table.to_string())?;
+        self.records.table = Some(table);
+        if device.fwmark.is_none() {
+            client.set(&wg::Update {
+                fwmark: Some(table),
+                ..wg::Update::default()
+            })?;
+        }
+        Ok(table)
+    }
+
+    fn set_src_valid_mark(&mut self) -> Result<(), Error> {
+        if sysctl::read(SRC_VALID_MARK)? == "1" {
+            return Ok(());
+        }
+        self.journal.record("src_valid_mark", "0")?;
+        self.records.src_valid_mark = true;
+        Ok(sysctl::write(SRC_VALID_MARK, "1")?)
+    }
+}
+
+/// Switches the setting off again that [`up`] switched on, unless another tunnel needs it.
+pub(super) fn reset_src_valid_mark(netlink: &mut Netlink) -> Result<(), Error> {
+    if !routes::has_rules(netlink)? {
+        sysctl::write(SRC_VALID_MARK, "0")?;
+    }
+    Ok(())
+}
