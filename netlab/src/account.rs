@@ -45,6 +45,21 @@ impl Account {
     }
 }
 
+/// The name of the variable by which a process of a lab tells whose it is.
+pub(crate) const OWNER: &str = "NETLAB_OWNER";
+
+/// The processes of labs whose test was killed before it could clean up: daemons, which do not die with their parent.
+pub(crate) fn orphans() -> Vec<Account> {
+    accounts(|pid| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let owner = environment.split(|byte| *byte == 0).find_map(|variable| {
+            let text = std::str::from_utf8(variable).ok()?;
+            text.strip_prefix(OWNER)?.strip_prefix('=')?.parse().ok()
+        });
+        owner.is_some_and(|owner| Account::of(owner).is_none())
+    })
+}
+
 /// The processes whose network namespace is `namespace`, by its inode; this process is left out.
 #[must_use]
 pub fn processes_in(namespace: u64) -> Vec<Account> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::command::Command;
 use crate::namespace::{self, Namespace};
-use crate::{need, processes_in};
+use crate::{account, need, processes_in};
 
 /// A network namespace with its own `/run`, `/sys` and `/etc/resolv.conf`. Clones are the same host.
 ///
@@ -87,8 +87,19 @@ impl Host {
     /// Makes `program` reachable for every user of this host, wherever it was built, and gives the path here.
     #[must_use]
     pub fn install(&self, program: impl AsRef<Path>) -> PathBuf {
-        let program = program.as_ref();
-        let target = Path::new("/run/bin").join(program.file_name().expect("a program has a name"));
+        let name = program
+            .as_ref()
+            .file_name()
+            .expect("a program has a name")
+            .to_string_lossy()
+            .into_owned();
+        self.install_as(program, &name)
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn install_as(&self, program: impl AsRef<Path>, name: &str) -> PathBuf {
+        let (program, target) = (program.as_ref(), Path::new("/run/bin").join(name));
         let bound = self.inner.namespace.bind(program, &target);
         bound.unwrap_or_else(|error| panic!("install {} on {}: {error}", program.display(), self.name()));
         target
@@ -122,6 +133,7 @@ impl Host {
         Command::new(self.clone(), &path)
             .env("PATH", std::env::join_paths(search).expect("PATH can be extended"))
             .env("TMPDIR", "/tmp")
+            .env(account::OWNER, std::process::id().to_string())
     }
 
     /// Runs `task` on a thread in this host, and gives what it gives.

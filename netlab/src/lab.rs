@@ -30,6 +30,9 @@ impl Lab {
     #[must_use]
     pub fn new() -> Self {
         crate::namespace::allow_descriptors();
+        for orphan in crate::account::orphans() {
+            crate::namespace::kill(orphan.pid, libc::SIGKILL);
+        }
         let folder = tempfile::Builder::new()
             .prefix("netlab-")
             .tempdir()

@@ -109,7 +109,7 @@ fn closed_and_unreachable_ports_are_told() {
                 kind,
                 "{server}"
             );
-            assert!(start.elapsed() < SECOND, "{server} took {:?}", start.elapsed());
+            assert!(start.elapsed() < 5 * SECOND, "{server} took {:?}", start.elapsed());
         }
         let dead = SocketAddr::from(([203, 0, 114, 1], 80));
         let error = std::net::TcpStream::connect_timeout(&dead, SECOND / 5).expect_err("nothing is there");

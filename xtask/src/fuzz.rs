@@ -45,9 +45,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let mut report = Report::default();
     for target in targets {
         println!("\n=== {target}");
+        // What it finds goes to the first folder; the committed corpus grows by hand only.
+        let found = root.join("target/fuzz").join(target);
+        std::fs::create_dir_all(&found).context("make a folder for what is found")?;
         let mut command = nightly("run");
+        command
+            .arg(target)
+            .arg(found)
+            .arg(root.join("fuzz/corpus").join(target));
         command.args([
-            target,
             "--",
             &format!("-max_total_time={}", arguments.seconds),
             "-print_final_stats=1",

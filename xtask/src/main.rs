@@ -1,6 +1,7 @@
 //! What a developer runs: tests, fuzzers, benchmarks.
 #![allow(clippy::print_stdout, reason = "a developer's tool talks on standard output")]
 
+mod bench;
 mod fuzz;
 mod machine;
 mod report;
@@ -20,12 +21,15 @@ enum Task {
     Test(test::Arguments),
     /// Runs each fuzz target for a while, from the committed corpus.
     Fuzz(fuzz::Arguments),
+    /// Measures start, memory, size and throughput of a release build, and writes docs/benchmarks.md.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
