@@ -29,10 +29,11 @@ pub enum Host {
 }
 
 impl Endpoint {
-    /// The socket address, if there is no name to resolve: neither a host's nor an interface's.
+    /// The socket address, if there is no name to resolve: neither a host's nor an interface's. An IPv4 address in
+    /// IPv6 clothing is taken out of them.
     pub fn address(&self) -> Option<SocketAddr> {
         match &self.host {
-            Host::Ip(ip) => Some((*ip, self.port).into()),
+            Host::Ip(ip) => Some((ip.to_canonical(), self.port).into()),
             Host::Zoned(ip, zone) => {
                 let index = zone.parse().ok()?;
                 Some(SocketAddrV6::new(*ip, self.port, 0, index).into())
@@ -185,5 +186,7 @@ mod tests {
                 assert_eq!(Endpoint::from(address), endpoint);
             }
         }
+        let mapped: Endpoint = "[::ffff:192.0.2.1]:5".parse().unwrap();
+        assert_eq!(mapped.address(), Some("192.0.2.1:5".parse().unwrap()));
     }
 }

@@ -106,9 +106,11 @@ fn read_dns(value: &str) -> Result<Vec<Dns>, (usize, &str, ValueError)> {
         .map(|(at, item)| {
             // What looks like an address must be one, as for `wg-quick`.
             let numeric = item.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            // `~` makes a domain one of systemd-resolved that routes questions; `~.` routes all.
+            let domain = item.strip_prefix('~').unwrap_or(item);
             if let Ok(address) = item.parse() {
                 Ok(Dns::Server(address))
-            } else if numeric || !text::is_domain(item) {
+            } else if numeric || !(domain == "." || text::is_domain(domain)) {
                 Err((at, item, ValueError::Dns))
             } else {
                 Ok(Dns::Search(item.to_owned()))
@@ -182,6 +184,7 @@ mod tests {
                 "1.1.1.1 ,corp.example,2606:4700::1111",
                 "1.1.1.1, corp.example, 2606:4700::1111",
             ),
+            (Key::Dns, "~. ~corp.example", "~., ~corp.example"),
             (Key::Mtu, "1420", "1420"),
             (Key::Table, "Off", "off"),
             (Key::Table, "auto", "auto"),
@@ -231,6 +234,8 @@ mod tests {
             (Key::Address, "dhcp", 0, "dhcp", ValueError::Address),
             (Key::Dns, "1.1.1", 0, "1.1.1", ValueError::Dns),
             (Key::Dns, "a, b;c", 3, "b;c", ValueError::Dns),
+            (Key::Dns, ".", 0, ".", ValueError::Dns),
+            (Key::Dns, "~", 0, "~", ValueError::Dns),
             (Key::Mtu, "67", 0, "67", ValueError::Number { min: 68, max: 65535 }),
             (Key::Table, "0", 0, "0", ValueError::Table),
             (Key::SaveConfig, "yes", 0, "yes", ValueError::Bool),

@@ -8,6 +8,7 @@
 //! which index that is: what parses endpoints takes a `zone_index` function, from an interface's name to its index.
 
 mod client;
+mod draft;
 mod error;
 mod reply;
 mod request;

@@ -1,17 +1,17 @@
 //! Takes requests out of a stream of bytes.
 
-use std::{collections::BTreeSet, mem};
+use std::{fmt, mem};
 
 use zeroize::Zeroizing;
 
-use super::{Error, Fault, value};
-use crate::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Update};
+use super::{Error, Fault, draft::Draft};
+use crate::Update;
 
 /// The longest line, in bytes without its end. Longer ones are skipped, and their request is refused.
 pub const MAX_LINE: usize = 1024;
 
 /// The longest request, in bytes: room for more than 100,000 peers.
-pub const MAX_REQUEST: usize = 64 << 20;
+pub const MAX_REQUEST: usize = 32 << 20;
 
 /// What the other end of the socket asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,6 @@ impl Request {
 }
 
 /// Puts requests together from the bytes of one connection. What it holds is wiped when it is dropped.
-#[derive(Debug)]
 pub struct Incoming {
     /// The unfinished line; never grows, so that no copy of a key is left behind.
     partial: Zeroizing<Vec<u8>>,
@@ -61,14 +60,14 @@ enum State {
     Broken(Error),
 }
 
-/// An update that is being read.
-#[derive(Debug, Default)]
-struct Draft {
-    update: Update,
-    /// The peer that lines are about.
-    peer: Option<PeerUpdate>,
-    /// Peers that have been read.
-    named: BTreeSet<PublicKey>,
+impl fmt::Debug for Incoming {
+    /// Leaves the unfinished line out, which may be a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("lines", &self.lines)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Incoming {
@@ -186,93 +185,12 @@ impl Incoming {
     }
 }
 
-impl Draft {
-    fn take(&mut self, key: &str, value: &str, zone_index: &dyn Fn(&str) -> Option<u32>) -> Result<(), Fault> {
-        if key == "public_key" {
-            self.end_peer();
-            self.peer = Some(PeerUpdate::new(PublicKey::from_hex(value)?));
-            return Ok(());
-        }
-        match &mut self.peer {
-            None => take_interface(&mut self.update, key, value),
-            Some(peer) => take_peer(peer, key, value, zone_index),
-        }
-    }
-
-    /// Adds the peer that was being read to the update.
-    ///
-    /// After `replace_peers=true` the protocol has an interface without peers, which the request then adds. An
-    /// [`Update`] keeps the peers that it names, with their sessions; so each is named with all that it shall be.
-    fn end_peer(&mut self) {
-        let Some(mut peer) = self.peer.take() else {
-            return;
-        };
-        if self.update.replace_peers && !self.named.contains(&peer.public_key) {
-            if peer.update_only {
-                return;
-            }
-            peer.replace_allowed_ips = true;
-            peer.persistent_keepalive = peer.persistent_keepalive.or(Some(0));
-            peer.preshared_key = peer
-                .preshared_key
-                .or_else(|| Some(PresharedKey::from_bytes([0; crate::key::KEY_LEN])));
-        }
-        self.named.insert(peer.public_key);
-        self.update.peers.push(peer);
-    }
-
-    fn finish(mut self) -> Update {
-        self.end_peer();
-        self.update
-    }
-}
-
-fn take_interface(update: &mut Update, key: &str, value: &str) -> Result<(), Fault> {
-    match key {
-        "private_key" => update.private_key = Some(PrivateKey::from_hex(value)?),
-        "listen_port" => update.listen_port = Some(value::number(value, u16::MAX.into())?),
-        "fwmark" => update.fwmark = Some(value::number(value, u32::MAX.into())?),
-        "replace_peers" => update.replace_peers = value::flag(value)?,
-        _ => return Err(Fault::NotOfInterface),
-    }
-    Ok(())
-}
-
-fn take_peer(
-    peer: &mut PeerUpdate,
-    key: &str,
-    value: &str,
-    zone_index: &dyn Fn(&str) -> Option<u32>,
-) -> Result<(), Fault> {
-    match key {
-        "remove" => peer.remove = value::flag(value)?,
-        "update_only" => peer.update_only = value::flag(value)?,
-        "preshared_key" => peer.preshared_key = Some(PresharedKey::from_hex(value)?),
-        "endpoint" => peer.endpoint = Some(value::endpoint(value, zone_index)?),
-        "persistent_keepalive_interval" => {
-            peer.persistent_keepalive = Some(value::number(value, u16::MAX.into())?);
-        }
-        "replace_allowed_ips" => {
-            peer.replace_allowed_ips = value::flag(value)?;
-            peer.allowed_ips.clear();
-        }
-        "allowed_ip" => peer.allowed_ips.push(match value.strip_prefix('-') {
-            Some(network) => AllowedIpChange::Remove(value::network(network)?),
-            None => AllowedIpChange::Add(value::network(value)?),
-        }),
-        "protocol_version" if value == "1" => {}
-        "protocol_version" => return Err(Fault::Version),
-        _ => return Err(Fault::NotOfPeer),
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::{super::EPROTO, *};
-    use crate::{Device, uapi::set_request};
+    use crate::{AllowedIpChange, Device, PeerUpdate, PresharedKey, PrivateKey, PublicKey, uapi::set_request};
 
     const A: &str = "b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33";
     const B: &str = "58402e695ba1772b1cc9309755f043251ea77fdcf10fbe63989ceb7e19321376";
@@ -400,6 +318,19 @@ mod tests {
             "line 2: private_key: a key has 64 characters, this has 63"
         );
         assert!(!format!("{error:?}").contains(key));
+        let mut incoming = Incoming::new();
+        assert_eq!(
+            incoming.feed(
+                format!("set=1\nprivate_key={B}\nprivate_key={key}").as_bytes(),
+                &no_zone
+            ),
+            []
+        );
+        let shown = format!("{incoming:?}");
+        assert!(
+            shown.contains("PrivateKey(hidden)") && !shown.contains(&B[1..9]) && !shown.contains("53, 56"),
+            "{shown}"
+        );
     }
 
     #[test]
