@@ -9,8 +9,8 @@ impl Conf {
     /// The interface that the configuration asks for.
     ///
     /// `resolve` is asked for every endpoint that names a host or an interface; addresses need no resolver. As on
-    /// an interface, a network that several peers have belongs to the last, and several sections of one peer make
-    /// one peer.
+    /// an interface, a network that several peers have belongs to the last; several sections of one peer make one
+    /// peer, with the networks of the last.
     ///
     /// # Errors
     ///
@@ -82,7 +82,10 @@ fn peer_update<E>(
     let Some(key) = section.public_key else {
         return Ok(None);
     };
-    let mut update = PeerUpdate::new(key);
+    let mut update = PeerUpdate {
+        replace_allowed_ips: true,
+        ..PeerUpdate::new(key)
+    };
     let mut endpoint = None;
     for setting in section.settings() {
         match setting {
@@ -149,14 +152,14 @@ mod tests {
         let alice = &device.peers[&key(ALICE)];
         assert_eq!(alice.persistent_keepalive, Some(9));
         let networks: Vec<String> = alice.allowed_ips.iter().map(ToString::to_string).collect();
-        assert_eq!(networks, ["10.0.0.0/8", "10.2.0.0/16"]);
+        assert_eq!(networks, ["10.2.0.0/16"]);
         assert_eq!(device.peers[&key(BOB)].allowed_ips.len(), 1);
         let warnings: Vec<String> = conf.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
             [
                 "wg0.conf:8:1: AllowedIPs: 10.1.0.0/16 is taken from the peer in line 2, as a network has one peer",
-                "wg0.conf:9:1: this peer has another section, in line 2; make one of them, as settings of this one win",
+                "wg0.conf:9:1: this peer has another section, in line 2; make one of them, as AllowedIPs of this one replace those",
             ]
         );
     }

@@ -64,7 +64,9 @@ pub enum Fault {
     #[error("this [Peer] has no PublicKey; add `PublicKey = …`")]
     NoPublicKey,
     /// A warning: a peer that has another section.
-    #[error("this peer has another section, in line {first}; make one of them, as settings of this one win")]
+    #[error(
+        "this peer has another section, in line {first}; make one of them, as AllowedIPs of this one replace those"
+    )]
     PeerTwice {
         /// The line of the other section.
         first: usize,

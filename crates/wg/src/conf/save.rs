@@ -193,7 +193,7 @@ mod tests {
         conf.save(&wanted).unwrap();
         assert_eq!(
             *conf.render(),
-            format!("\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.2/32, 10.0.0.3/32\n")
+            format!("\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.0.0.3\n")
         );
         assert_eq!(device(&conf), wanted);
     }
