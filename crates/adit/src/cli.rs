@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, man};
+use crate::command::{completions, doctor, launch, man, serve};
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
 ///
@@ -27,6 +27,18 @@ pub(crate) struct Cli {
 /// What to do; each has a file of its own in `command/`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Makes a gateway on this machine that is gone when its time is over.
+    ///
+    /// Needs no privilege. Writes one configuration for each peer, shows it as a QR code, and any WireGuard client that
+    /// imports it reaches the Internet through this machine, until the lifetime is over or Ctrl-C ends it.
+    Launch(Box<launch::Arguments>),
+    /// Runs a gateway for good, its peers in a directory.
+    ///
+    /// Reads the environment variables of linuxserver/wireguard and keeps keys and configurations in its layout. What
+    /// the directory holds is kept over restarts, so that clients go on by themselves.
+    Serve(Box<serve::Arguments>),
+    /// Says what works on this machine, and what is missing for the rest.
+    Doctor(doctor::Arguments),
     /// Makes a private key and prints it.
     ///
     /// Prints 44 characters of base64 to standard output, as `wg genkey` does. Keep them in a file that only
@@ -44,4 +56,28 @@ pub(crate) enum Command {
     Completions(completions::Arguments),
     /// Prints the manual page, or writes one page for each subcommand.
     Man(man::Arguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::snapshot;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_is_what_it_was() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        snapshot::check("help/adit.txt", &command.render_long_help().to_string());
+        for subcommand in command.get_subcommands_mut() {
+            let name = format!("help/{}.txt", subcommand.get_name());
+            snapshot::check(&name, &subcommand.render_long_help().to_string());
+        }
+    }
 }

@@ -1,15 +1,23 @@
 //! The command line: reads the arguments, runs one subcommand, says once what went wrong.
 
+mod amount;
 mod cli;
 mod command;
+mod duration;
 mod failure;
+mod log;
+mod moment;
+mod options;
 mod output;
+#[cfg(test)]
+mod snapshot;
 
 use std::{
     ffi::{OsStr, OsString},
     io::Write as _,
     path::Path,
     process::ExitCode,
+    time::Instant,
 };
 
 use clap::Parser as _;
@@ -20,8 +28,9 @@ use crate::failure::Kind;
 const DEVICE_NAME: &str = "adit-device";
 
 fn main() -> ExitCode {
+    let started = Instant::now();
     let cli = cli::Cli::parse_from(with_subcommand(std::env::args_os().collect()));
-    let Err(error) = command::run(cli.command) else {
+    let Err(error) = command::run(cli.command, started) else {
         return ExitCode::SUCCESS;
     };
     let kind = failure::kind(&error);

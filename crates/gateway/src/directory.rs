@@ -22,7 +22,10 @@ use ipnet::IpNet;
 use wg::{KeyError, PresharedKey, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::{environment::PeerId, file};
+use crate::{
+    environment::PeerId,
+    file::{self, Worth},
+};
 
 /// The file that one gateway at a time holds locked.
 const LOCK: &str = ".adit.lock";
@@ -135,11 +138,13 @@ impl Directory {
     /// If a file cannot be written.
     pub fn keep_server_key(&self, key: &PrivateKey) -> Result<(), DirectoryError> {
         let directory = self.root.join("server");
-        write(&directory.join("privatekey-server"), &line(&key.danger_base64()))?;
         write(
-            &directory.join("publickey-server"),
-            &line(&key.public_key().to_string()),
-        )
+            &directory.join("privatekey-server"),
+            &line(&key.danger_base64()),
+            Worth::Kept,
+        )?;
+        let public = line(&key.public_key().to_string());
+        write(&directory.join("publickey-server"), &public, Worth::Derived).map(drop)
     }
 
     /// The gateway's own addresses in `wg_confs/wg0.conf`, with the prefix lengths that they have there.
@@ -178,7 +183,7 @@ impl Directory {
     ///
     /// If the file cannot be written.
     pub fn keep_server_conf(&self, text: &str) -> Result<bool, DirectoryError> {
-        write_if_changed(&self.server_conf_path(), text.as_bytes())
+        write(&self.server_conf_path(), text.as_bytes(), Worth::Kept)
     }
 
     /// What is there of this peer; nothing of a new one.
@@ -224,16 +229,19 @@ impl Directory {
         preshared_key: Option<&PresharedKey>,
     ) -> Result<(), DirectoryError> {
         if let Some(key) = preshared_key {
-            write(&self.peer_path(peer, Kind::PresharedKey), &line(&key.danger_base64()))?;
+            write(
+                &self.peer_path(peer, Kind::PresharedKey),
+                &line(&key.danger_base64()),
+                Worth::Kept,
+            )?;
         }
         write(
             &self.peer_path(peer, Kind::PrivateKey),
             &line(&private_key.danger_base64()),
+            Worth::Kept,
         )?;
-        write(
-            &self.peer_path(peer, Kind::PublicKey),
-            &line(&private_key.public_key().to_string()),
-        )
+        let public = line(&private_key.public_key().to_string());
+        write(&self.peer_path(peer, Kind::PublicKey), &public, Worth::Derived).map(drop)
     }
 
     /// Keeps a peer's configuration and its picture, which is drawn only if it is wanted. Says whether the configuration differs from the one before.
@@ -253,8 +261,8 @@ impl Directory {
             return Ok(false);
         }
         // The picture first: a configuration that is there has its picture.
-        write(&picture, &png())?;
-        write_if_changed(&conf, text.as_bytes())
+        write(&picture, &png(), Worth::Derived)?;
+        write(&conf, text.as_bytes(), Worth::Kept)
     }
 
     /// Where one of a peer's files is.
@@ -330,11 +338,7 @@ fn line(text: &str) -> Zeroizing<Vec<u8>> {
     line
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<(), DirectoryError> {
-    write_if_changed(path, content).map(drop)
-}
-
-fn write_if_changed(path: &Path, content: &[u8]) -> Result<bool, DirectoryError> {
+fn write(path: &Path, content: &[u8], worth: Worth) -> Result<bool, DirectoryError> {
     let error = |source| DirectoryError::File {
         action: "write",
         path: path.to_owned(),
@@ -343,7 +347,7 @@ fn write_if_changed(path: &Path, content: &[u8]) -> Result<bool, DirectoryError>
     if let Some(parent) = path.parent() {
         file::make_private_directory(parent).map_err(error)?;
     }
-    file::write_if_changed(path, content).map_err(error)
+    file::write_if_changed(path, content, worth).map_err(error)
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<String>>, DirectoryError> {

@@ -20,21 +20,34 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// What a file is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// It cannot be made again: it is on the disk before the call returns.
+    Kept,
+    /// It can be made again from what is kept: the kernel writes it in its own time.
+    Derived,
+}
+
 /// Writes a file that only its owner reads (mode 0600), in place of one that may be there.
 ///
-/// At every moment, through a crash of the program or the machine, the path has the old content or the new.
+/// At every moment, through a crash of the program, the path has the old content or the new; what is
+/// [kept](Worth::Kept) also through a crash of the machine.
 ///
 /// # Errors
 ///
 /// What the file system says; the old content is then still there.
-pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     let temporary = temporary(path)?;
-    let result = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    let result = write_new(&temporary, content, worth).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         // What stopped the writing may stop this too; the next start removes it.
         let _leftover = fs::remove_file(&temporary);
     }
-    result.and_then(|()| sync_directory_of(path))
+    result.and_then(|()| match worth {
+        Worth::Kept => sync_directory_of(path),
+        Worth::Derived => Ok(()),
+    })
 }
 
 /// As [`write`], but touches nothing if the file has this content already. Says whether it wrote.
@@ -42,11 +55,11 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 ///
 /// What the file system says.
-pub fn write_if_changed(path: &Path, content: &[u8]) -> io::Result<bool> {
+pub fn write_if_changed(path: &Path, content: &[u8], worth: Worth) -> io::Result<bool> {
     match fs::read(path) {
         Ok(old) if old == content => Ok(false),
-        Ok(_) => write(path, content).map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write(path, content).map(|()| true),
+        Ok(_) => write(path, content, worth).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write(path, content, worth).map(|()| true),
         Err(error) => Err(error),
     }
 }
@@ -76,7 +89,7 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     // One program writes in a directory (it holds the lock), so a file of this name is a leftover.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -84,7 +97,10 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
-    file.sync_all()
+    match worth {
+        Worth::Kept => file.sync_all(),
+        Worth::Derived => Ok(()),
+    }
 }
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
@@ -114,7 +130,7 @@ mod tests {
         assert_eq!(mode(&inner), 0o700);
         let path = inner.join("key");
         for content in ["long content", "short", ""] {
-            write(&path, content.as_bytes()).unwrap();
+            write(&path, content.as_bytes(), Worth::Kept).unwrap();
             assert_eq!(
                 (fs::read_to_string(&path).unwrap().as_str(), mode(&path)),
                 (content, 0o600)
@@ -127,9 +143,9 @@ mod tests {
     fn an_unchanged_file_is_not_touched() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("conf");
-        assert!(write_if_changed(&path, b"one").unwrap());
-        assert!(!write_if_changed(&path, b"one").unwrap());
-        assert!(write_if_changed(&path, b"two").unwrap());
+        assert!(write_if_changed(&path, b"one", Worth::Derived).unwrap());
+        assert!(!write_if_changed(&path, b"one", Worth::Derived).unwrap());
+        assert!(write_if_changed(&path, b"two", Worth::Derived).unwrap());
     }
 
     #[test]
@@ -148,7 +164,7 @@ mod tests {
         let path = directory.path().join("conf");
         // A directory of that name cannot be replaced by a file.
         fs::create_dir(&path).unwrap();
-        assert!(write(&path, b"new").is_err());
+        assert!(write(&path, b"new", Worth::Kept).is_err());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -1,13 +1,11 @@
 //! The addresses of a gateway and its peers: one for each of them in each subnet.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
+use wg::pool::{Pool, PoolError};
 
-/// The subnets of a gateway, and which of their addresses are taken.
+/// The subnets of a gateway, and who has which of their addresses.
 #[derive(Debug)]
 pub struct Network {
     subnets: Vec<Subnet>,
@@ -15,9 +13,8 @@ pub struct Network {
 
 #[derive(Debug)]
 struct Subnet {
-    net: IpNet,
     gateway: IpAddr,
-    taken: BTreeSet<IpAddr>,
+    pool: Pool,
 }
 
 /// Why there is no address.
@@ -30,11 +27,8 @@ pub enum NetworkError {
         subnet: IpNet,
     },
     /// Every address is taken.
-    #[error("the network {subnet} has no free address; choose one with a shorter prefix")]
-    Full {
-        /// The subnet.
-        subnet: IpNet,
-    },
+    #[error(transparent)]
+    Pool(#[from] PoolError),
 }
 
 impl Network {
@@ -62,66 +56,61 @@ impl Network {
     /// The gateway's own addresses, each with its subnet's prefix length.
     pub fn gateway_addresses(&self) -> Vec<IpNet> {
         let net = |subnet: &Subnet| {
-            IpNet::new(subnet.gateway, subnet.net.prefix_len()).expect("the prefix is of the address's family")
+            let prefix_len = subnet.pool.subnet().prefix_len();
+            IpNet::new(subnet.gateway, prefix_len).expect("the prefix is of the address's family")
         };
         self.subnets.iter().map(net).collect()
     }
 
-    /// Takes the addresses that a peer had before, as far as they are free. An address of another subnet is moved
+    /// Gives a peer the addresses that it had before, as far as they are free. An address of another subnet is moved
     /// into the one of its family, to the same place.
-    pub fn claim(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let mut claimed = Vec::new();
+    pub fn claim(&mut self, peer: &str, addresses: &[IpAddr]) {
         for subnet in &mut self.subnets {
-            let family = |address: &&IpAddr| address.is_ipv4() == subnet.net.addr().is_ipv4();
-            let inside = addresses.iter().find(|address| subnet.net.contains(*address));
-            let candidate = inside
-                .or_else(|| addresses.iter().find(family))
-                .map(|address| moved(*address, subnet.net));
-            claimed.extend(candidate.filter(|address| subnet.take(*address)));
+            let net = subnet.pool.subnet();
+            let inside = addresses.iter().find(|address| net.contains(*address));
+            let same_family = || {
+                addresses
+                    .iter()
+                    .find(|address| address.is_ipv4() == net.addr().is_ipv4())
+            };
+            if let Some(address) = inside.or_else(same_family) {
+                // If it is another's, the peer gets a free one with its lease.
+                let _taken = subnet.pool.claim(peer, moved(*address, net));
+            }
         }
-        claimed
     }
 
-    /// Adds the lowest free address of every subnet that `addresses` has none of.
+    /// The peer's addresses, one in each subnet: those that it has, else the lowest that are free.
     ///
     /// # Errors
     ///
-    /// [`NetworkError::Full`].
-    pub fn complete(&mut self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, NetworkError> {
-        let address = |subnet: &mut Subnet| match addresses.iter().find(|address| subnet.net.contains(*address)) {
-            Some(address) => Ok(*address),
-            None => subnet.lowest().ok_or(NetworkError::Full { subnet: subnet.net }),
-        };
-        self.subnets.iter_mut().map(address).collect()
+    /// [`NetworkError::Pool`] if there is none.
+    pub fn lease(&mut self, peer: &str) -> Result<Vec<IpAddr>, NetworkError> {
+        self.subnets
+            .iter_mut()
+            .map(|subnet| Ok(subnet.pool.lease(peer, None)?))
+            .collect()
     }
 }
 
 impl Subnet {
     fn new(net: IpNet) -> Result<Self, NetworkError> {
-        let error = NetworkError::TooSmall { subnet: net };
         if net.max_prefix_len() - net.prefix_len() < 2 {
-            return Err(error);
+            return Err(NetworkError::TooSmall { subnet: net });
         }
-        // A subnet's first address belongs to no host, in either family (RFC 4291, section 2.6.1).
-        let gateway = net.hosts().find(|address| *address != net.network()).ok_or(error)?;
+        let gateway = moved(first_host(net), net);
         Ok(Self {
-            net,
             gateway,
-            taken: BTreeSet::from([gateway]),
+            pool: Pool::new(net, &[gateway])?,
         })
     }
+}
 
-    fn take(&mut self, address: IpAddr) -> bool {
-        let is_host = address != self.net.network() && address != self.net.broadcast();
-        is_host && self.taken.insert(address)
-    }
-
-    fn lowest(&mut self) -> Option<IpAddr> {
-        let found = self
-            .net
-            .hosts()
-            .find(|address| *address != self.net.network() && !self.taken.contains(address))?;
-        self.take(found).then_some(found)
+/// The place of a subnet's first host: its network's own address belongs to none.
+fn first_host(net: IpNet) -> IpAddr {
+    match net {
+        IpNet::V4(_) => Ipv4Addr::from_bits(1).into(),
+        IpNet::V6(_) => Ipv6Addr::from_bits(1).into(),
     }
 }
 
@@ -129,12 +118,10 @@ impl Subnet {
 fn moved(address: IpAddr, net: IpNet) -> IpAddr {
     match (address, net) {
         (IpAddr::V4(address), IpNet::V4(net)) => {
-            let host = u32::from(net.hostmask());
-            Ipv4Addr::from(u32::from(net.network()) | u32::from(address) & host).into()
+            Ipv4Addr::from_bits(net.network().to_bits() | address.to_bits() & net.hostmask().to_bits()).into()
         }
         (IpAddr::V6(address), IpNet::V6(net)) => {
-            let host = u128::from(net.hostmask());
-            Ipv6Addr::from(u128::from(net.network()) | u128::from(address) & host).into()
+            Ipv6Addr::from_bits(net.network().to_bits() | address.to_bits() & net.hostmask().to_bits()).into()
         }
         (address, _) => address,
     }
@@ -159,43 +146,41 @@ mod tests {
         assert_eq!(own, ["10.13.13.1/24", "fd00:1::1/64"]);
         for last in 2..=4 {
             let expected = addresses(&[&format!("10.13.13.{last}"), &format!("fd00:1::{last}")]);
-            assert_eq!(network.complete(&[]), Ok(expected));
+            assert_eq!(network.lease(&last.to_string()), Ok(expected));
         }
     }
 
     #[test]
     fn a_peer_keeps_its_address_even_into_another_subnet() {
-        // (what it had, what it keeps, what it gets in the end)
-        for (had, kept, gets) in [
-            (
-                &["10.13.13.7", "fd00:1::7"][..],
-                &["10.13.13.7", "fd00:1::7"][..],
-                &["10.13.13.7", "fd00:1::7"][..],
-            ),
-            (&["192.168.5.7"], &["10.13.13.7"], &["10.13.13.7", "fd00:1::2"]),
-            (&["fd00:2::9"], &["fd00:1::9"], &["10.13.13.2", "fd00:1::9"]),
-            (&["10.13.13.1"], &[], &["10.13.13.2", "fd00:1::2"]),
-            (&["10.13.13.255", "10.13.13.0"], &[], &["10.13.13.2", "fd00:1::2"]),
-            (&[], &[], &["10.13.13.2", "fd00:1::2"]),
+        for (had, gets) in [
+            (&["10.13.13.7", "fd00:1::7"][..], ["10.13.13.7", "fd00:1::7"]),
+            (&["192.168.5.7"], ["10.13.13.7", "fd00:1::2"]),
+            (&["192.168.5.8", "10.13.13.7"], ["10.13.13.7", "fd00:1::2"]),
+            (&["fd00:2::9"], ["10.13.13.2", "fd00:1::9"]),
+            (&["10.13.13.1"], ["10.13.13.2", "fd00:1::2"]),
+            (&["10.13.13.255"], ["10.13.13.2", "fd00:1::2"]),
+            (&["10.13.13.0", "fd00:1::"], ["10.13.13.2", "fd00:1::2"]),
+            (&[], ["10.13.13.2", "fd00:1::2"]),
         ] {
             let mut network = network(&["10.13.13.0/24", "fd00:1::/64"]);
-            let claimed = network.claim(&addresses(had));
-            assert_eq!(claimed, addresses(kept), "{had:?}");
-            assert_eq!(network.complete(&claimed), Ok(addresses(gets)), "{had:?}");
+            network.claim("phone", &addresses(had));
+            assert_eq!(network.lease("phone"), Ok(addresses(&gets)), "{had:?}");
         }
     }
 
     #[test]
     fn an_address_is_given_to_one_peer() {
         let mut network = network(&["10.13.13.0/29"]);
-        assert_eq!(network.claim(&addresses(&["10.13.13.3"])), addresses(&["10.13.13.3"]));
-        assert_eq!(network.claim(&addresses(&["10.13.13.3"])), addresses(&[]));
-        let rest: Vec<IpAddr> = (0..4).map(|_| network.complete(&[]).unwrap()[0]).collect();
+        network.claim("a", &addresses(&["10.13.13.3"]));
+        network.claim("b", &addresses(&["10.13.13.3"]));
+        let leases: Vec<IpAddr> = ["b", "c", "d", "e", "a"]
+            .map(|peer| network.lease(peer).unwrap()[0])
+            .into();
         assert_eq!(
-            rest,
-            addresses(&["10.13.13.2", "10.13.13.4", "10.13.13.5", "10.13.13.6"])
+            leases,
+            addresses(&["10.13.13.2", "10.13.13.4", "10.13.13.5", "10.13.13.6", "10.13.13.3"])
         );
-        assert!(matches!(network.complete(&[]), Err(NetworkError::Full { .. })));
+        assert!(matches!(network.lease("f"), Err(NetworkError::Pool(_))));
     }
 
     #[test]

@@ -222,17 +222,18 @@ fn lease(
     stored: &[Stored],
 ) -> Result<Vec<Vec<IpAddr>>, RosterError> {
     let served: HashSet<String> = directory.served()?;
-    let mut kept = vec![Vec::new(); stored.len()];
     for round in [true, false] {
-        for ((id, stored), kept) in wish.peers.iter().zip(stored).zip(&mut kept) {
-            if served.contains(&id.file_name()) == round {
-                *kept = network.claim(&stored.addresses);
+        for (id, stored) in wish.peers.iter().zip(stored) {
+            let name = id.file_name();
+            if served.contains(&name) == round {
+                network.claim(&name, &stored.addresses);
             }
         }
     }
-    Ok(kept
-        .into_iter()
-        .map(|kept| network.complete(&kept))
+    Ok(wish
+        .peers
+        .iter()
+        .map(|id| network.lease(&id.file_name()))
         .collect::<Result<_, _>>()?)
 }
 
@@ -468,7 +469,7 @@ mod tests {
         let directory = Directory::open(root.path()).unwrap();
         let error = Roster::new(&directory, &wish("254")).unwrap_err();
         assert!(
-            error.to_string().contains("10.13.13.0/24 has no free address"),
+            error.to_string().contains("no address is left in 10.13.13.0/24"),
             "{error}"
         );
         assert!(!root.path().join("server").exists());

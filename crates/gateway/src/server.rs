@@ -1,14 +1,51 @@
 //! A running gateway: a tunnel, the peers on it, and DNS on its own address.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::Path,
+    sync::Arc,
     time::SystemTime,
 };
 
 use ipnet::IpNet;
-use wg::{PresharedKey, PublicKey};
+use tunnel::{
+    ApplyError, CloseReason, OpenError, Place, Plane, Spec, Tunnel,
+    netstack::{self, Protocol},
+    uapi,
+};
+use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Update};
 
-use crate::Name;
+use crate::{
+    Name,
+    dns::{DnsError, Forwarder},
+    upstream::{DNS_PORT, Upstreams},
+};
+
+/// Largest inner packet unless another one is asked for, in bytes: 1500 less the headers of WireGuard over IPv6.
+pub const DEFAULT_MTU: u16 = 1_420;
+
+/// What a gateway is to be.
+#[derive(Debug)]
+pub struct Plan {
+    /// The interface's name.
+    pub name: String,
+    /// Who handles its packets.
+    pub plane: Plane,
+    /// The gateway's own key.
+    pub private_key: PrivateKey,
+    /// UDP port; 0 takes a free one.
+    pub listen_port: u16,
+    /// The gateway's own addresses, each with the peers' network.
+    pub addresses: Vec<IpNet>,
+    /// Largest inner packet in bytes.
+    pub mtu: u16,
+    /// Who answers for the gateway's DNS; `None` switches it off.
+    pub dns: Option<Upstreams>,
+    /// Who may connect.
+    pub peers: Vec<(Name, Peer)>,
+}
 
 /// One peer as the gateway knows it.
 #[derive(Clone, Debug)]
@@ -23,17 +60,6 @@ pub struct Peer {
     pub networks: Vec<IpNet>,
     /// Seconds between keepalives that the gateway sends; `None` is off.
     pub keepalive: Option<u16>,
-}
-
-impl Peer {
-    /// What the gateway accepts from it and sends to it: its addresses, and the networks behind it.
-    pub fn allowed_ips(&self) -> impl Iterator<Item = IpNet> + '_ {
-        self.addresses
-            .iter()
-            .copied()
-            .map(IpNet::from)
-            .chain(self.networks.iter().copied())
-    }
 }
 
 /// What has happened with one peer.
@@ -51,4 +77,212 @@ pub struct PeerState {
     pub received_bytes: u64,
     /// Bytes that the gateway sent to it.
     pub sent_bytes: u64,
+}
+
+/// Why there is no gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The UDP port is taken.
+    #[error("udp {port} is taken by another program; choose another port with --listen, 0 for any")]
+    PortTaken {
+        /// Which port.
+        port: u16,
+    },
+    /// The tunnel could not be opened.
+    #[error("cannot open the tunnel: {0}")]
+    Open(#[from] OpenError),
+    /// The tunnel did not take its configuration.
+    #[error("cannot set up the tunnel: {0}")]
+    Apply(#[from] ApplyError),
+    /// The tunnel ended by itself.
+    #[error("the tunnel ended: {0}")]
+    Ended(CloseReason),
+    /// DNS could not be served.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+}
+
+/// A gateway that takes connections until it is closed or dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Gone before the tunnel that it shows.
+    _control: Option<uapi::Server>,
+    tunnel: Arc<Tunnel>,
+    addresses: Vec<IpNet>,
+    names: Vec<(Name, PublicKey)>,
+    _forwarder: Option<Forwarder>,
+}
+
+impl Gateway {
+    /// Opens the tunnel, lets the peers in and starts to answer DNS queries.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError`]; nothing is left behind then.
+    pub fn open(plan: Plan) -> Result<Self, GatewayError> {
+        let (tunnel, forwarder) = match plan.plane {
+            // The gateway's own addresses exist here; its port 53 is a port like any other.
+            Plane::Tun => {
+                let tunnel = open(
+                    &plan,
+                    Place::Tun {
+                        addresses: plan.addresses.clone(),
+                    },
+                )?;
+                let listen = plan.addresses.iter().map(|address| (address.addr(), DNS_PORT).into());
+                let listen: Vec<SocketAddr> = listen.collect();
+                (
+                    tunnel,
+                    plan.dns
+                        .clone()
+                        .map(|upstreams| Forwarder::start(&listen, upstreams))
+                        .transpose()?,
+                )
+            }
+            // The plane hands port 53 to one of the loopback.
+            Plane::Netstack => {
+                let start = |upstreams| Forwarder::start(&[(Ipv4Addr::LOCALHOST, 0).into()], upstreams);
+                let forwarder = plan.dns.clone().map(start).transpose()?;
+                let place = Place::Netstack(Box::new(netstack::Config {
+                    addresses: plan.addresses.clone(),
+                    services: forwarder.as_ref().map(services).unwrap_or_default(),
+                    ..netstack::Config::default()
+                }));
+                (open(&plan, place)?, forwarder)
+            }
+        };
+        let tunnel = Arc::new(tunnel);
+        // For `wg show`. A gateway does without it where there is no place for it.
+        let control = uapi::Server::start(&plan.name, Arc::clone(&tunnel) as Arc<dyn uapi::Interface>).ok();
+        let names = plan
+            .peers
+            .into_iter()
+            .map(|(name, peer)| (name, peer.public_key))
+            .collect();
+        Ok(Self {
+            _control: control,
+            tunnel,
+            addresses: plan.addresses,
+            names,
+            _forwarder: forwarder,
+        })
+    }
+
+    /// The UDP port that it listens on.
+    pub fn listen_port(&self) -> u16 {
+        self.tunnel.port()
+    }
+
+    /// Who handles its packets.
+    pub fn plane(&self) -> Plane {
+        self.tunnel.plane()
+    }
+
+    /// Its own addresses in the tunnel.
+    pub fn addresses(&self) -> &[IpNet] {
+        &self.addresses
+    }
+
+    /// What has happened with each peer, in the order of the plan.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Ended`] if the tunnel has ended by itself.
+    pub fn peers(&self) -> Result<Vec<PeerState>, GatewayError> {
+        if let Some(reason) = self.tunnel.ended() {
+            return Err(GatewayError::Ended(reason));
+        }
+        let status = self.tunnel.status();
+        let state = |(name, public_key): &(Name, PublicKey)| {
+            let counted = status.peers.get(public_key).copied().unwrap_or_default();
+            PeerState {
+                name: name.clone(),
+                public_key: *public_key,
+                endpoint: status.device.peers.get(public_key).and_then(|peer| peer.endpoint),
+                latest_handshake: counted.latest_handshake,
+                received_bytes: counted.rx_bytes,
+                sent_bytes: counted.tx_bytes,
+            }
+        };
+        Ok(self.names.iter().map(state).collect())
+    }
+
+    /// Ends all connections, and waits until nothing of the gateway is left.
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Peer {
+    /// What the gateway accepts from it and sends to it: its addresses, and the networks behind it.
+    pub fn allowed_ips(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.addresses
+            .iter()
+            .copied()
+            .map(IpNet::from)
+            .chain(self.networks.iter().copied())
+    }
+
+    fn update(&self) -> PeerUpdate {
+        PeerUpdate {
+            preshared_key: self.preshared_key.clone(),
+            persistent_keepalive: self.keepalive,
+            replace_allowed_ips: true,
+            allowed_ips: self.allowed_ips().map(AllowedIpChange::Add).collect(),
+            ..PeerUpdate::new(self.public_key)
+        }
+    }
+}
+
+/// Whether a UDP port is free in every family that this machine has.
+pub fn is_free(port: u16) -> bool {
+    let taken = |address: IpAddr| match UdpSocket::bind((address, port)) {
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+    };
+    // One after the other: a socket of both families would be in the way of its own IPv4 half.
+    !taken(Ipv4Addr::UNSPECIFIED.into()) && !taken(Ipv6Addr::UNSPECIFIED.into())
+}
+
+/// A name for an interface that begins so, ends in a number, and is nobody's.
+pub fn free_name(beginning: &str) -> String {
+    let is_taken = |name: &String| Path::new("/sys/class/net").join(name).exists() || uapi::Client::open(name).is_ok();
+    let mut names = (0_u32..).map(|number| format!("{beginning}{number}"));
+    names
+        .find(|name| !is_taken(name))
+        .expect("numbers do not end before names do")
+}
+
+/// Opens the tunnel and gives it its key, its port and its peers.
+fn open(plan: &Plan, place: Place) -> Result<Tunnel, GatewayError> {
+    let tunnel = Tunnel::open(&Spec {
+        name: plan.name.clone(),
+        mtu: plan.mtu,
+        place,
+    })?;
+    match tunnel.apply(&update(plan)) {
+        Ok(()) => Ok(tunnel),
+        Err(ApplyError::Port { port, cause }) if cause.kind() == io::ErrorKind::AddrInUse => {
+            Err(GatewayError::PortTaken { port })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn update(plan: &Plan) -> Update {
+    Update {
+        private_key: Some(plan.private_key.clone()),
+        listen_port: Some(plan.listen_port).filter(|port| *port != 0),
+        replace_peers: true,
+        peers: plan.peers.iter().map(|(_, peer)| peer.update()).collect(),
+        ..Update::default()
+    }
+}
+
+/// DNS on the gateway's own addresses.
+fn services(forwarder: &Forwarder) -> HashMap<(Protocol, u16), SocketAddr> {
+    let address = forwarder.addresses().first().into_iter();
+    address
+        .flat_map(|address| [Protocol::Tcp, Protocol::Udp].map(|protocol| ((protocol, DNS_PORT), *address)))
+        .collect()
 }

@@ -32,7 +32,7 @@ impl Upstreams {
     /// # Errors
     ///
     /// What reading the file says.
-    pub(crate) fn read(&self) -> io::Result<Vec<SocketAddr>> {
+    pub fn read(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Self::File(path) => match read(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(parse("")),

@@ -1,16 +1,24 @@
 //! The subcommands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod doctor;
 mod genkey;
 mod genpsk;
+pub(crate) mod launch;
 pub(crate) mod man;
 mod pubkey;
+pub(crate) mod serve;
+
+use std::time::Instant;
 
 use crate::cli::Command;
 
-/// Runs what was asked for.
-pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+/// Runs what was asked for. The program started at `started`.
+pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
     match command {
+        Command::Launch(arguments) => launch::run(*arguments, started),
+        Command::Serve(arguments) => serve::run(*arguments, started),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Genkey => genkey::run(),
         Command::Pubkey => pubkey::run(),
         Command::Genpsk => genpsk::run(),

@@ -1,0 +1,96 @@
+//! What happens to a lease, as one JSON object a line.
+//!
+//! A private key is in none of them; `config` is the path of the file that holds one.
+
+use std::{net::IpAddr, path::Path};
+
+use gateway::server::PeerState;
+use serde::Serialize;
+
+/// One line of `adit launch --json`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event<'a> {
+    /// The gateway takes connections.
+    Ready {
+        /// Who handles the packets: `netstack` or `tun`.
+        plane: &'a str,
+        /// The UDP port that the gateway listens on.
+        listen_port: u16,
+        /// Where clients connect to.
+        endpoint: &'a str,
+        /// Whether the endpoint may not be reachable for clients outside this network.
+        endpoint_guessed: bool,
+        /// The gateway's public key.
+        public_key: &'a str,
+        /// The gateway's own addresses in the tunnel, with their networks.
+        addresses: Vec<String>,
+        /// When the lease ends, RFC 3339.
+        ends: &'a str,
+        /// Milliseconds since the program started.
+        after_ms: u64,
+    },
+    /// A configuration is there to be imported.
+    Peer {
+        /// The peer's name.
+        peer: &'a str,
+        /// The peer's public key.
+        public_key: String,
+        /// The peer's addresses in the tunnel.
+        addresses: &'a [IpAddr],
+        /// The file with its configuration.
+        config: &'a Path,
+    },
+    /// A client completed a handshake: the first, or a later one from another address.
+    Handshake {
+        /// The peer's name.
+        peer: &'a str,
+        /// Where the client is.
+        endpoint: String,
+    },
+    /// A client's traffic since the lease began. At most once a second.
+    Transfer {
+        /// The peer's name.
+        peer: &'a str,
+        /// Bytes that the gateway received from the client.
+        received_bytes: u64,
+        /// Bytes that the gateway sent to the client.
+        sent_bytes: u64,
+    },
+    /// The gateway is gone.
+    Ended {
+        /// `lifetime`, `interrupt`, `terminate` or `hangup`.
+        reason: &'a str,
+        /// All traffic of the lease.
+        peers: Vec<Total<'a>>,
+    },
+}
+
+/// A peer's traffic over the whole lease.
+#[derive(Debug, Serialize)]
+pub(crate) struct Total<'a> {
+    /// The peer's name.
+    peer: &'a str,
+    /// Bytes that the gateway received from the client.
+    received_bytes: u64,
+    /// Bytes that the gateway sent to the client.
+    sent_bytes: u64,
+}
+
+impl<'a> Total<'a> {
+    /// The traffic of a peer so far.
+    pub(crate) fn of(peer: &'a PeerState) -> Self {
+        Self {
+            peer: peer.name.as_str(),
+            received_bytes: peer.received_bytes,
+            sent_bytes: peer.sent_bytes,
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The event as one line of JSON, without the line's end.
+    pub(crate) fn line(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+}

@@ -1,0 +1,359 @@
+//! `adit launch`: a gateway on this machine that is gone when its time is over.
+
+mod config;
+mod event;
+mod files;
+mod screen;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+use gateway::{
+    Name,
+    client::{Client, Terms},
+    network::Network,
+    reach::{Host, Reach, Sources},
+    server::{DEFAULT_MTU, Gateway, PeerState, Plan},
+};
+use linux::signal::{Signal, Signals};
+use wg::{
+    PrivateKey,
+    qr::{Ink, Qr},
+};
+
+use self::{
+    config::{Config, Listen, ShowQr},
+    event::{Event, Total},
+    files::Files,
+    screen::Screen,
+};
+use crate::{
+    duration, moment,
+    options::{self, GatewayOptions},
+    output,
+};
+
+/// How often the gateway is asked how its peers are.
+const TICK: Duration = Duration::from_secs(1);
+
+/// As [`TICK`], while a client may be connecting at any moment.
+const QUICK_TICK: Duration = Duration::from_millis(200);
+
+/// What the gateway's interface is called, before a number.
+const INTERFACE: &str = "adit";
+
+/// Most QR codes that are shown on a terminal unasked.
+const MAX_UNASKED_QR: usize = 3;
+
+/// The arguments of `adit launch`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    adit launch                                  one peer, 30 minutes\n  \
+    adit launch --peer phone --peer laptop --lifetime 2h\n  \
+    adit launch --endpoint vpn.example.com --listen 443 --dns 9.9.9.9\n  \
+    adit launch --json --output /run/user/1000/lease | jq\n\n\
+    The private keys are in the files of the output directory only. The files are removed when the lease ends: they \
+    work no longer.\n\
+    Exit code: 0 when the lease has ended, by itself or by Ctrl-C, SIGTERM or SIGHUP; 1 if it could not begin; \
+    2 for wrong usage.")]
+pub(crate) struct Arguments {
+    /// Name of a peer, 1 to 15 letters, digits, `-` and `_`; may be repeated [default: peer1].
+    #[arg(long, value_name = "NAME", conflicts_with = "peers")]
+    peer: Vec<Name>,
+    /// Number of peers, called peer1, peer2 and so on, 1 to 1000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    peers: Option<u32>,
+    /// How long the gateway lives, 1s to 30d: 45s, 30m, 2h, 1h30m.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30m")]
+    lifetime: Duration,
+    #[command(flatten)]
+    gateway: GatewayOptions,
+    /// Directory for the peers' configurations. It is made if it is missing; nothing foreign in it is overwritten.
+    #[arg(long, value_name = "DIR", default_value = "./adit")]
+    output: PathBuf,
+    /// Prints one JSON object a line for each event: ready, peer, handshake, transfer, ended.
+    #[arg(long)]
+    json: bool,
+    /// Shows the QR codes even where there is no terminal, or many peers.
+    #[arg(long, conflicts_with_all = ["no_qr", "json"])]
+    qr: bool,
+    /// Shows no QR codes.
+    #[arg(long)]
+    no_qr: bool,
+}
+
+/// Runs a lease from its beginning to its end.
+pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
+    let mut random = [0; 7];
+    getrandom::fill(&mut random).context("cannot read this system's random source")?;
+    let config = Config::new(arguments, random)?;
+    // Before the first thread: every thread leaves the signals to this one.
+    let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
+    let mut screen = Screen::new(config.json);
+    let lease = Lease::begin(&config, &mut screen)?;
+    lease.announce(&config, &mut screen, started)?;
+    let reason = lease.watch(&config, &mut screen, &signals);
+    // Whatever happened, the gateway goes.
+    let ended = lease.end(&config, &mut screen, reason.as_ref().copied().unwrap_or("failure"));
+    reason.and(ended)
+}
+
+/// A gateway that lives for a while.
+struct Lease {
+    gateway: Gateway,
+    files: Files,
+    reach: Reach,
+    clients: Vec<(Name, Client)>,
+    terms: Terms,
+    ends: SystemTime,
+    /// `ends` by the clock that nobody sets and that goes on while the machine sleeps.
+    due: Duration,
+}
+
+impl Lease {
+    /// Opens the gateway and writes what its clients need. What was done is undone if a step fails.
+    fn begin(config: &Config, screen: &mut Screen) -> anyhow::Result<Self> {
+        let given = config.endpoint.as_ref().map(|endpoint| endpoint.host.clone());
+        let reach = Reach::find(given, Sources::of_this_machine())?;
+        let mut files = Files::open(&config.output)?;
+        config.peers.iter().try_for_each(|peer| files.check(peer))?;
+        let mut network = Network::new(&config.subnets)?;
+        let clients = config
+            .peers
+            .iter()
+            .map(|name| Ok((name.clone(), Client::new(network.lease(name.as_str())?)?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let private_key = gateway::key::private()?;
+        let server_key = private_key.public_key();
+        let gateway = open(config, private_key, &network, &clients, screen)?;
+        let port = config
+            .endpoint
+            .as_ref()
+            .and_then(|endpoint| endpoint.port)
+            .unwrap_or(gateway.listen_port());
+        let own_dns = || {
+            network
+                .gateway_addresses()
+                .iter()
+                .map(|address| Host::Address(address.addr()))
+                .collect()
+        };
+        let terms = Terms {
+            server_key,
+            endpoint: (reach.host.clone(), port),
+            dns: config.dns.clone().unwrap_or_else(own_dns),
+            allowed_ips: config.allowed_ips.clone(),
+            mtu: config.mtu,
+            listen_port: None,
+        };
+        let ends = SystemTime::now() + config.lifetime;
+        for (name, client) in &clients {
+            let note = format!("{name}, until {}", moment::rfc3339(ends));
+            files.write(name, &note, &client.conf(&terms))?;
+        }
+        Ok(Self {
+            gateway,
+            files,
+            reach,
+            clients,
+            terms,
+            ends,
+            due: moment::since_boot() + config.lifetime,
+        })
+    }
+
+    /// Says that the gateway is ready, and where the configurations are.
+    fn announce(&self, config: &Config, screen: &mut Screen, started: Instant) -> anyhow::Result<()> {
+        let after = started.elapsed();
+        let port = self.gateway.listen_port();
+        let plane = self.gateway.plane().to_string();
+        screen.line(&format!(
+            "local gateway ready in {}.{} s · {plane} plane · udp {port} · ends {} (in {})",
+            after.as_secs(),
+            after.subsec_millis() / 100,
+            moment::wall(self.ends),
+            duration::humane(config.lifetime),
+        ));
+        let endpoint = format!("{}:{}", self.terms.endpoint.0, self.terms.endpoint.1);
+        self.emit(
+            config,
+            &Event::Ready {
+                plane: &plane,
+                listen_port: port,
+                endpoint: &endpoint,
+                endpoint_guessed: self.reach.is_guess(),
+                public_key: &self.terms.server_key.to_string(),
+                addresses: self.gateway.addresses().iter().map(ToString::to_string).collect(),
+                ends: &moment::rfc3339(self.ends),
+                after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            },
+        )?;
+        let width = self
+            .clients
+            .iter()
+            .map(|(name, _)| name.as_str().len())
+            .max()
+            .unwrap_or_default();
+        for (name, client) in &self.clients {
+            let path = self.files.path(name);
+            let addresses = client.addresses.iter().map(brief).collect::<Vec<_>>().join(", ");
+            screen.line(&format!("{name:width$}   {addresses}   → {}", path.display()));
+            if self.wants_qr(config, screen) {
+                screen.block(&Qr::new(&client.conf(&self.terms))?.terminal(Ink::Colours));
+            }
+            self.emit(
+                config,
+                &Event::Peer {
+                    peer: name.as_str(),
+                    public_key: client.private_key.public_key().to_string(),
+                    addresses: &client.addresses,
+                    config: &path,
+                },
+            )?;
+        }
+        if let Some(advice) = self.reach.advice(self.terms.endpoint.1) {
+            screen.warning(&advice);
+        }
+        Ok(())
+    }
+
+    fn wants_qr(&self, config: &Config, screen: &Screen) -> bool {
+        match config.qr {
+            ShowQr::Always => true,
+            ShowQr::Never => false,
+            ShowQr::Auto => screen.is_terminal() && self.clients.len() <= MAX_UNASKED_QR,
+        }
+    }
+
+    /// Reports on the peers until the time is over or a signal comes. Gives the reason for the end.
+    fn watch(&self, config: &Config, screen: &mut Screen, signals: &Signals) -> anyhow::Result<&'static str> {
+        let mut before: Vec<PeerState> = Vec::new();
+        loop {
+            let peers = self.gateway.peers()?;
+            if peers != before {
+                screen.peers(&peers);
+                self.report(config, &before, &peers)?;
+                before = peers;
+            }
+            let rest = self.due.saturating_sub(moment::since_boot());
+            if rest.is_zero() {
+                return Ok("lifetime");
+            }
+            let waiting = before.iter().any(|peer| peer.latest_handshake.is_none());
+            let tick = if waiting { QUICK_TICK } else { TICK };
+            match signals.wait(Some(tick.min(rest))).context("cannot wait for signals")? {
+                Some(Signal::Interrupt) => return Ok("interrupt"),
+                Some(Signal::Terminate) => return Ok("terminate"),
+                Some(Signal::Hangup) => return Ok("hangup"),
+                None => {}
+            }
+        }
+    }
+
+    /// Emits what is different from the last time.
+    fn report(&self, config: &Config, before: &[PeerState], peers: &[PeerState]) -> anyhow::Result<()> {
+        for (index, peer) in peers.iter().enumerate() {
+            let old = before.get(index);
+            let connected = peer.latest_handshake.and(peer.endpoint);
+            if let Some(endpoint) = connected
+                && old.and_then(|old| old.latest_handshake.and(old.endpoint)) != connected
+            {
+                self.emit(
+                    config,
+                    &Event::Handshake {
+                        peer: peer.name.as_str(),
+                        endpoint: endpoint.to_string(),
+                    },
+                )?;
+            }
+            let transfer = |peer: &PeerState| (peer.received_bytes, peer.sent_bytes);
+            if transfer(peer) != old.map_or((0, 0), transfer) {
+                let (received_bytes, sent_bytes) = transfer(peer);
+                self.emit(
+                    config,
+                    &Event::Transfer {
+                        peer: peer.name.as_str(),
+                        received_bytes,
+                        sent_bytes,
+                    },
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the gateway and removes the files, whose keys open nothing any more.
+    fn end(mut self, config: &Config, screen: &mut Screen, reason: &str) -> anyhow::Result<()> {
+        let peers = self.gateway.peers().unwrap_or_default();
+        self.gateway.close();
+        let problems = self.files.remove();
+        for peer in peers.iter().filter(|peer| peer.latest_handshake.is_some()) {
+            screen.line(&format!("{}   {}", peer.name, screen::transfer(peer)));
+        }
+        screen.line("the gateway is gone; its configurations work no longer and were removed");
+        for problem in &problems {
+            screen.warning(problem);
+        }
+        let line = Event::Ended {
+            reason,
+            peers: peers.iter().map(Total::of).collect(),
+        }
+        .line()?;
+        if config.json { output::line(&line) } else { Ok(()) }
+    }
+
+    fn emit(&self, config: &Config, event: &Event<'_>) -> anyhow::Result<()> {
+        if config.json {
+            output::line(&event.line()?)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Opens the gateway on the port that was asked for, or on another one if nobody insists.
+fn open(
+    config: &Config,
+    private_key: PrivateKey,
+    network: &Network,
+    clients: &[(Name, Client)],
+    screen: &mut Screen,
+) -> anyhow::Result<Gateway> {
+    let listen_port = match config.listen {
+        Listen::Exactly(port) => port,
+        Listen::Prefer(port) if gateway::server::is_free(port) => port,
+        Listen::Prefer(port) => {
+            screen.line(&format!("udp {port} is taken: another port is chosen"));
+            0
+        }
+    };
+    Gateway::open(Plan {
+        name: gateway::server::free_name(INTERFACE),
+        plane: config.plane.plane(),
+        private_key,
+        listen_port,
+        addresses: network.gateway_addresses(),
+        mtu: config.mtu.unwrap_or(DEFAULT_MTU),
+        dns: Some(options::upstreams(&config.dns_upstream)),
+        peers: clients
+            .iter()
+            .map(|(name, client)| (name.clone(), client.peer()))
+            .collect(),
+    })
+    .map_err(Into::into)
+}
+
+/// An address as people tell it apart: the middle of a long one is left out.
+fn brief(address: &IpAddr) -> String {
+    let text = address.to_string();
+    match (address, text.find(':'), text.find("::")) {
+        (IpAddr::V6(_), Some(first), Some(gap)) if first + 1 < gap => format!("{}:…{}", &text[..first], &text[gap..]),
+        _ => text,
+    }
+}
