@@ -5,8 +5,10 @@
 
 mod edges;
 mod endpoint;
+mod ends;
 mod goodput;
 mod link;
 mod oracle;
 mod property;
+mod repairs;
 mod script;

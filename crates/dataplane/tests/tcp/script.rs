@@ -12,6 +12,8 @@ pub(crate) const ACK: u8 = 0x10;
 pub(crate) const FIN: u8 = 0x11;
 pub(crate) const RST: u8 = 0x04;
 pub(crate) const PSH: u8 = 0x18;
+pub(crate) const SYN_ACK: u8 = SYN | ACK;
+pub(crate) const RST_ACK: u8 = RST | ACK;
 
 /// One line of a script. Positions count from each side's SYN, which is 0.
 #[derive(Clone, Copy, Debug)]
@@ -173,9 +175,19 @@ impl Stage {
                 assert!(connection.is_some_and(Connection::is_closed), "{story}");
                 assert_eq!(connection.and_then(Connection::end), Some(end), "{story}");
             }
-            Step::Dialled | Step::Write(_) | Step::Read(_) | Step::Finish | Step::Abort | Step::Mss(_) => {
-                self.outside(story, step)
-            }
+            Step::Dialled => self.outside(story, |connection, _| connection.dialled()),
+            Step::Write(len) => self.outside(story, |connection, _| {
+                assert_eq!(connection.write(&vec![b'y'; len]), len, "{story}");
+            }),
+            Step::Read(len) => self.outside(story, |connection, now| {
+                let (first, second) = connection.readable();
+                assert_eq!(first.len() + second.len(), len, "{story}");
+                assert!(first.iter().chain(second).all(|&byte| byte == b'x'));
+                connection.consume(now, len);
+            }),
+            Step::Finish => self.outside(story, |connection, _| connection.finish()),
+            Step::Abort => self.outside(story, |connection, _| connection.abort()),
+            Step::Mss(mss) => self.outside(story, |connection, now| connection.set_mss(now, mss)),
         }
     }
 
