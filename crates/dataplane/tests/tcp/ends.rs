@@ -3,7 +3,7 @@
 use dataplane::netstack::tcp::{End, Flags, Options, Segment, Seq, State};
 
 use crate::{
-    edges::{OPEN, config, play},
+    edges::{config, play},
     script::{
         ACK, FIN, PSH, RST, RST_ACK, SYN, Stage,
         Step::{self, *},
