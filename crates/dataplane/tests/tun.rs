@@ -13,7 +13,7 @@ use std::{
 };
 
 use dataplane::{
-    buffer::Outbox,
+    buffer::{Inbox, Outbox},
     engine::Engine,
     time::Time,
     tun::{End, LinkWatch, Options, Plane},
@@ -282,7 +282,7 @@ fn nothing_is_sent_while_the_link_is_down_and_all_goes_on_when_it_is_up() {
     let sent = |tunnel: &Tunnel| {
         tunnel
             .engine
-            .status(Time::now())
+            .status()
             .peers
             .values()
             .map(|peer| peer.tx_bytes)
@@ -365,4 +365,101 @@ fn a_tunnel_moves_to_another_port_in_the_midst() {
     left.run(|| a.sockets.rebind(4500)).unwrap();
     exchange(&left, &right, 1 << 20);
     assert_eq!(a.sockets.port(), 4500);
+}
+
+#[test]
+fn what_the_network_and_the_firewall_refuse_is_counted_and_nothing_more() {
+    netlab::requires!("root", "ip", "ping");
+    let lab = Lab::new();
+    let (left, right) = hosts(&lab);
+    for (kind, network) in [
+        ("unreachable", "198.51.100.1"),
+        ("prohibit", "198.51.100.2"),
+        ("blackhole", "198.51.100.3"),
+    ] {
+        left.ip(&format!("route add {kind} {network}/32"));
+    }
+    left.ip("route add unreachable 2001:db8:1::/64");
+    let sockets = left.run(|| Sockets::bind(PORT, 0)).unwrap();
+    let theirs = right.run(|| Sockets::bind(PORT, 0)).unwrap();
+    let gso = sockets.offloads().gso;
+    let mut outbox = Outbox::new();
+    // The kernel's word for each: (destination, address that it was heard at, what is counted)
+    let good: SocketAddr = "192.0.2.2:51820".parse().unwrap();
+    for destination in [
+        "198.51.100.1:9",
+        "198.51.100.2:9",
+        "198.51.100.3:9",
+        "[2001:db8:1::1]:9",
+        "192.0.2.2:0",
+    ] {
+        for local in [None, Some("192.0.2.1".parse().unwrap())] {
+            outbox.push(destination.parse().unwrap(), local, b"lost");
+            outbox.push(good, local, b"sent");
+        }
+    }
+    sockets.send(outbox.runs());
+    let counters = sockets.counters();
+    assert_eq!(
+        counters.unreachable + counters.forbidden + counters.failed,
+        10,
+        "{counters:?}"
+    );
+    assert!(counters.unreachable >= 4 && counters.forbidden == 2, "{counters:?}");
+    assert_eq!(
+        (counters.full, counters.source_lost, sockets.offloads().gso),
+        (0, 0, gso)
+    );
+    let mut inbox = Inbox::new(16);
+    let mut received = 0;
+    wait_until("all others arrive", LIMIT, || {
+        received += theirs.receive(&mut inbox).unwrap();
+        (received == 10).then_some(())
+    });
+}
+
+#[test]
+fn a_host_without_ipv6_has_a_tunnel_over_ipv4() {
+    netlab::requires!("root", "/dev/net/tun", "ip", "ping");
+    let lab = Lab::new();
+    let (left, right) = hosts(&lab);
+    for host in [&left, &right] {
+        host.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    }
+    let (a, b) = (Tunnel::start(&left, &key(1), ALL), Tunnel::start(&right, &key(2), ALL));
+    a.add_peer(key(2).public_key(), Some("192.0.2.2:51820".parse().unwrap()), 2);
+    b.add_peer(key(1).public_key(), None, 1);
+    for (host, number) in [(&left, 1), (&right, 2)] {
+        host.ip("link set wg0 up");
+        host.add_address("wg0", &format!("10.9.0.{number}/24"));
+    }
+    ping(&left, "10.9.0.2");
+    assert_eq!(a.sockets.counters().failed, 0);
+}
+
+#[test]
+fn an_address_that_is_taken_away_does_not_end_a_tunnel() {
+    netlab::requires!("root", "/dev/net/tun", "ip", "ping");
+    let lab = Lab::new();
+    let (left, right) = hosts(&lab);
+    right.add_address("eth0", "192.0.2.22/24");
+    let (a, b) = pair(&left, &right, "192.0.2.22:51820", [ALL, ALL]);
+    ping(&left, "10.9.0.2");
+    let endpoint = |tunnel: &Tunnel| {
+        tunnel
+            .engine
+            .status()
+            .device
+            .peers
+            .values()
+            .find_map(|peer| peer.endpoint)
+    };
+    // The answers come from where the questions went.
+    assert_eq!(endpoint(&a), Some("192.0.2.22:51820".parse().unwrap()));
+    right.remove_address("eth0", "192.0.2.22/24");
+    // The right host still knows its peer, and sends from the address that is left; the left follows.
+    ping(&right, "10.9.0.1");
+    assert_eq!(endpoint(&a), Some("192.0.2.2:51820".parse().unwrap()));
+    assert!(b.sockets.counters().source_lost > 0);
+    ping(&left, "10.9.0.2");
 }

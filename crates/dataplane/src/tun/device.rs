@@ -166,3 +166,38 @@ impl AsFd for Device {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_super_packet_is_written_as_the_packets_that_it_was_made_of() {
+        // Packets of a TUN device keep their bounds, as those of this socket do.
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
+        let device = Device::new(ours, true);
+        let packets = super::super::tests::segments_of_a_flow(5);
+        let mut joined = packets.clone();
+        let mut plan = Plan::new();
+        plan.make(&joined, Kinds { tcp: true, udp: true });
+        let group = plan.groups()[0];
+        assert_eq!(plan.groups().len(), 1);
+        let header = group.finish(&mut joined[0]);
+        let mut parts = vec![IoSlice::new(&header), IoSlice::new(&joined[0])];
+        parts.extend(
+            joined[1..]
+                .iter()
+                .map(|packet| IoSlice::new(&packet[group.headers_len()..])),
+        );
+        device.write_split(&parts, &Tally::default()).unwrap();
+        for packet in packets {
+            let mut frame = vec![0; FRAME_LEN];
+            let len = rustix::io::read(&theirs, &mut *frame).unwrap();
+            assert_eq!(frame[..VNET_HDR_LEN], VnetHeader::WHOLE);
+            assert_eq!(frame[VNET_HDR_LEN..len], packet);
+        }
+    }
+}

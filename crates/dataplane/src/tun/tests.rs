@@ -390,22 +390,30 @@ fn plain_ident(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
+/// Packets of one flow, made by `change` from the number of each.
+fn flow(count: u8, change: impl Fn(u8, &mut Spec)) -> Vec<Vec<u8>> {
+    let packet = |number| {
+        let mut spec = Spec {
+            payload: vec![number; 100],
+            ..Spec::default()
+        };
+        spec.sequence += u32::from(number) * 100;
+        spec.ident += u16::from(number);
+        change(number, &mut spec);
+        spec.build()
+    };
+    (0..count).map(packet).collect()
+}
+
+/// Packets of one flow that can be joined.
+pub(super) fn segments_of_a_flow(count: u8) -> Vec<Vec<u8>> {
+    flow(count, |_, _| {})
+}
+
 /// How many packets each group joins, of a flow's packets made by `change` from the number of each.
 fn groups(count: u8, kinds: Kinds, change: impl Fn(u8, &mut Spec)) -> Vec<usize> {
-    let packets: Vec<Vec<u8>> = (0..count)
-        .map(|number| {
-            let mut spec = Spec {
-                payload: vec![number; 100],
-                ..Spec::default()
-            };
-            spec.sequence += u32::from(number) * 100;
-            spec.ident += u16::from(number);
-            change(number, &mut spec);
-            spec.build()
-        })
-        .collect();
     let mut plan = Plan::new();
-    plan.make(&packets, kinds);
+    plan.make(&flow(count, change), kinds);
     plan.groups().iter().map(super::coalesce::Group::count).collect()
 }
 

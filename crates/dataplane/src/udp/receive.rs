@@ -26,12 +26,12 @@ pub(super) fn receive(socket: &Socket, slots: &mut [Slot], tally: &Tally) -> Res
             Ok(done) => done,
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => break,
-            // ICMP about something sent earlier: the next call receives.
-            Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => {
-                tally.unreachable(1);
-                continue;
+            Err(error) if is_fatal(error) => return if filled > 0 { Ok(filled) } else { Err(error) },
+            // The network's word on something sent earlier, or a want of memory: the next call receives.
+            Err(error) => {
+                tally.dropped(error, 1);
+                break;
             }
-            Err(error) => return if filled > 0 { Ok(filled) } else { Err(error) },
         };
         filled += keep(free, &received[..done], tally);
         if done < asked {
@@ -61,4 +61,12 @@ fn keep(slots: &mut [Slot], received: &[Received], tally: &Tally) -> usize {
         kept += 1;
     }
     kept
+}
+
+/// Whether the error is the socket's own, and will not pass.
+fn is_fatal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::FAULT | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM
+    )
 }

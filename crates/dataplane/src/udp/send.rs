@@ -67,9 +67,13 @@ impl<'a> Piece<'a> {
 
 /// Sends all runs whose destination is of this family.
 pub(super) fn send(family: Family, socket: Option<&Socket>, runs: &[Run], tally: &Tally) {
-    let ours = runs
+    let mut ours = runs
         .iter()
-        .filter(|run| !run.data().is_empty() && is_of(family, run.destination));
+        .filter(|run| !run.data().is_empty() && is_of(family, run.destination))
+        .peekable();
+    if ours.peek().is_none() {
+        return;
+    }
     let Some(socket) = socket else {
         ours.for_each(|run| tally.unreachable(run.data().len().div_ceil(run.segment.max(1))));
         return;

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::control::{Control, Name};
 
 /// Most datagrams, or groups of datagrams, that one call moves.
-pub(super) const BATCH: usize = 32;
+pub(super) const BATCH: usize = 16;
 
 /// What the kernel says about one received datagram.
 #[derive(Clone, Copy)]
