@@ -20,7 +20,11 @@ const ROUNDS: usize = 200;
 
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
-    let rounds = if std::env::args().any(|argument| argument == "--bench") { ROUNDS } else { 2 };
+    let rounds = if std::env::args().any(|argument| argument == "--bench") {
+        ROUNDS
+    } else {
+        2
+    };
     println!("{:<34}{:>12}{:>12}", "", "ns", "Gbit/s");
     for len in [64, 256, 1420, 9000] {
         data(len, rounds);
@@ -33,7 +37,11 @@ fn main() {
 
 fn row(name: &str, each: Duration, bits: usize) {
     let nanos = each.as_secs_f64() * 1e9;
-    let rate = if bits == 0 { String::new() } else { format!("{:.2}", bits as f64 / nanos) };
+    let rate = if bits == 0 {
+        String::new()
+    } else {
+        format!("{:.2}", bits as f64 / nanos)
+    };
     println!("{name:<34}{nanos:>12.0}{rate:>12}");
 }
 
@@ -63,8 +71,21 @@ impl End {
         let (engine, key) = (Engine::new(now, SystemTime::now(), random), private_key());
         engine.set_mtu(9000);
         let (inbox, mut outbox) = (Inbox::new(4), Outbox::new());
-        engine.apply(now, &Update { private_key: Some(key.clone()), ..Update::default() }, &mut outbox);
-        Self { engine, key, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), inbox, outbox }
+        engine.apply(
+            now,
+            &Update {
+                private_key: Some(key.clone()),
+                ..Update::default()
+            },
+            &mut outbox,
+        );
+        Self {
+            engine,
+            key,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            inbox,
+            outbox,
+        }
     }
 
     fn meet(&mut self, now: Time, other: &Self, inner: Ipv4Addr) {
@@ -74,7 +95,14 @@ impl End {
             allowed_ips: vec![AllowedIpChange::Add(net)],
             ..PeerUpdate::new(other.key.public_key())
         };
-        self.engine.apply(now, &Update { peers: vec![peer], ..Update::default() }, &mut self.outbox);
+        self.engine.apply(
+            now,
+            &Update {
+                peers: vec![peer],
+                ..Update::default()
+            },
+            &mut self.outbox,
+        );
     }
 
     /// Carries what this end wants sent to the other, and returns how long that took to open.
@@ -86,9 +114,11 @@ impl End {
             last.segment = run.segment;
         }
         let start = Instant::now();
-        other.engine.open(now, &mut other.inbox, &mut other.outbox, |_, packet| {
-            black_box(packet);
-        });
+        other
+            .engine
+            .open(now, &mut other.inbox, &mut other.outbox, |_, packet| {
+                black_box(packet);
+            });
         let took = start.elapsed();
         self.outbox.clear();
         took
@@ -117,7 +147,13 @@ fn shake_hands(now: Time, alice: &mut End, bob: &mut End) -> [Duration; 3] {
     let packet = packet(64);
     let peer = alice.engine.peer_for(BOB.into()).expect("Alice knows Bob");
     let start = Instant::now();
-    let _staged = alice.engine.send(now, &peer, packet.len(), |room| room.copy_from_slice(&packet), &mut alice.outbox);
+    let _staged = alice.engine.send(
+        now,
+        &peer,
+        packet.len(),
+        |room| room.copy_from_slice(&packet),
+        &mut alice.outbox,
+    );
     let initiated = start.elapsed();
     let responded = alice.deliver(now, bob);
     let finished = bob.deliver(now, alice);
@@ -137,7 +173,9 @@ fn data(len: usize, rounds: usize) {
     for _ in 0..rounds {
         let start = Instant::now();
         for _ in 0..count {
-            let _laid = alice.engine.send(now, &peer, len, |room| room.copy_from_slice(&packet), &mut alice.outbox);
+            let _laid = alice
+                .engine
+                .send(now, &peer, len, |room| room.copy_from_slice(&packet), &mut alice.outbox);
         }
         let laid = start.elapsed();
         let start = Instant::now();
@@ -148,7 +186,11 @@ fn data(len: usize, rounds: usize) {
     }
     assert_eq!(bob.engine.counters(), dataplane::engine::Counters::default());
     for (name, best) in ["send (copies)", "seal", "open"].into_iter().zip(best) {
-        row(&format!("{name}, {len} bytes, batches of {count}"), best / u32::try_from(count).expect("few"), 8 * len);
+        row(
+            &format!("{name}, {len} bytes, batches of {count}"),
+            best / u32::try_from(count).expect("few"),
+            8 * len,
+        );
     }
 }
 
@@ -174,11 +216,18 @@ fn route(peers: u32, rounds: usize) {
         allowed_ips: vec![AllowedIpChange::Add(IpAddr::from(address(i)).into())],
         ..PeerUpdate::new(private_key().public_key())
     };
-    let update = Update { peers: (0..peers).map(update).collect(), ..Update::default() };
+    let update = Update {
+        peers: (0..peers).map(update).collect(),
+        ..Update::default()
+    };
     let made = start.elapsed();
     let start = Instant::now();
     end.engine.apply(now, &update, &mut end.outbox);
-    row(&format!("apply, {peers} peers (keys {made:.0?})"), start.elapsed() / peers, 0);
+    row(
+        &format!("apply, {peers} peers (keys {made:.0?})"),
+        start.elapsed() / peers,
+        0,
+    );
     let mut best = [Duration::MAX; 2];
     for _ in 0..rounds {
         let start = Instant::now();

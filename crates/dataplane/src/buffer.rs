@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{peer::Peer, session::Session};
+use crate::{peer::Peer, session::Sealer};
 
 /// Largest number of bytes that one receive slot or one run of datagrams holds.
 pub const SLOT_LEN: usize = 65_536;
@@ -110,11 +110,11 @@ pub struct Run {
     sealing: Option<Sealing>,
 }
 
-/// Whose packets a run holds, and the session to seal them with.
+/// Whose packets a run holds, and what to seal them with.
 #[derive(Debug)]
 pub(crate) struct Sealing {
     pub(crate) peer: Arc<Peer>,
-    pub(crate) session: Arc<Session>,
+    pub(crate) sealer: Arc<Sealer>,
 }
 
 impl Run {

@@ -18,7 +18,7 @@ use crate::{
     handshake::{Initiation, Timestamp},
     message::TIMESTAMP_LEN,
     noise::{KeyPair, Secret},
-    session::Session,
+    session::{Opener, Session},
     time::Time,
     timers::Timers,
 };
@@ -45,11 +45,11 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     /// Packets are sent with this one.
-    pub(crate) current: Option<Arc<Session>>,
+    pub(crate) current: Option<Session>,
     /// Packets on the way may still have been sealed with this one.
-    pub(crate) previous: Option<Arc<Session>>,
+    pub(crate) previous: Option<Arc<Opener>>,
     /// A responder's session, until the initiator's first packet proves that it has the keys.
-    pub(crate) next: Option<Arc<Session>>,
+    pub(crate) next: Option<Session>,
 }
 
 /// A peer of an [`Engine`](crate::engine::Engine).
@@ -158,7 +158,7 @@ impl Peer {
     }
 
     /// The session to send with.
-    pub(crate) fn current(&self) -> Option<Arc<Session>> {
+    pub(crate) fn current(&self) -> Option<Session> {
         self.sessions
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -189,42 +189,51 @@ impl Peer {
             .store(time.map_or(0, |time| time.as_nanos().max(1)), Ordering::Relaxed);
     }
 
-    /// Changes the sessions, and returns those that have no place any more.
-    pub(crate) fn change_sessions(&self, change: impl FnOnce(&mut Sessions)) -> Vec<Arc<Session>> {
+    /// Changes the sessions, and returns the indices of those that have no place any more.
+    pub(crate) fn change_sessions(&self, change: impl FnOnce(&mut Sessions)) -> Vec<u32> {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        let before = [
-            sessions.current.clone(),
-            sessions.previous.clone(),
-            sessions.next.clone(),
-        ];
+        let before = sessions.local_indices();
         change(&mut sessions);
-        let after = [&sessions.current, &sessions.previous, &sessions.next];
-        let stays = |session: &Arc<Session>| after.into_iter().flatten().any(|other| Arc::ptr_eq(session, other));
-        before.into_iter().flatten().filter(|session| !stays(session)).collect()
+        let after = sessions.local_indices();
+        before
+            .into_iter()
+            .flatten()
+            .filter(|index| !after.contains(&Some(*index)))
+            .collect()
     }
 }
 
 impl Sessions {
     /// Takes in the session of a handshake that this host began: the other end has the keys, so it is used at once.
-    pub(crate) fn add_as_initiator(&mut self, session: Arc<Session>) {
-        self.previous = self.next.take().or_else(|| self.current.take());
+    pub(crate) fn add_as_initiator(&mut self, session: Session) {
+        let before = self.next.take().or_else(|| self.current.take());
+        self.previous = before.map(|session| session.opener);
         self.current = Some(session);
     }
 
     /// Takes in the session of a handshake that the peer began: it waits for the peer's first packet.
-    pub(crate) fn add_as_responder(&mut self, session: Arc<Session>) {
+    pub(crate) fn add_as_responder(&mut self, session: Session) {
         self.next = Some(session);
         self.previous = None;
     }
 
     /// The peer used the session for the first time. False if it is not the one that waits.
-    pub(crate) fn confirm(&mut self, session: &Arc<Session>) -> bool {
-        if !self.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, session)) {
+    pub(crate) fn confirm(&mut self, opener: &Arc<Opener>) -> bool {
+        if !self.next.as_ref().is_some_and(|next| Arc::ptr_eq(&next.opener, opener)) {
             return false;
         }
-        self.previous = self.current.take();
+        self.previous = self.current.take().map(|session| session.opener);
         self.current = self.next.take();
         true
+    }
+
+    fn local_indices(&self) -> [Option<u32>; 3] {
+        let of = |session: &Option<Session>| session.as_ref().map(|session| session.opener.local_index);
+        [
+            of(&self.current),
+            self.previous.as_ref().map(|opener| opener.local_index),
+            of(&self.next),
+        ]
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -28,74 +28,78 @@ pub(crate) enum Role {
     Responder,
 }
 
-/// A session: *WireGuard whitepaper 5.4.5 and 5.4.6*. Needs no lock but the replay window's.
+/// A session: *WireGuard whitepaper 5.4.5 and 5.4.6*. One that only receives is just its [`Opener`].
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
-    /// The index by which the other end names this session to us.
-    pub(crate) local_index: u32,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) opener: Arc<Opener>,
+}
+
+/// The sending half of a session. Needs no lock.
+pub(crate) struct Sealer {
     remote_index: u32,
     role: Role,
+    /// Cleared when nothing more is to be sent, though the session may still receive.
+    enabled: AtomicBool,
     created: Time,
-    send: LessSafeKey,
-    receive: LessSafeKey,
+    key: LessSafeKey,
     counter: AtomicU64,
-    window: Mutex<Window>,
-    /// Cleared when this session must not send any more, though it may still receive.
-    may_send: AtomicBool,
+}
+
+/// The receiving half of a session. Needs no lock but the replay window's.
+pub(crate) struct Opener {
+    /// The index by which the other end names this session to us.
+    pub(crate) local_index: u32,
+    role: Role,
     /// Whether the other end is known to have the keys.
     confirmed: AtomicBool,
+    created: Time,
+    key: LessSafeKey,
+    window: Mutex<Window>,
 }
 
 impl Session {
     pub(crate) fn new(now: Time, role: Role, local_index: u32, keys: &TransportKeys) -> Self {
-        Self {
-            local_index,
+        let sealer = Sealer {
             remote_index: keys.remote_index,
             role,
+            enabled: AtomicBool::new(true),
             created: now,
-            send: aead_key(&keys.send),
-            receive: aead_key(&keys.receive),
+            key: aead_key(&keys.send),
             counter: AtomicU64::new(0),
-            window: Mutex::new(Window::new()),
-            may_send: AtomicBool::new(true),
+        };
+        let opener = Opener {
+            local_index,
+            role,
             confirmed: AtomicBool::new(role == Role::Initiator),
+            created: now,
+            key: aead_key(&keys.receive),
+            window: Mutex::new(Window::new()),
+        };
+        Self {
+            sealer: Arc::new(sealer),
+            opener: Arc::new(opener),
         }
     }
+}
 
+impl Sealer {
     /// Whether a packet may be sealed.
-    pub(crate) fn may_send(&self, now: Time) -> bool {
-        self.may_send.load(Ordering::Relaxed)
+    pub(crate) fn is_usable(&self, now: Time) -> bool {
+        self.enabled.load(Ordering::Relaxed)
             && now < self.created + REJECT_AFTER_TIME
             && self.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
     }
 
     /// Stops sending with this session.
-    pub(crate) fn forbid_sending(&self) {
-        self.may_send.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether a packet may be opened.
-    pub(crate) fn may_receive(&self, now: Time) -> bool {
-        now < self.created + REJECT_AFTER_TIME
+    pub(crate) fn disable(&self) {
+        self.enabled.store(false, Ordering::Relaxed);
     }
 
     /// Whether a sender should renew the session.
-    pub(crate) fn is_stale_for_sending(&self, now: Time) -> bool {
+    pub(crate) fn is_stale(&self, now: Time) -> bool {
         self.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
             || (self.role == Role::Initiator && now >= self.created + REKEY_AFTER_TIME)
-    }
-
-    /// Whether a receiver should renew the session, because it would end before the next packet is sent.
-    pub(crate) fn is_stale_for_receiving(&self, now: Time) -> bool {
-        self.role == Role::Initiator && now >= self.created + REKEY_ON_RECEIVE_AFTER
-    }
-
-    /// Whether the other end is known to have the keys. False only for a responder's session before its first packet.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.confirmed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn confirm(&self) {
-        self.confirmed.store(true, Ordering::Relaxed);
     }
 
     /// Seals the packets in `run`: each `segment` bytes, the last perhaps fewer, are a data message whose header and
@@ -117,26 +121,12 @@ impl Session {
             header[8..].copy_from_slice(&counter.to_le_bytes());
             let (packet, tag) = rest.split_at_mut(rest.len() - TAG_LEN);
             let computed = self
-                .send
+                .key
                 .seal_in_place_separate_tag(nonce(counter), Aad::empty(), packet)
                 .expect("a packet is shorter than the cipher's limit of 256 GiB");
             tag.copy_from_slice(computed.as_ref());
         }
         true
-    }
-
-    /// Opens a data message in place, and returns its counter, which is still to be checked against the window, and
-    /// its packet. `None`: forged.
-    pub(crate) fn open<'m>(&self, message: &'m mut [u8]) -> Option<(u64, &'m mut [u8])> {
-        let counter = u64::from_le_bytes(*array_at(message, 8));
-        let sealed = &mut message[DATA_HEADER_LEN..];
-        let packet = self.receive.open_in_place(nonce(counter), Aad::empty(), sealed).ok()?;
-        Some((counter, packet))
-    }
-
-    /// The counters that were received, for one batch.
-    pub(crate) fn window(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets tests come near the end of the counters.
@@ -146,11 +136,55 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl Opener {
+    /// Whether a packet may be opened.
+    pub(crate) fn is_usable(&self, now: Time) -> bool {
+        now < self.created + REJECT_AFTER_TIME
+    }
+
+    /// Whether a receiver should renew the session, because it would end before the next packet is sent.
+    pub(crate) fn is_stale(&self, now: Time) -> bool {
+        self.role == Role::Initiator && now >= self.created + REKEY_ON_RECEIVE_AFTER
+    }
+
+    /// Whether the other end is known to have the keys. False only for a responder's session before its first packet.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn confirm(&self) {
+        self.confirmed.store(true, Ordering::Relaxed);
+    }
+
+    /// Opens a data message in place, and returns its counter, which is still to be checked against the window, and
+    /// its packet. `None`: forged.
+    pub(crate) fn open<'m>(&self, message: &'m mut [u8]) -> Option<(u64, &'m mut [u8])> {
+        let counter = u64::from_le_bytes(*array_at(message, 8));
+        let sealed = &mut message[DATA_HEADER_LEN..];
+        let packet = self.key.open_in_place(nonce(counter), Aad::empty(), sealed).ok()?;
+        Some((counter, packet))
+    }
+
+    /// The counters that were received, locked for one batch.
+    pub(crate) fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("local_index", &self.local_index)
+        f.debug_struct("Sealer")
             .field("remote_index", &self.remote_index)
+            .field("role", &self.role)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener")
+            .field("local_index", &self.local_index)
             .field("role", &self.role)
             .field("created", &self.created)
             .finish_non_exhaustive()

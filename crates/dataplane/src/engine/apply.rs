@@ -104,7 +104,7 @@ impl Engine {
         peer.set_last_sent_handshake(None);
         let sessions = peer.sessions.read().unwrap_or_else(PoisonError::into_inner);
         for session in [&sessions.current, &sessions.next].into_iter().flatten() {
-            session.forbid_sending();
+            session.sealer.disable();
         }
     }
 

@@ -168,11 +168,11 @@ impl Engine {
             self.index.remove([index]);
             return self.tally.forged_handshakes.bump();
         };
-        let session = Arc::new(Session::new(now, Role::Responder, index, &keys));
+        let session = Session::new(now, Role::Responder, index, &keys);
         self.index
-            .replace(index, Entry::Session(Arc::clone(&peer), Arc::clone(&session)));
+            .replace(index, Entry::Session(Arc::clone(&peer), Arc::clone(&session.opener)));
         let gone = peer.change_sessions(|sessions| sessions.add_as_responder(session));
-        self.index.remove(gone.iter().map(|session| session.local_index));
+        self.index.remove(gone);
         state.jar.sign(now, &mut response);
         peer.rx_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         peer.move_to(origin.endpoint());
@@ -208,11 +208,11 @@ impl Engine {
             return self.tally.removed_peer.bump();
         }
         state.initiation = None;
-        let session = Arc::new(Session::new(now, Role::Initiator, index, &keys));
+        let session = Session::new(now, Role::Initiator, index, &keys);
         self.index
-            .replace(index, Entry::Session(Arc::clone(&peer), Arc::clone(&session)));
+            .replace(index, Entry::Session(Arc::clone(&peer), Arc::clone(&session.opener)));
         let gone = peer.change_sessions(|sessions| sessions.add_as_initiator(session));
-        self.index.remove(gone.iter().map(|session| session.local_index));
+        self.index.remove(gone);
         peer.rx_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         peer.move_to(origin.endpoint());
         peer.timers.zero_keys.set(now + ZERO_KEYS_AFTER);

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::{peer::Peer, session::Session};
+use crate::{peer::Peer, session::Opener};
 
 /// What an index stands for.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(super) enum Entry {
     /// An initiation that waits for its response.
     Handshake(Arc<Peer>),
     /// A session.
-    Session(Arc<Peer>, Arc<Session>),
+    Session(Arc<Peer>, Arc<Opener>),
 }
 
 /// Indices are random and ours, and looking one up that is not there does no harm: they are their own hash.

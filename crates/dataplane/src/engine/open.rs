@@ -11,7 +11,7 @@ use crate::{
     inner::source_and_len,
     message::{DATA_HEADER_LEN, Message},
     peer::{Endpoint, Peer},
-    session::Session,
+    session::Opener,
     time::Time,
 };
 
@@ -76,7 +76,7 @@ struct Batch {
 struct Sender {
     index: u32,
     peer: Arc<Peer>,
-    session: Arc<Session>,
+    opener: Arc<Opener>,
 }
 
 impl Engine {
@@ -143,21 +143,21 @@ impl Engine {
     fn open_data(&self, now: Time, index: u32, batch: &mut Batch, datagram: &mut [u8], start: usize) {
         if batch.sender.as_ref().is_none_or(|sender| sender.index != index) {
             batch.sender = match self.index.get(index) {
-                Some(Entry::Session(peer, session)) => Some(Sender { index, peer, session }),
+                Some(Entry::Session(peer, opener)) => Some(Sender { index, peer, opener }),
                 Some(Entry::Handshake(_)) | None => None,
             };
         }
-        let Some(Sender { peer, session, .. }) = &batch.sender else {
+        let Some(Sender { peer, opener, .. }) = &batch.sender else {
             return self.tally.unknown_index.bump();
         };
-        if !session.may_receive(now) {
+        if !opener.is_usable(now) {
             return self.tally.expired_session.bump();
         }
         if peer.is_removed() {
             return self.tally.removed_peer.bump();
         }
         let bytes = datagram.len() as u64;
-        let Some((counter, packet)) = session.open(datagram) else {
+        let Some((counter, packet)) = opener.open(datagram) else {
             return self.tally.forged_data.bump();
         };
         batch.opened[batch.count] = Opened {
@@ -187,11 +187,11 @@ impl Engine {
     ) {
         let opened = &mut batch.opened[..std::mem::take(&mut batch.count)];
         let mut bytes = std::mem::take(&mut batch.bytes);
-        let Some(Sender { peer, session, .. }) = batch.sender.as_ref().filter(|_| !opened.is_empty()) else {
+        let Some(Sender { peer, opener, .. }) = batch.sender.as_ref().filter(|_| !opened.is_empty()) else {
             return;
         };
         let (mut messages, mut packets) = (0, 0);
-        let mut window = session.window();
+        let mut window = opener.window();
         for opened in opened.iter_mut() {
             opened.new = window.accept(opened.counter);
             if opened.new {
@@ -208,10 +208,10 @@ impl Engine {
         }
         peer.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
         peer.move_to(origin.endpoint());
-        if !session.is_confirmed() {
-            self.confirm(now, peer, session, outbox);
+        if !opener.is_confirmed() {
+            self.confirm(now, peer, opener, outbox);
         }
-        self.renew_on_receive(now, peer, session, outbox);
+        self.renew_on_receive(now, peer, opener, outbox);
         peer.timers.any_received(now);
         if packets > 0 {
             peer.timers.data_received(now);
@@ -250,12 +250,12 @@ impl Engine {
     }
 
     /// The initiator has sent its first packet, so that this host may send too.
-    fn confirm(&self, now: Time, peer: &Arc<Peer>, session: &Arc<Session>, outbox: &mut Outbox) {
+    fn confirm(&self, now: Time, peer: &Arc<Peer>, opener: &Arc<Opener>, outbox: &mut Outbox) {
         let mut state = peer.lock();
         let mut confirmed = false;
-        let gone = peer.change_sessions(|sessions| confirmed = sessions.confirm(session));
-        self.index.remove(gone.iter().map(|session| session.local_index));
-        session.confirm();
+        let gone = peer.change_sessions(|sessions| confirmed = sessions.confirm(opener));
+        self.index.remove(gone);
+        opener.confirm();
         if confirmed {
             self.handshake_complete(now, peer, &mut state);
             self.send_staged(now, peer, &mut state, outbox);

@@ -10,7 +10,7 @@ use crate::{
     buffer::{MAX_RUN_LEN, Outbox, Sealing},
     message::{DATA_HEADER_LEN, DATA_OVERHEAD, padded},
     peer::{MAX_STAGED_PACKETS, Peer, State},
-    session::Session,
+    session::Opener,
     time::Time,
 };
 
@@ -77,12 +77,12 @@ impl Engine {
             self.tally.no_endpoint.bump();
             return Err(Sent::Unreachable);
         };
-        let Some(session) = peer.current().filter(|session| session.may_send(now)) else {
+        let Some(session) = peer.current().filter(|session| session.sealer.is_usable(now)) else {
             return Ok(None);
         };
         let sealing = Sealing {
             peer: Arc::clone(peer),
-            session,
+            sealer: session.sealer,
         };
         Ok(Some(outbox.open_for(sealing, endpoint.address, endpoint.local, len)))
     }
@@ -104,7 +104,7 @@ impl Engine {
         if state.staged.is_empty() {
             return;
         }
-        let session = peer.current().filter(|session| session.may_send(now));
+        let session = peer.current().filter(|session| session.sealer.is_usable(now));
         let (Some(session), Some(endpoint)) = (session, peer.place()) else {
             return self.initiate(now, peer, state, Attempt::First, outbox);
         };
@@ -115,7 +115,7 @@ impl Engine {
             let run = outbox.find(peer.id(), len).unwrap_or_else(|| {
                 let sealing = Sealing {
                     peer: Arc::clone(peer),
-                    session: Arc::clone(&session),
+                    sealer: Arc::clone(&session.sealer),
                 };
                 outbox.open_for(sealing, endpoint.address, endpoint.local, len)
             });
@@ -140,9 +140,9 @@ impl Engine {
     /// which may lay packets.
     pub fn seal(&self, now: Time, outbox: &mut Outbox) {
         let mut stale = Vec::new();
-        outbox.seal_each(|Sealing { peer, session }, run, segment| {
-            if !session.seal(run, segment) {
-                session.forbid_sending();
+        outbox.seal_each(|Sealing { peer, sealer }, run, segment| {
+            if !sealer.seal(run, segment) {
+                sealer.disable();
                 self.tally.unsent_packets.add(run.len().div_ceil(segment));
                 return false;
             }
@@ -152,7 +152,7 @@ impl Engine {
                 peer.timers.data_sent(now, || self.jitter(now, peer));
             }
             self.queue.schedule(peer);
-            if session.is_stale_for_sending(now) && !handshake_is_recent(now, peer) {
+            if sealer.is_stale(now) && !handshake_is_recent(now, peer) {
                 stale.push(Arc::clone(peer));
             }
             true
@@ -164,15 +164,12 @@ impl Engine {
     }
 
     /// Begins a handshake because a session was received with that is about to end.
-    pub(super) fn renew_on_receive(&self, now: Time, peer: &Arc<Peer>, session: &Session, outbox: &mut Outbox) {
+    pub(super) fn renew_on_receive(&self, now: Time, peer: &Arc<Peer>, opener: &Arc<Opener>, outbox: &mut Outbox) {
         let is_current = || {
             peer.current()
-                .is_some_and(|current| std::ptr::eq(&raw const *current, session))
+                .is_some_and(|current| Arc::ptr_eq(&current.opener, opener))
         };
-        if session.is_stale_for_receiving(now)
-            && is_current()
-            && !peer.sent_last_minute_handshake.swap(true, Ordering::Relaxed)
-        {
+        if opener.is_stale(now) && is_current() && !peer.sent_last_minute_handshake.swap(true, Ordering::Relaxed) {
             let mut state = peer.lock();
             self.initiate(now, peer, &mut state, Attempt::First, outbox);
         }

@@ -82,6 +82,6 @@ impl Engine {
         self.index
             .remove(state.initiation.take().map(|initiation| initiation.local_index));
         let gone = peer.change_sessions(|sessions| *sessions = Sessions::default());
-        self.index.remove(gone.iter().map(|session| session.local_index));
+        self.index.remove(gone);
     }
 }

@@ -71,7 +71,7 @@ fn a_peer_with_a_key_of_low_order_is_never_called() {
 fn a_counter_never_wraps() {
     let mut network = met();
     let peer = network.hosts[0].peer(&network.hosts[1]);
-    let session = peer.current().unwrap();
+    let session = peer.current().unwrap().sealer;
     // The counter, packets in the batch, packets that leave with this session.
     for (counter, packets, leave) in [
         (REJECT_AFTER_MESSAGES - 3, 3, 3),
@@ -110,7 +110,7 @@ fn a_session_is_renewed_after_very_many_messages() {
     let peer = network.hosts[0].peer(&network.hosts[1]);
     network.run_secs(10);
     for (counter, renewed) in [(1 << 60, 1), ((1 << 60) - 10, 0)].into_iter().rev() {
-        peer.current().unwrap().set_counter(counter);
+        peer.current().unwrap().sealer.set_counter(counter);
         let since = network.now;
         network.send(0, "10.0.0.2", b"packet");
         network.run_secs(1);
