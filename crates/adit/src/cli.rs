@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, doctor, launch, man, serve};
+use crate::command::{completions, device, doctor, down, launch, man, serve, show, up};
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
 ///
@@ -39,6 +39,24 @@ pub(crate) enum Command {
     Serve(Box<serve::Arguments>),
     /// Says what works on this machine, and what is missing for the rest.
     Doctor(doctor::Arguments),
+    /// Brings a tunnel up from its configuration file.
+    ///
+    /// Does what `wg-quick up` does, without its programs: interface, keys and peers, addresses, MTU, routes, resolvers,
+    /// and the configuration's own commands.
+    Up(up::Arguments),
+    /// Takes a tunnel down and clears away all that belongs to it.
+    ///
+    /// Works after a crash, too.
+    Down(down::Arguments),
+    /// Says what tunnels there are and how they are.
+    ///
+    /// Prints what `wg show` prints, of adit's tunnels and of all others that have a socket in /var/run/wireguard.
+    Show(show::Arguments),
+    /// Makes a bare interface that `wg` configures, as wireguard-go does.
+    ///
+    /// Goes on in the background, until the interface or its socket is removed. Under the name adit-device it serves
+    /// wg-quick: `WG_QUICK_USERSPACE_IMPLEMENTATION=adit-device wg-quick up wg0`.
+    Device(device::Arguments),
     /// Makes a private key and prints it.
     ///
     /// Prints 44 characters of base64 to standard output, as `wg genkey` does. Keep them in a file that only

@@ -1,13 +1,17 @@
 //! The subcommands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod device;
 pub(crate) mod doctor;
+pub(crate) mod down;
 mod genkey;
 mod genpsk;
 pub(crate) mod launch;
 pub(crate) mod man;
 mod pubkey;
 pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod up;
 
 use std::time::Instant;
 
@@ -19,6 +23,10 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Launch(arguments) => launch::run(*arguments, started),
         Command::Serve(arguments) => serve::run(*arguments, started),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Up(arguments) => up::run(&arguments),
+        Command::Down(arguments) => down::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Device(arguments) => device::run(&arguments),
         Command::Genkey => genkey::run(),
         Command::Pubkey => pubkey::run(),
         Command::Genpsk => genpsk::run(),

@@ -1,0 +1,28 @@
+//! `adit down`: takes a tunnel down.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use tunnel::quick::{self, Options};
+
+use super::up::say;
+
+/// What to take down.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The tunnel's name, or its configuration file.
+    #[arg(value_name = "NAME|FILE")]
+    target: PathBuf,
+}
+
+/// Takes the tunnel down.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let target = arguments.target.as_path();
+    let options = Options {
+        target,
+        resolv_conf: Path::new(linux::resolv::PATH),
+        say: &mut say,
+    };
+    quick::down(options).with_context(|| format!("cannot take {} down cleanly", target.display()))
+}
