@@ -298,6 +298,8 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .create_new(true)
         .mode(mode & 0o777)
         .open(path)?;
+    // Whatever the caller's umask: every program reads this file.
+    file.set_permissions(fs::Permissions::from_mode(mode & 0o777))?;
     file.write_all(content)?;
     file.sync_all()
 }
