@@ -6,6 +6,7 @@ use super::{
     Seq,
     segment::{Flags, HEADER_LEN, Options, Segment},
 };
+use crate::ip::{TCP, checksum::pseudo_header};
 
 /// The longest header, all options included.
 pub const MAX_HEADER_LEN: usize = 60;
@@ -131,27 +132,9 @@ pub fn write_checksum(source: IpAddr, destination: IpAddr, segment: &mut [u8]) {
 /// The Internet checksum of a segment and its pseudo-header (RFC 9293 3.1, RFC 8200 8.1); zero if the segment
 /// carries its right checksum already.
 pub fn checksum(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
-    let len = u64::try_from(segment.len()).unwrap_or_default();
-    let mut sum = 6 + len + add(segment);
-    for address in [source, destination] {
-        sum += match address {
-            IpAddr::V4(address) => add(&address.octets()),
-            IpAddr::V6(address) => add(&address.octets()),
-        };
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or_default()
-}
-
-/// The sum of big-endian 16-bit words, not folded; of at most 64 KiB or so, hence it fits.
-fn add(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
-    let mut tail = [0; 4];
-    tail[..rest.len()].copy_from_slice(rest);
-    sum + u64::from(u32::from_be_bytes(tail))
+    pseudo_header(source, destination, TCP, segment.len())
+        .bytes(segment)
+        .finish()
 }
 
 struct Writer<'a> {

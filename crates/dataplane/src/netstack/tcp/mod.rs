@@ -17,6 +17,7 @@ mod congestion;
 mod connection;
 mod delivery;
 mod header;
+mod outside;
 mod pacer;
 mod ranges;
 mod receive;

@@ -3,6 +3,9 @@
 /// The smallest storage that is allocated.
 const SMALLEST: usize = 4096;
 
+/// The first storage for somebody who asks for much.
+const FIRST: usize = 16 * 1024;
+
 /// Bytes of one direction. Offsets count from the oldest byte.
 ///
 /// Beyond its end a ring may hold bytes that came too early; [`write_at`](Self::write_at) puts them there and
@@ -37,6 +40,15 @@ impl Ring {
         bytes[start.len()..start.len() + tail.len()].copy_from_slice(tail);
         self.bytes = bytes;
         self.head = 0;
+    }
+
+    /// Makes room for some of `len` more bytes: doubles a storage that is nearly full, so that a trickle keeps a small
+    /// one whatever it asks for.
+    pub(super) fn make_room(&mut self, len: usize) {
+        let free = self.capacity() - self.len;
+        if free < len && free <= self.capacity() / 4 {
+            self.reserve((self.len + len).min((2 * self.capacity()).max(FIRST)));
+        }
     }
 
     /// Gives the storage back if nothing is held.
@@ -161,6 +173,25 @@ mod tests {
             text,
             format!("{}world{}across the edge", ".".repeat(50), ".".repeat(41))
         );
+    }
+
+    #[test]
+    fn a_trickle_keeps_a_small_ring_and_a_stream_gets_a_large_one() {
+        let mut ring = Ring::default();
+        for _ in 0..100_000 {
+            ring.make_room(65_536);
+            ring.extend(100);
+            ring.consume(100);
+        }
+        assert_eq!(ring.capacity(), FIRST);
+        while ring.len() < 1_000_000 {
+            ring.make_room(65_536);
+            let (first, second) = ring.spare(65_536);
+            let len = first.len() + second.len();
+            assert!(len > 0);
+            ring.extend(len);
+        }
+        assert!(ring.capacity() <= 2 << 20);
     }
 
     #[test]
