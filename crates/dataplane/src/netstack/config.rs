@@ -93,6 +93,8 @@ pub struct Limits {
     pub echo: usize,
     /// Bytes of a peer's unfinished packets.
     pub reassembly_bytes: usize,
+    /// Bytes of all peers' unfinished packets together.
+    pub reassembly_bytes_all: usize,
     /// Flows of all peers together; `None`: by the process's limit of descriptors.
     pub flows: Option<usize>,
     /// Bytes that the TCP flows of all peers together buffer.
@@ -110,6 +112,7 @@ impl Default for Limits {
             udp: 4_096,
             echo: 256,
             reassembly_bytes: 1 << 20,
+            reassembly_bytes_all: 16 << 20,
             flows: None,
             buffer_bytes: 256 << 20,
         }

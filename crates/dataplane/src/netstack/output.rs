@@ -23,7 +23,9 @@ pub(super) struct Output<'a> {
     pub(super) mtu: usize,
     /// The identification of the packet that was last sent in fragments.
     pub(super) ident: &'a mut u32,
+    /// Bytes laid down since the last flush, and since the round began.
     pub(super) laid: usize,
+    pub(super) total: usize,
 }
 
 impl Output<'_> {
@@ -32,6 +34,7 @@ impl Output<'_> {
         // What cannot be sent is counted by the engine, and lost as on any network.
         let _ = self.engine.send(self.now, peer, len, fill, self.outbox);
         self.laid += len;
+        self.total += len;
         if self.laid >= FLUSH_LEN {
             self.flush();
         }

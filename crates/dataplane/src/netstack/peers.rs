@@ -6,6 +6,10 @@ use super::{
     config::{Limits, SHARE},
     reassembly::Reassembler,
 };
+use crate::time::Time;
+
+/// Flows of a peer that are kept for strays after their sockets were closed; they cost no descriptor and little memory.
+const MAX_STRAYS: usize = 8_192;
 
 /// What a flow is counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(super) struct Peers {
     waiting: VecDeque<u32>,
     flows: usize,
     buffered: usize,
+    /// Bytes of all peers' unfinished packets.
+    unfinished: usize,
 }
 
 /// One peer's use.
@@ -47,6 +53,8 @@ struct Account {
     udp: usize,
     echo: usize,
     buffered: usize,
+    /// Flows that are only kept for strays.
+    strays: usize,
     reassembler: Option<Reassembler>,
     /// Whether an alarm is set for the reassembler.
     alarm: bool,
@@ -109,6 +117,23 @@ impl Peers {
         }
     }
 
+    /// A flow's socket is closed, and the flow only kept for strays. False: too many are, and it is to end.
+    pub(super) fn linger(&mut self, peer: u32) -> bool {
+        let Some(account) = self.peers.get_mut(&peer).filter(|account| account.strays < MAX_STRAYS) else {
+            return false;
+        };
+        account.strays += 1;
+        self.close(peer, Kind::Tcp);
+        true
+    }
+
+    /// A flow is no longer kept for strays.
+    pub(super) fn strays_over(&mut self, peer: u32) {
+        if let Some(account) = self.peers.get_mut(&peer) {
+            account.strays = account.strays.saturating_sub(1);
+        }
+    }
+
     /// Books that a flow's buffers went from `before` to `after` bytes.
     pub(super) fn buffered(&mut self, peer: u32, before: usize, after: usize) {
         if before == after {
@@ -128,22 +153,40 @@ impl Peers {
         free.saturating_mul(SHARE).saturating_sub(held).min(free)
     }
 
-    /// The peer's reassembler, and whether the caller has to set an alarm for it.
-    pub(super) fn reassembler(&mut self, peer: u32, limits: &Limits) -> (&mut Reassembler, bool) {
+    /// Lets the peer's reassembler do something, within the peer's share of memory. True beside the result: the caller
+    /// has to set an alarm for it.
+    pub(super) fn reassemble<R>(
+        &mut self,
+        peer: u32,
+        limits: &Limits,
+        act: impl FnOnce(&mut Reassembler) -> R,
+    ) -> (R, bool) {
         let account = self.peers.entry(peer).or_default();
         let alarm = !std::mem::replace(&mut account.alarm, true);
-        (
-            account
-                .reassembler
-                .get_or_insert_with(|| Reassembler::new(limits.reassembly_bytes)),
-            alarm,
-        )
+        let reassembler = account.reassembler.get_or_insert_with(Reassembler::default);
+        let before = reassembler.held();
+        let free = limits.reassembly_bytes_all.saturating_sub(self.unfinished);
+        let share = free.saturating_mul(SHARE).min(free + before);
+        reassembler.set_limit(share.min(limits.reassembly_bytes));
+        let result = act(reassembler);
+        self.unfinished = (self.unfinished + reassembler.held()).saturating_sub(before);
+        (result, alarm)
     }
 
-    /// The alarm rang: the peer's reassembler, and where to say whether another is set.
-    pub(super) fn reassembly_alarm(&mut self, peer: u32) -> Option<(&mut Reassembler, &mut bool)> {
+    /// The alarm rang: lets the peer's reassembler do something, and says when it wants to be called next.
+    pub(super) fn reassembly_alarm<R>(
+        &mut self,
+        peer: u32,
+        act: impl FnOnce(&mut Reassembler) -> R,
+    ) -> Option<(R, Option<Time>)> {
         let account = self.peers.get_mut(&peer)?;
-        Some((account.reassembler.as_mut()?, &mut account.alarm))
+        let reassembler = account.reassembler.as_mut()?;
+        let before = reassembler.held();
+        let result = act(reassembler);
+        self.unfinished = (self.unfinished + reassembler.held()).saturating_sub(before);
+        let next = reassembler.poll_timeout();
+        account.alarm = next.is_some();
+        Some((result, next))
     }
 
     /// Lets a flow have a turn, after those that wait already.
@@ -179,8 +222,14 @@ impl Peers {
 
     /// Forgets a peer that is gone and has no flows.
     pub(super) fn forget(&mut self, peer: u32) {
-        if self.peers.get(&peer).is_some_and(|account| account.flows() == 0) {
-            self.peers.remove(&peer);
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|account| account.flows() + account.strays == 0)
+            && let Some(account) = self.peers.remove(&peer)
+        {
+            let held = account.reassembler.map_or(0, |reassembler| reassembler.held());
+            self.unfinished = self.unfinished.saturating_sub(held);
             self.waiting.retain(|&waiting| waiting != peer);
         }
     }

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Sender, channel},
     },
     thread::JoinHandle,
@@ -22,7 +22,7 @@ use super::{
     switch::Switch,
     sys,
 };
-use crate::{buffer::Outbox, engine::Engine, time::Time, udp::Sockets};
+use crate::{engine::Engine, udp::Sockets};
 
 /// A gateway on sockets alone, on a thread of its own. Dropping it stops it.
 pub struct Plane {
@@ -32,7 +32,7 @@ pub struct Plane {
     wake: Arc<OwnedFd>,
     commands: Sender<Command>,
     config: Mutex<Config>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
 impl Plane {
@@ -72,26 +72,8 @@ impl Plane {
             wake,
             commands,
             config: Mutex::new(config),
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
-    }
-
-    /// Changes the engine's configuration, and ends the flows of peers that are gone or have lost their addresses.
-    ///
-    /// # Errors
-    ///
-    /// If the port or the mark cannot be had; peers and keys are then changed all the same.
-    pub fn apply(&self, update: &wg::Update) -> io::Result<()> {
-        let now = Time::now();
-        let mut outbox = Outbox::new();
-        self.engine.apply(now, update, &mut outbox);
-        let mark = update.fwmark.map_or(Ok(()), |mark| self.sockets.set_fwmark(mark));
-        let port = update.listen_port.map_or(Ok(()), |port| self.sockets.rebind(port));
-        self.engine.seal(now, &mut outbox);
-        self.sockets.send(outbox.runs());
-        // The loop looks at the engine's timers anew, too.
-        self.tell(Command::Sweep);
-        mark.and(port)
     }
 
     /// Changes policy, services and limits; flows that are forbidden end.
@@ -102,7 +84,8 @@ impl Plane {
         self.tell(Command::Configure(Box::new(config.clone())));
     }
 
-    /// Lets the loop look at the engine's timers anew, after the engine was changed from elsewhere.
+    /// Follows a change of the engine's configuration, to be called after each: ends the flows of peers that are gone or
+    /// have lost their addresses, and looks at the engine's timers anew.
     pub fn wake(&self) {
         self.tell(Command::Sweep);
     }
@@ -124,26 +107,26 @@ impl Plane {
 
     /// Whether the loop has ended, which it does by itself only if a system call fails that cannot.
     pub fn is_stopped(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread().as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Resets all flows, and waits until the loop has ended.
+    /// Resets all flows, and waits until the loop has ended. Once more, it does nothing.
     ///
     /// # Errors
     ///
     /// What ended the loop before.
-    pub fn stop(mut self) -> io::Result<()> {
-        self.end()
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        let Some(thread) = self.thread.take() else {
+    pub fn stop(&self) -> io::Result<()> {
+        let Some(thread) = self.thread().take() else {
             return Ok(());
         };
         self.tell(Command::Stop);
         thread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the netstack thread panicked")))
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<io::Result<()>>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, command: Command) {
@@ -156,7 +139,7 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.stop();
     }
 }
 

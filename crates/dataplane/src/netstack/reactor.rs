@@ -26,9 +26,8 @@ const INBOX_SLOTS: usize = 16;
 /// Events that one wait brings at most.
 const EVENTS: usize = 256;
 
-/// Turns of flows between two looks at the sockets: each moves up to some 100 kB, so that a ping waits no longer than
-/// a millisecond or two.
-const TURNS: usize = 32;
+/// Turns of flows between two looks at the sockets.
+const TURNS: usize = 64;
 
 /// Marks events that are no flow's.
 pub(super) const TUNNEL_EVENT: u64 = 1 << 63;
@@ -81,6 +80,7 @@ impl Reactor {
                 mtu: self.switch.config.mtu,
                 ident: &mut self.ident,
                 laid: 0,
+                total: 0,
             };
             if waited.commands {
                 is_stopping = obey(&self.wake, &self.commands, &mut self.switch, &mut out);

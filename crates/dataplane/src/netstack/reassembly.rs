@@ -33,8 +33,8 @@ pub(super) enum Outcome<'a> {
     Rejected,
 }
 
-/// Unfinished packets of one peer.
-#[derive(Debug)]
+/// Unfinished packets of one peer. By default it holds none.
+#[derive(Debug, Default)]
 pub(super) struct Reassembler {
     unfinished: HashMap<Key, Assembly>,
     /// Bytes that `unfinished` holds, overhead included.
@@ -71,14 +71,17 @@ struct Assembly {
 
 impl Reassembler {
     /// Holds at most `limit` bytes.
+    #[cfg(test)]
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            unfinished: HashMap::new(),
-            held: 0,
             limit,
-            finished: Vec::new(),
-            evicted: 0,
+            ..Self::default()
         }
+    }
+
+    /// Holds at most `limit` bytes after the next fragment.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Takes a fragment. `fragment` is the packet's own.
@@ -153,7 +156,6 @@ impl Reassembler {
     }
 
     /// Bytes that unfinished packets hold.
-    #[cfg(test)]
     pub(super) const fn held(&self) -> usize {
         self.held
     }

@@ -13,6 +13,7 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::{
@@ -40,6 +41,12 @@ const TURN_LEN: usize = 128 * 1024;
 /// Most bytes of payload that one segment of the connection's carries before it is cut: one run of datagrams.
 const MOST: usize = 64 * 1024;
 
+/// How much a flow reads at first; a read that is filled makes the next one larger.
+const LEAST_READ: usize = 4 * 1024;
+
+/// How long a flow waits for memory that other flows of its peer hold.
+const MEMORY_PAUSE: Duration = Duration::from_millis(20);
+
 /// What a flow may hold although its peer's share of memory is used up: enough to go on slowly.
 const LEAST_BUFFER: usize = 16 * 1024;
 
@@ -61,6 +68,11 @@ pub(super) struct Stream {
     pub(super) booked: usize,
     /// Until when the outside may be dialled.
     dial_until: Time,
+    /// How much to ask of the socket: much of a fast one, so that reads are few, and little of one that says little, so
+    /// that a flow costs what it holds.
+    read_len: usize,
+    /// When to look whether there is memory again.
+    retry_at: Option<Time>,
 }
 
 /// What comes after a turn.
@@ -93,6 +105,8 @@ impl Stream {
             has_written_all: false,
             booked: 0,
             dial_until,
+            read_len: LEAST_READ,
+            retry_at: None,
         })
     }
 
@@ -137,10 +151,12 @@ impl Stream {
     /// When the flow wants a turn although nothing happens.
     pub(super) fn due(&self) -> Option<Time> {
         if self.is_dialling() {
-            Some(self.dial_until)
-        } else {
-            self.connection.poll_timeout()
+            return Some(self.dial_until);
         }
+        [self.retry_at, self.connection.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Moves what can be moved, in both directions. `room` is what the peer may buffer more.
@@ -163,7 +179,7 @@ impl Stream {
             self.connection.handle_timeout(out.now);
         }
         let mut more = self.push(out.now);
-        more |= self.pull(room, tally);
+        more |= self.pull(out.now, room, tally);
         let has_sent_all = self.transmit(key, peer, out);
         if self.is_over() {
             return Next::Gone;
@@ -248,16 +264,18 @@ impl Stream {
     }
 
     /// Takes the outside's data to the client's buffer. True: there is more, and the buffer has room.
-    fn pull(&mut self, room: usize, tally: &Tally) -> bool {
+    fn pull(&mut self, now: Time, room: usize, tally: &Tally) -> bool {
+        self.retry_at = None;
         let mut read = 0;
         while self.is_readable && !self.has_read_all {
             let Some(socket) = &self.socket else { return false };
-            let wanted = self.connection.write_room().min(MOST);
+            let wanted = self.connection.write_room().min(self.read_len);
             if wanted == 0 {
                 return false;
             }
             if room == 0 && self.booked > LEAST_BUFFER {
                 tally.memory_limit.one();
+                self.retry_at = Some(now + MEMORY_PAUSE);
                 return false;
             }
             if read >= TURN_LEN {
@@ -275,6 +293,7 @@ impl Stream {
                     self.connection.commit(len);
                     // Less than asked for is all there is; unless the end is there, which only a read of nothing shows.
                     self.is_readable = len == wanted || self.is_ending;
+                    self.read_len = next_read_len(self.read_len, len);
                 }
                 Err(Errno::AGAIN) => self.is_readable = false,
                 Err(Errno::INTR) => {}
@@ -332,9 +351,25 @@ impl Stream {
         }
     }
 
+    /// Whether all is done but for stray segments of the client's.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.socket.is_none() && self.connection.state() == tcp::State::TimeWait
+    }
+
     /// How much memory the flow's buffers take.
     pub(super) fn memory(&self) -> usize {
         self.connection.memory()
+    }
+}
+
+/// How much to ask for after a read that brought `len` of `asked`.
+fn next_read_len(asked: usize, len: usize) -> usize {
+    if len >= asked {
+        (asked * 4).min(MOST)
+    } else if len < asked / 8 {
+        (asked / 2).max(LEAST_READ)
+    } else {
+        asked
     }
 }
 

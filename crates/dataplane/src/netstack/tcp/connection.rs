@@ -418,6 +418,9 @@ impl Connection {
                 *until = now + self.config.time_wait;
             }
         } else if self.receiver.is_finished() && self.sender.fin_acknowledged() {
+            // Who waits for strays needs no buffers.
+            self.sender.release();
+            self.receiver.release();
             if self.ended_first {
                 self.phase = Phase::TimeWait(now + self.config.time_wait);
             } else {

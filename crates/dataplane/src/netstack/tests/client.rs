@@ -88,13 +88,18 @@ impl Gateway {
             .iter()
             .map(|net| AllowedIpChange::Add(net.parse().unwrap()))
             .collect();
-        self.plane
-            .apply(&Update {
-                peers: vec![peer],
-                ..Update::default()
-            })
-            .unwrap();
+        self.apply(peer);
         Client::new(&key, number, self.public_key, self.plane.sockets().port())
+    }
+
+    fn apply(&self, peer: PeerUpdate) {
+        let (now, mut outbox) = (Time::now(), Outbox::new());
+        let update = Update {
+            peers: vec![peer],
+            ..Update::default()
+        };
+        self.plane.engine().apply(now, &update, &mut outbox);
+        self.plane.wake();
     }
 
     /// Removes a client.
@@ -103,12 +108,7 @@ impl Gateway {
             remove: true,
             ..PeerUpdate::new(client.public_key)
         };
-        self.plane
-            .apply(&Update {
-                peers: vec![peer],
-                ..Update::default()
-            })
-            .unwrap();
+        self.apply(peer);
     }
 }
 
