@@ -46,6 +46,8 @@ impl Device {
     pub(super) fn read(&self, frame: &mut [u8]) -> Result<Option<usize>, Failure> {
         loop {
             return match rustix::io::read(&self.fd, &mut *frame) {
+                // A TUN device has no end that it could have come to, but what is no TUN device may.
+                Ok(0) => Err(Failure::Gone),
                 Ok(len) => Ok(Some(len)),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => Ok(None),

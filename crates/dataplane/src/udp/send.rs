@@ -88,7 +88,7 @@ pub(super) fn send(family: Family, socket: Option<&Socket>, runs: &[Run], tally:
         let segment = run.segment.clamp(1, run.data().len());
         let name = Name::new(canonical(run.destination));
         let source = run.local.filter(|local| local.is_ipv4() == (family == Family::V4));
-        for data in run.data().chunks(group_len(socket, segment)) {
+        for data in run.data().chunks(piece_len(socket, run.data().len(), segment)) {
             pieces[filled] = Piece {
                 data,
                 segment,
@@ -197,9 +197,9 @@ impl Sender<'_> {
     }
 }
 
-/// Longest piece of a run that may go in one call.
-fn group_len(socket: &Socket, segment: usize) -> usize {
-    if !socket.groups(segment) {
+/// Length of the pieces of a run of `len` bytes that go in one call each.
+fn piece_len(socket: &Socket, len: usize, segment: usize) -> usize {
+    if len == segment || !socket.groups_next(segment) {
         return segment;
     }
     segment * (MAX_RUN_LEN / segment).clamp(1, MAX_SEGMENTS)

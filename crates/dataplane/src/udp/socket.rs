@@ -16,6 +16,10 @@ use super::{Offloads, sys::set_option};
 /// `net.core.rmem_max` and `wmem_max`, 208 KiB unless the administrator raised them.
 const BUFFER_LEN: usize = 4 << 20;
 
+/// After so many runs, what was refused is tried again: the path may be wider, or another. One refused call in so many
+/// costs nothing, and a forged ICMP message about a narrow path does not slow a tunnel down for good.
+const RETRY_AFTER: usize = 1024;
+
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
@@ -29,9 +33,12 @@ pub(super) enum Family {
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
-    /// Datagrams of this length and longer are sent one by one. Zero: all are.
-    group_below: AtomicUsize,
+    gso: bool,
     gro: bool,
+    /// Datagrams of this length and longer are sent one by one, for they were refused in groups. Zero: all are.
+    group_below: AtomicUsize,
+    /// Runs that were sent one by one for that reason.
+    ungrouped: AtomicUsize,
 }
 
 impl Socket {
@@ -56,8 +63,10 @@ impl Socket {
         bind(&fd, &address)?;
         Ok(Self {
             fd,
-            group_below: AtomicUsize::new(if gso { usize::MAX } else { 0 }),
+            gso,
             gro,
+            group_below: AtomicUsize::new(usize::MAX),
+            ungrouped: AtomicUsize::new(0),
         })
     }
 
@@ -67,9 +76,17 @@ impl Socket {
         Ok(address.port())
     }
 
-    /// Whether datagrams of this length may be handed over in groups.
-    pub(super) fn groups(&self, segment: usize) -> bool {
-        segment < self.group_below.load(Ordering::Relaxed)
+    /// Whether the next run, of several datagrams of this length, may be handed over in groups.
+    pub(super) fn groups_next(&self, segment: usize) -> bool {
+        if !self.gso || segment < self.group_below.load(Ordering::Relaxed) {
+            return self.gso;
+        }
+        if self.ungrouped.fetch_add(1, Ordering::Relaxed) < RETRY_AFTER {
+            return false;
+        }
+        self.ungrouped.store(0, Ordering::Relaxed);
+        self.group_below.store(usize::MAX, Ordering::Relaxed);
+        true
     }
 
     /// Remembers that groups of datagrams of this length, and longer, are refused.
@@ -80,7 +97,7 @@ impl Socket {
     /// What the kernel does for this socket.
     pub(super) fn offloads(&self) -> Offloads {
         Offloads {
-            gso: self.groups(1),
+            gso: self.gso && self.group_below.load(Ordering::Relaxed) > 0,
             gro: self.gro,
         }
     }
