@@ -36,7 +36,10 @@ pub(super) fn dial(server: SocketAddr) -> Result<OwnedFd, Errno> {
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_socket_oobinline(&socket, true)?;
     match net::connect(&socket, &server) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Ok(()) => Ok(socket),
+        // Where the next hop is on this very machine, it may have said no before connect() was done: TCP then keeps
+        // the error for whoever asks, and tries again a second later.
+        Err(Errno::INPROGRESS) => sockopt::socket_error(&socket)?.map(|()| socket),
         Err(error) => Err(error),
     }
 }
