@@ -1,0 +1,23 @@
+//! The real binary between network namespaces, with wireguard-go at the other end.
+//!
+//! `network.rs` draws where the hosts stand; each other file draws what it adds, and is about one thing.
+
+mod core;
+mod gateway;
+mod network;
+mod peer;
+mod reference;
+
+mod connections;
+mod datagrams;
+mod device;
+mod end;
+mod flood;
+mod isolation;
+mod ping;
+mod refusal;
+mod restart;
+mod roaming;
+mod transfer;
+mod tun;
+mod updown;

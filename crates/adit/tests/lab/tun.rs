@@ -1,0 +1,26 @@
+//! A gateway on the tun plane, whose forwarding the kernel does.
+//!
+//! ```text
+//!   client: wireguard-go ══ gateway (root): adit launch --plane tun, forwarding, masquerade ── server
+//! ```
+
+use std::time::Duration;
+
+use crate::core::everything_passes;
+use crate::gateway::Gateway;
+use crate::network::Network;
+use crate::peer::Peer;
+
+#[test]
+fn a_gateway_on_the_tun_plane_carries_everything_and_leaves_nothing() {
+    crate::needs_a_lab!();
+    netlab::requires!("ping");
+    let network = Network::new();
+    crate::reference::forward(&network.gateway);
+    let before = network.gateway.network_state();
+    let mut gateway = Gateway::launch_on_tun(&network);
+    let _peer = Peer::up(&network.client, &gateway.file("peer1"));
+    everything_passes(&network);
+    assert!(gateway.process.terminate(Duration::from_secs(3)).success());
+    assert_eq!(network.gateway.network_state(), before);
+}
