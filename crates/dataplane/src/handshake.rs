@@ -112,7 +112,7 @@ pub(crate) struct Received {
     ephemeral: [u8; KEY_LEN],
     sealed_timestamp: [u8; TIMESTAMP_LEN + TAG_LEN],
     remote_index: u32,
-    /// Who calls, which is not proven before [`Received::timestamp`].
+    /// Who calls, which is not proven before [`Received::authenticate`].
     pub(crate) initiator: PublicKey,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     buffer::Outbox,
     handshake::{Initiation, Initiator, Received, Timestamp, TransportKeys},
     message::{COOKIE_REPLY_LEN, CookieReplyFields, INITIATION_LEN, RESPONSE_LEN, ResponseFields},
-    peer::{Identity, Peer, State},
+    peer::{Endpoint, Identity, Peer, State},
     session::{Role, Session},
     time::Time,
     timers::{INITIATIONS_PER_SECOND, REKEY_TIMEOUT, ZERO_KEYS_AFTER},
@@ -65,14 +65,7 @@ impl Engine {
         self.queue.schedule(peer);
     }
 
-    fn sent_handshake(
-        &self,
-        now: Time,
-        peer: &Arc<Peer>,
-        message: &[u8],
-        outbox: &mut Outbox,
-        endpoint: crate::peer::Endpoint,
-    ) {
+    fn sent_handshake(&self, now: Time, peer: &Arc<Peer>, message: &[u8], outbox: &mut Outbox, endpoint: Endpoint) {
         peer.set_last_sent_handshake(Some(now));
         peer.tx_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         outbox.push(endpoint.address, endpoint.local, message);

@@ -9,7 +9,7 @@ use super::{Engine, Routes, index::Entry};
 use crate::{
     buffer::{Inbox, MAX_SEGMENTS, Outbox},
     inner::source_and_len,
-    message::{DATA_HEADER_LEN, Message},
+    message::{DATA_HEADER_LEN, DATA_OVERHEAD, Message},
     peer::{Endpoint, Peer},
     session::Opener,
     time::Time,
@@ -198,7 +198,7 @@ impl Engine {
                 messages += 1;
                 packets += usize::from(opened.len > 0);
             } else {
-                bytes -= (opened.len + crate::message::DATA_OVERHEAD) as u64;
+                bytes -= (opened.len + DATA_OVERHEAD) as u64;
             }
         }
         drop(window);
