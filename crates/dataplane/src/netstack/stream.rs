@@ -64,6 +64,8 @@ pub(super) struct Stream {
     is_ending: bool,
     has_read_all: bool,
     has_written_all: bool,
+    /// The server has reset its connection. The client is reset once it has what the server sent before.
+    is_broken: bool,
     /// Bytes of buffers as they are booked to the peer.
     pub(super) booked: usize,
     /// Until when the outside may be dialled.
@@ -103,6 +105,7 @@ impl Stream {
             is_ending: false,
             has_read_all: false,
             has_written_all: false,
+            is_broken: false,
             booked: 0,
             dial_until,
             read_len: LEAST_READ,
@@ -180,6 +183,9 @@ impl Stream {
         }
         let mut more = self.push(out.now);
         more |= self.pull(out.now, room, tally);
+        if self.is_broken && self.has_read_all && self.connection.is_write_drained() {
+            self.connection.abort();
+        }
         let has_sent_all = self.transmit(key, peer, out);
         if self.is_over() {
             return Next::Gone;
@@ -251,8 +257,8 @@ impl Stream {
                 Err(Errno::INTR) => {}
                 Err(_) => {
                     // What the server sent before it reset the connection may still be read.
-                    (self.has_written_all, self.is_ending, self.is_readable) = (true, true, true);
-                    self.is_writable = false;
+                    (self.is_broken, self.has_written_all, self.is_writable) = (true, true, false);
+                    (self.is_ending, self.is_readable) = (true, true);
                 }
             }
         }
@@ -286,7 +292,10 @@ impl Stream {
             match sys::read_both(socket.as_fd(), first, second) {
                 Ok(0) => {
                     self.has_read_all = true;
-                    self.connection.finish();
+                    // The write that failed has taken the error; the end is none that the server meant.
+                    if !self.is_broken {
+                        self.connection.finish();
+                    }
                 }
                 Ok(len) => {
                     read += len;
@@ -298,9 +307,8 @@ impl Stream {
                 Err(Errno::AGAIN) => self.is_readable = false,
                 Err(Errno::INTR) => {}
                 Err(_) => {
-                    self.has_read_all = true;
+                    (self.is_broken, self.has_read_all, self.has_written_all) = (true, true, true);
                     self.socket = None;
-                    self.connection.abort();
                 }
             }
         }

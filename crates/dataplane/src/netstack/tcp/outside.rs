@@ -21,6 +21,11 @@ impl Connection {
         self.receiver.is_finished() && self.receiver.readable_len() == 0
     }
 
+    /// Whether the client has acknowledged everything that the outside wrote.
+    pub fn is_write_drained(&self) -> bool {
+        self.sender.ring.len() == 0
+    }
+
     /// How many bytes the outside may write; zero while the buffer is as good as full.
     pub fn write_room(&self) -> usize {
         match self.phase {

@@ -130,6 +130,8 @@ pub(super) struct Client {
     next_port: u16,
     /// Whether packets stay in [`Client::received`], for a test that looks at them itself.
     pub(super) is_raw: bool,
+    /// Length of the largest inner packet that came.
+    pub(super) largest: usize,
     /// Inner packets that came, if the client is raw.
     pub(super) received: VecDeque<Vec<u8>>,
 }
@@ -188,6 +190,7 @@ impl Client {
             v6,
             next_port: 10_000,
             is_raw: false,
+            largest: 0,
             received: VecDeque::new(),
         }
     }
@@ -262,7 +265,9 @@ impl Client {
         let now = Time::now();
         if self.sockets.receive(&mut self.inbox).unwrap() > 0 {
             let (is_raw, device, received) = (self.is_raw, &mut self.device, &mut self.received);
+            let largest = &mut self.largest;
             self.engine.open(now, &mut self.inbox, &mut self.outbox, |_, packet| {
+                *largest = packet.len().max(*largest);
                 if is_raw {
                     received.push_back(packet.to_vec())
                 } else {
