@@ -5,7 +5,7 @@
 //! ```
 
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use netlab::traffic;
@@ -197,5 +197,40 @@ fn a_server_that_does_not_read_slows_the_client_down_and_costs_the_gateway_littl
         let mut count = String::new();
         stream.read_to_string(&mut count).expect("read the answer");
         assert_eq!(count, sent.to_string());
+    });
+}
+
+#[test]
+fn one_client_cannot_use_up_what_another_needs() {
+    crate::needs_a_lab!();
+    netlab::requires!("prlimit");
+    if crate::reference::wanted() {
+        return;
+    }
+    let network = Network::new();
+    let gateway = Gateway::launch_with_descriptors(&network, 512);
+    let _greedy = Peer::up(&network.client, &gateway.file("peer1"));
+    let _modest = Peer::up(&network.other, &gateway.file("peer2"));
+    let held = network.client.run(|| {
+        let wait = Duration::from_millis(300);
+        let tries = (0..400).map_while(|_| TcpStream::connect_timeout(&network::server_v4(7), wait).ok());
+        tries.collect::<Vec<_>>()
+    });
+    assert!((100..250).contains(&held.len()), "the greedy one holds {}", held.len());
+    network.other.run(|| {
+        for number in 0..20 {
+            let said = traffic::echo(network::servers(7)[number % 2], b"hello");
+            said.unwrap_or_else(|error| panic!("connection {number} of the modest one: {error}"));
+        }
+        let said = traffic::echo_datagram(network::server_v4(7), b"hello", Duration::from_secs(1));
+        said.expect("the modest one's datagram");
+    });
+    drop(held);
+    network.client.run(|| {
+        netlab::wait_until(
+            "the greedy one can go on when it has let go",
+            Duration::from_secs(10),
+            || traffic::echo(network::server_v4(7), b"hello").ok(),
+        );
     });
 }

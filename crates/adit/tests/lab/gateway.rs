@@ -48,6 +48,13 @@ impl Gateway {
         gateway
     }
 
+    /// The gateway of [`Gateway::launch`], which may have so many descriptors and no more.
+    #[track_caller]
+    pub(crate) fn launch_with_descriptors(network: &Network, descriptors: usize) -> Self {
+        let limit = format!("--nofile={descriptors}:{descriptors}");
+        Self::start_by(network, &["prlimit", &limit], "netstack", &[], Command::as_nobody)
+    }
+
     /// `adit launch` with two peers on the tun plane, as root; [`reference::forward`] lets the kernel do the rest.
     #[track_caller]
     pub(crate) fn launch_on_tun(network: &Network) -> Self {
@@ -56,12 +63,19 @@ impl Gateway {
 
     #[track_caller]
     fn start(network: &Network, plane: &str, arguments: &[&str], who: fn(Command) -> Command) -> Self {
+        Self::start_by(network, &["env"], plane, arguments, who)
+    }
+
+    /// Starts it by another program, which it takes the place of.
+    #[track_caller]
+    fn start_by(network: &Network, by: &[&str], plane: &str, arguments: &[&str], who: fn(Command) -> Command) -> Self {
         let host = &network.gateway;
         let folder = host.nobodys_folder("launch");
-        let command = host
-            .command(adit(host))
-            .args(["launch", "--plane", plane, "--peers", "2", "--output"]);
-        let mut process = who(command.arg(&folder).args(arguments).current_dir(&folder)).spawn();
+        let command = host.command(by[0]).args(&by[1..]).arg(adit(host));
+        let command = command
+            .args(["launch", "--plane", plane, "--peers", "2", "--output"])
+            .arg(&folder);
+        let mut process = who(command.args(arguments).current_dir(&folder)).spawn();
         process.wait_for("ready", Duration::from_secs(10));
         Self {
             process,

@@ -11,6 +11,7 @@ mod reference;
 mod connections;
 mod datagrams;
 mod device;
+mod doctor;
 mod end;
 mod flood;
 mod isolation;
