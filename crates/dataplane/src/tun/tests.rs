@@ -345,7 +345,10 @@ fn stream(steps: &[Step]) -> Vec<Vec<u8>> {
         }
         packets.push(packet);
         spec.sequence = spec.sequence.wrapping_add(u32::try_from(step.payload).unwrap());
-        spec.ident = spec.ident.wrapping_add(1);
+        // UDP that is not to be fragmented often has the same identification in all packets.
+        if !(spec.udp && spec.dont_fragment) {
+            spec.ident = spec.ident.wrapping_add(1);
+        }
     }
     packets
 }
@@ -484,4 +487,20 @@ fn packets_of_one_flow_are_joined_up_to_what_ends_a_group() {
         [7, 1],
         "a super-packet is no longer than a packet can be"
     );
+}
+
+#[test]
+fn a_checksum_of_zero_is_written_as_ones_in_udp() {
+    for v6 in [false, true] {
+        let mut spec = Spec {
+            v6,
+            udp: true,
+            payload: vec![0; 2],
+            ..Spec::default()
+        };
+        let transport = spec.transport();
+        spec.payload = transport[6..8].to_vec();
+        assert_eq!(spec.transport()[6..8], [0xff, 0xff], "the payload makes the sum zero");
+        assert_eq!(split(&spec.build_frame(2)).unwrap(), [spec.build()]);
+    }
 }
