@@ -34,12 +34,12 @@ const LOCK: &str = ".adit.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// It cannot be made, or nothing can be written in it.
-    #[error("cannot write in {}: {source}; choose a directory with --config-dir", path.display())]
+    #[error("cannot write in {}: {cause}; choose a directory with --config-dir", path.display())]
     Unwritable {
         /// The directory.
         path: PathBuf,
         /// What the file system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Another gateway uses it.
     #[error("{} is in use by another adit; give each gateway a --config-dir of its own", path.display())]
@@ -48,22 +48,22 @@ pub enum DirectoryError {
         path: PathBuf,
     },
     /// A file cannot be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     File {
         /// `read` or `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// What the file system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file that should hold a key holds something else.
-    #[error("{} does not hold a key: {source}; restore it, or remove it to have a new key made", path.display())]
+    #[error("{} does not hold a key: {cause}; restore it, or remove it to have a new key made", path.display())]
     Key {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: KeyError,
+        cause: KeyError,
     },
 }
 
@@ -94,9 +94,9 @@ impl Directory {
     ///
     /// [`DirectoryError::Unwritable`] or [`DirectoryError::InUse`], before anything in it was changed.
     pub fn open(root: &Path) -> Result<Self, DirectoryError> {
-        let unwritable = |source| DirectoryError::Unwritable {
+        let unwritable = |cause| DirectoryError::Unwritable {
             path: root.to_owned(),
-            source,
+            cause,
         };
         file::make_private_directory(root).map_err(unwritable)?;
         let lock = OpenOptions::new()
@@ -279,10 +279,10 @@ impl Directory {
     }
 
     fn peer_directories(&self) -> Result<Vec<PathBuf>, DirectoryError> {
-        let error = |source| DirectoryError::File {
+        let error = |cause| DirectoryError::File {
             action: "read",
             path: self.root.clone(),
-            source,
+            cause,
         };
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(error)? {
@@ -339,10 +339,10 @@ fn line(text: &str) -> Zeroizing<Vec<u8>> {
 }
 
 fn write(path: &Path, content: &[u8], worth: Worth) -> Result<bool, DirectoryError> {
-    let error = |source| DirectoryError::File {
+    let error = |cause| DirectoryError::File {
         action: "write",
         path: path.to_owned(),
-        source,
+        cause,
     };
     if let Some(parent) = path.parent() {
         file::make_private_directory(parent).map_err(error)?;
@@ -354,19 +354,19 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, DirectoryError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(Zeroizing::new(text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(DirectoryError::File {
+        Err(cause) => Err(DirectoryError::File {
             action: "read",
             path: path.to_owned(),
-            source,
+            cause,
         }),
     }
 }
 
 fn read_key<K>(path: &Path, parse: fn(&str) -> Result<K, KeyError>) -> Result<Option<K>, DirectoryError> {
     let Some(text) = read(path)? else { return Ok(None) };
-    parse(text.trim()).map(Some).map_err(|source| DirectoryError::Key {
+    parse(text.trim()).map(Some).map_err(|cause| DirectoryError::Key {
         path: path.to_owned(),
-        source,
+        cause,
     })
 }
 

@@ -10,6 +10,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
     sync::{Arc, PoisonError, RwLock},
     thread::JoinHandle,
     time::Duration,
@@ -28,6 +29,7 @@ use hickory_server::{
     store::forwarder::{ForwardConfig, ForwardZoneHandler},
     zone_handler::{Catalog, MessageResponseBuilder},
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::upstream::Upstreams;
@@ -47,6 +49,9 @@ const CACHE_ENTRIES: u64 = 4096;
 /// How often `resolv.conf` is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
+/// TCP connections that wait to be accepted.
+const TCP_BACKLOG: i32 = 128;
+
 /// Ports tried until UDP and TCP have the same.
 const BIND_ATTEMPTS: usize = 16;
 
@@ -54,27 +59,27 @@ const BIND_ATTEMPTS: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
     /// The address to listen on is taken or not there.
-    #[error("cannot listen for DNS queries on {address}: {source}")]
+    #[error("cannot listen for DNS queries on {address}: {cause}")]
     Bind {
         /// What was asked for.
         address: SocketAddr,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// `resolv.conf` cannot be read.
-    #[error("cannot read this host's resolvers: {source}; name a resolver with --dns-upstream")]
+    #[error("cannot read this host's resolvers: {cause}; name a resolver with --dns-upstream")]
     Upstreams {
         /// What reading said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Every resolver that is known is the forwarder itself.
     #[error("no resolver to pass DNS queries on to; name one with --dns-upstream")]
     NoUpstream,
     /// The thread or its event loop could not be made.
-    #[error("cannot start the DNS forwarder: {source}")]
+    #[error("cannot start the DNS forwarder: {cause}")]
     Start {
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -98,9 +103,9 @@ impl Forwarder {
             .map(|address| bind(*address))
             .collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<SocketAddr> = sockets.iter().map(|sockets| sockets.address).collect();
-        let servers = upstreams.read().map_err(|source| DnsError::Upstreams { source })?;
+        let servers = upstreams.read().map_err(|cause| DnsError::Upstreams { cause })?;
         let catalog = catalog(&servers, &addresses)?;
-        let start = |source| DnsError::Start { source };
+        let start = |cause| DnsError::Start { cause };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -148,22 +153,39 @@ fn bind(wanted: SocketAddr) -> Result<Sockets, DnsError> {
         match try_bind(wanted) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
             other => {
-                return other.map_err(|source| DnsError::Bind {
-                    address: wanted,
-                    source,
-                });
+                return other.map_err(|cause| DnsError::Bind { address: wanted, cause });
             }
         }
     }
 }
 
 fn try_bind(wanted: SocketAddr) -> io::Result<Sockets> {
-    let udp = UdpSocket::bind(wanted)?;
+    let udp = UdpSocket::from(open(SocketType::DGRAM, wanted)?);
     let address = udp.local_addr()?;
-    let tcp = TcpListener::bind(address)?;
-    udp.set_nonblocking(true)?;
-    tcp.set_nonblocking(true)?;
+    let tcp = TcpListener::from(open(SocketType::STREAM, address)?);
+    rustix::net::listen(&tcp, TCP_BACKLOG)?;
     Ok(Sockets { address, udp, tcp })
+}
+
+/// A bound socket that does not block. The address need not be usable yet: one that an interface was given a moment
+/// ago is first checked for a twin on the link.
+fn open(kind: SocketType, address: SocketAddr) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    if kind == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    match address {
+        SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+        SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
 }
 
 /// What the forwarder's thread does, until `stopped` fires or its sender is dropped.
@@ -228,7 +250,7 @@ fn catalog(servers: &[SocketAddr], own: &[SocketAddr]) -> Result<Catalog, DnsErr
     })
     .build()
     .map_err(|text| DnsError::Start {
-        source: io::Error::other(text),
+        cause: io::Error::other(text),
     })?;
     let mut catalog = Catalog::new();
     catalog.upsert(Name::root().into(), vec![Arc::new(handler)]);

@@ -90,10 +90,10 @@ pub enum GatewayError {
     },
     /// The tunnel could not be opened.
     #[error("cannot open the tunnel: {0}")]
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// The tunnel did not take its configuration.
     #[error("cannot set up the tunnel: {0}")]
-    Apply(#[from] ApplyError),
+    Apply(ApplyError),
     /// The tunnel ended by itself.
     #[error("the tunnel ended: {0}")]
     Ended(CloseReason),
@@ -259,13 +259,14 @@ fn open(plan: &Plan, place: Place) -> Result<Tunnel, GatewayError> {
         name: plan.name.clone(),
         mtu: plan.mtu,
         place,
-    })?;
+    })
+    .map_err(GatewayError::Open)?;
     match tunnel.apply(&update(plan)) {
         Ok(()) => Ok(tunnel),
         Err(ApplyError::Port { port, cause }) if cause.kind() == io::ErrorKind::AddrInUse => {
             Err(GatewayError::PortTaken { port })
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(GatewayError::Apply(error)),
     }
 }
 

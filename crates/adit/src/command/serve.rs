@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     let gateway = open(&config, &roster)?;
     let port = config.port.unwrap_or(gateway.listen_port());
     let terms = terms(&config, &roster, (reach.host.clone(), port));
-    keep(&config, &directory, &roster, &terms, gateway.listen_port())?;
+    keep(&config, &directory, &roster, &terms)?;
     let summary = format!(
         "{} plane · udp {} · {} · clients connect to {}:{port}",
         gateway.plane(),
@@ -175,16 +175,10 @@ fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Terms {
 }
 
 /// Writes what is to be kept, and shows the configurations that are not what they were.
-fn keep(
-    config: &Config,
-    directory: &Directory,
-    roster: &Roster,
-    terms: &Terms,
-    listen_port: u16,
-) -> anyhow::Result<()> {
+fn keep(config: &Config, directory: &Directory, roster: &Roster, terms: &Terms) -> anyhow::Result<()> {
     // A configuration is far shorter than the longest text that fits.
     let picture = |conf: &str| Qr::new(conf).map(|qr| qr.png(PIXELS).to_vec()).unwrap_or_default();
-    for member in roster.keep(directory, terms, listen_port, picture)? {
+    for member in roster.keep(directory, terms, config.listen_port, picture)? {
         let path = directory.peer_path(&member.id, Kind::Conf);
         let what = if member.is_new { "new" } else { "changed" };
         log::line(&format!(
