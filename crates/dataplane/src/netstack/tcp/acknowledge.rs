@@ -104,6 +104,7 @@ impl Sender {
             delivery,
             ..
         } = self;
+        recovery.begin_arrivals();
         let mut newest: Option<Time> = None;
         let mut delivered = |sent: &super::scoreboard::Sent| {
             delivery.delivered_segment(now, &sent.mark, sent.sent_at, sent.len);

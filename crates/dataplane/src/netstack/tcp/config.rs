@@ -19,7 +19,8 @@ pub struct Config {
     pub send_max: u32,
     /// How long a connection that we ended first is remembered: twice the segment lifetime.
     pub time_wait: Duration,
-    /// How long the client may stay silent while something waits for its answer (RFC 9293 3.8.3).
+    /// How long the client may stay silent while something waits for its answer (RFC 9293 3.8.3). Long by default: a
+    /// phone goes through tunnels of the other kind.
     pub give_up: Duration,
     /// How long the client may take to answer our SYN.
     pub syn_give_up: Duration,
@@ -58,12 +59,12 @@ impl Config {
             receive_max: 6 * 1024 * 1024,
             send_max: 8 * 1024 * 1024,
             time_wait: Duration::from_secs(10),
-            give_up: Duration::from_secs(180),
+            give_up: Duration::from_secs(900),
             syn_give_up: Duration::from_secs(30),
             keepalive: Some(Keepalive {
-                idle: Duration::from_secs(300),
-                interval: Duration::from_secs(30),
-                probes: 5,
+                idle: Duration::from_secs(7200),
+                interval: Duration::from_secs(75),
+                probes: 9,
             }),
         }
     }

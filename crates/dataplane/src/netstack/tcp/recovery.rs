@@ -24,8 +24,9 @@ pub(super) struct Recovery {
     newest_sent_at: Time,
     newest_end: Seq,
     rtt: Duration,
-    /// The highest position that has arrived.
+    /// The highest position that has arrived, and that had arrived before the present acknowledgement.
     highest: Seq,
+    highest_before: Seq,
     reordering_seen: bool,
     window_steps: u32,
     window_persists: u8,
@@ -45,6 +46,7 @@ impl Recovery {
             newest_end: start,
             rtt: Duration::ZERO,
             highest: start,
+            highest_before: start,
             reordering_seen: false,
             window_steps: 1,
             window_persists: WINDOW_PERSISTS,
@@ -79,14 +81,16 @@ impl Recovery {
         true
     }
 
+    /// Notes that the arrivals of one acknowledgement follow, in no order.
+    pub(super) const fn begin_arrivals(&mut self) {
+        self.highest_before = self.highest;
+    }
+
     /// Notes a stretch that has arrived (RFC 8985 6.2, steps 2 and 3).
     pub(super) fn arrived(&mut self, now: Time, sent: &Sent, min_rtt: Duration) {
         let end = sent.end();
-        if end.is_before(self.highest) {
-            self.reordering_seen |= !sent.retransmitted;
-        } else {
-            self.highest = end;
-        }
+        self.reordering_seen |= end.is_before(self.highest_before) && !sent.retransmitted;
+        self.highest = self.highest.max(end);
         let rtt = now - sent.sent_at;
         if sent.retransmitted && rtt < min_rtt {
             // Its first transmission has arrived, not this one.
