@@ -20,7 +20,7 @@ use dataplane::{
     udp::{Offloads, Sockets},
 };
 use linux::tun::{Tun, TunOptions};
-use netlab::{Host, Lab, serve, traffic, wait_until};
+use netlab::{Host, Lab, relay, serve, traffic, wait_until};
 use wg::{AllowedIpChange, PeerUpdate, PrivateKey, PublicKey, Update};
 
 const PORT: u16 = 51820;
@@ -198,6 +198,37 @@ fn two_planes_carry_both_families_over_both_families_with_and_without_offloads()
             "the device went with the plane"
         );
     }
+}
+
+#[test]
+fn what_went_in_comes_out_though_the_path_loses_doubles_and_reorders() {
+    netlab::requires!("root", "/dev/net/tun", "ip", "ping");
+    let lab = Lab::new();
+    let (left, right) = hosts(&lab);
+    let path = relay::Path {
+        delay: Duration::from_millis(2),
+        jitter: Duration::from_micros(500),
+        loss: 1_000,
+        doubled: 5_000,
+        seed: 7,
+    };
+    let listen: SocketAddr = "192.0.2.2:4500".parse().unwrap();
+    let relay = relay::Relay::start(&right, listen, "192.0.2.2:51820".parse().unwrap(), path);
+    let (a, b) = pair(&left, &right, "192.0.2.2:4500", [ALL, ALL]);
+    let bytes = 30 << 20;
+    for (client, server, address) in [(&left, &right, "10.9.0.2"), (&right, &left, "fd09::1")] {
+        let _http = serve::http(server, 80);
+        let address: IpAddr = address.parse().unwrap();
+        let wanted = traffic::pattern_digest(bytes);
+        let came = client.run(|| traffic::download((address, 80).into(), bytes));
+        assert_eq!(came.unwrap(), wanted);
+    }
+    let (_, lost) = relay.counts();
+    let replayed = [&a, &b].map(|tunnel| tunnel.engine.counters().replayed_data);
+    assert!(
+        lost > 0 && replayed.iter().all(|count| *count > 0),
+        "{lost} lost, {replayed:?} replayed"
+    );
 }
 
 #[test]

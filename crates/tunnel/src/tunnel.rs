@@ -268,7 +268,16 @@ impl uapi::Interface for Tunnel {
     fn apply(&self, update: &wg::Update) -> Result<(), i32> {
         Self::apply(self, update).map_err(|error| {
             let (ApplyError::Port { cause, .. } | ApplyError::Mark { cause, .. }) = error;
-            cause.raw_os_error().unwrap_or(wg::uapi::EIO)
+            // What says its remedy keeps its kind, but not the kernel's number.
+            let known = [
+                (io::ErrorKind::AddrInUse, wg::uapi::EADDRINUSE),
+                (
+                    io::ErrorKind::PermissionDenied,
+                    rustix::io::Errno::ACCESS.raw_os_error(),
+                ),
+            ];
+            let number = known.iter().find(|(kind, _)| *kind == cause.kind());
+            number.map_or(cause.raw_os_error().unwrap_or(wg::uapi::EIO), |(_, number)| *number)
         })
     }
 }
