@@ -262,12 +262,8 @@ fn message<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
     if packet.fragment.is_some() || packet.payload.len() < HEADER_LEN {
         return None;
     }
-    let is_intact = match (packet.protocol, packet.is_v6()) {
-        (ICMP, false) => checksum::Sum::ZERO.bytes(packet.payload).is_intact(),
-        (ICMPV6, true) => packet.is_payload_intact(),
-        _ => false,
-    };
-    is_intact.then_some(packet.payload)
+    let is_icmp = matches!((packet.protocol, packet.is_v6()), (ICMP, false) | (ICMPV6, true));
+    (is_icmp && packet.is_payload_intact()).then_some(packet.payload)
 }
 
 /// An error message that came from elsewhere: what went wrong, and the start of the packet that it is about.
@@ -382,6 +378,7 @@ mod tests {
                     (packet.source.to_string(), packet.destination.to_string()),
                     (router.into(), client.into())
                 );
+                assert!(packet.is_payload_intact());
                 let report = Report::parse(&packet).unwrap();
                 assert_eq!((report.error, report.protocol), (error, UDP));
                 assert_eq!((report.source, report.destination), (about.source, about.destination));

@@ -233,12 +233,15 @@ impl<'a> Packet<'a> {
         self.bytes.len() - self.payload.len()
     }
 
-    /// Whether the payload's checksum, with the pseudo header, is right: of TCP, ICMPv6, and UDP that has one.
+    /// Whether the payload's checksum is right: of TCP, ICMP, ICMPv6, and UDP that has one. All but ICMP count the
+    /// addresses in, too.
     #[must_use]
     pub fn is_payload_intact(&self) -> bool {
-        super::checksum::pseudo_header(self.source, self.destination, self.protocol, self.payload.len())
-            .bytes(self.payload)
-            .is_intact()
+        let start = match self.protocol {
+            super::ICMP => Sum::ZERO,
+            _ => super::checksum::pseudo_header(self.source, self.destination, self.protocol, self.payload.len()),
+        };
+        start.bytes(self.payload).is_intact()
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) struct Flows<F> {
     free: Vec<u32>,
     index: HashMap<Key, u32>,
     last: Option<(Key, u32)>,
+    /// The most flows since [`Flows::has_ebbed`] was last true.
+    peak: usize,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl<F> Flows<F> {
             free: Vec::new(),
             index: HashMap::new(),
             last: None,
+            peak: 0,
         }
     }
 
@@ -96,6 +99,7 @@ impl<F> Flows<F> {
         });
         self.places[place as usize].flow = Some(flow);
         self.index.insert(key, place);
+        self.peak = self.peak.max(self.index.len());
         self.token(place)
     }
 
@@ -140,6 +144,16 @@ impl<F> Flows<F> {
         self.index.values().map(|&place| self.token(place)).collect()
     }
 
+    /// Whether most of many flows have gone, so that it is worth the while to give memory back. True once for each time.
+    pub(super) fn has_ebbed(&mut self) -> bool {
+        let ebbed = self.peak >= MANY && self.index.len() <= self.peak / 4;
+        if ebbed {
+            self.peak = self.index.len();
+            self.index.shrink_to_fit();
+        }
+        ebbed
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.index.len()
@@ -149,6 +163,9 @@ impl<F> Flows<F> {
         u64::from(self.places[place as usize].generation) << 32 | u64::from(place)
     }
 }
+
+/// So many flows leave a heap behind that is worth being given back.
+const MANY: usize = 512;
 
 /// Generations leave the highest bit of a token free, for events that are no flow's.
 const MAX_GENERATION: u32 = u32::MAX >> 1;
@@ -193,6 +210,21 @@ mod tests {
             assert_eq!(flows.find(key), Some(*token));
             assert_eq!(flows.get_mut(*token), Some(&mut n));
         }
+    }
+
+    #[test]
+    fn an_ebb_is_told_once() {
+        let mut flows = Flows::new();
+        let keys: Vec<Key> = (0..600).map(|peer| key(peer, "10.0.0.2:1", "192.0.2.1:2")).collect();
+        let tokens: Vec<u64> = keys.iter().map(|key| flows.insert(*key, ())).collect();
+        let mut told = Vec::new();
+        for (token, key) in tokens.iter().zip(&keys) {
+            flows.remove(*token, key);
+            if flows.has_ebbed() {
+                told.push(flows.len());
+            }
+        }
+        assert_eq!(told, [150]);
     }
 
     #[test]

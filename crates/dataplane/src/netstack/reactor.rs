@@ -110,6 +110,7 @@ impl Reactor {
         let timeout = if self.switch.has_turns() {
             Some(Duration::ZERO)
         } else {
+            self.switch.rest();
             let dues = [self.engine.poll_timeout(), self.switch.poll_timeout()];
             dues.into_iter().flatten().min().map(|due| due - Time::now())
         };

@@ -25,6 +25,7 @@ use super::{
     reassembly::Reassembler,
     route::{self, Route},
     stream::{Next, Stream},
+    sys,
     timers::{Alarm, Timers},
 };
 use crate::{
@@ -261,6 +262,13 @@ impl Switch {
             {
                 self.refuse(&peer, &about, icmp::Error::ReassemblyTimeExceeded, out);
             }
+        }
+    }
+
+    /// Gives memory back, if it is time.
+    pub(super) fn rest(&mut self) {
+        if self.flows.has_ebbed() {
+            sys::give_memory_back();
         }
     }
 
