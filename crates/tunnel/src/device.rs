@@ -98,15 +98,18 @@ pub fn run(name: &str, mode: Mode) -> Result<(), DeviceError> {
     if mode == Mode::Foreground || foreground {
         return serve(name, || Ok(()));
     }
-    start(name)
+    start(name, None)
 }
 
 /// Starts the process of the interface `name`, and returns when the interface and its socket are there.
 ///
+/// The process keeps `held` open until then, or until it has failed, whatever becomes of the caller: a locked file, that
+/// stays locked for so long.
+///
 /// # Errors
 ///
 /// [`DeviceError`]; then nothing is left.
-pub fn start(name: &str) -> Result<(), DeviceError> {
+pub fn start(name: &str, held: Option<OwnedFd>) -> Result<(), DeviceError> {
     if !linux::link::is_name(name) {
         return Err(DeviceError::Name { name: name.to_owned() });
     }
@@ -118,7 +121,7 @@ pub fn start(name: &str) -> Result<(), DeviceError> {
         .args(["device", name, "--foreground"])
         .env(CHILD_VARIABLE, "1")
         .env_remove(FOREGROUND_VARIABLE)
-        .stdin(Stdio::null())
+        .stdin(held.map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -163,6 +166,7 @@ fn child(name: &str) -> Result<(), DeviceError> {
             .write(true)
             .open("/dev/null")
             .map_err(failed)?;
+        rustix::stdio::dup2_stdin(&null).map_err(|error| failed(error.into()))?;
         rustix::stdio::dup2_stdout(&null).map_err(|error| failed(error.into()))?;
         rustix::stdio::dup2_stderr(&null).map_err(|error| failed(error.into()))
     })

@@ -7,21 +7,32 @@ use std::{
     env, fs,
     fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use linux::netns::Namespace;
 use rustix::fs::FlockOperation;
 
+/// How long another process may be at work on the tunnel until this one gives up.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it is done.
+const INTERVAL: Duration = Duration::from_millis(2);
+
 /// The journal could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Another process brings the tunnel up or down at this moment.
-    #[error("another adit is at work on {name}; try again when it is done")]
+    #[error("another adit is at work on this tunnel; try again when it is done ({} is locked)", path.display())]
     Busy {
-        /// The tunnel.
-        name: String,
+        /// The journal.
+        path: PathBuf,
     },
     /// A file refused.
     #[error("writing down what is done, in {}: {cause}", path.display())]
@@ -59,10 +70,10 @@ impl Journal {
             path: name.into(),
             cause,
         })?;
-        Self::open_in(&directory, &format!("{name}@{inode}"))
+        Self::open_in(&directory, &format!("{name}@{inode}"), LIMIT)
     }
 
-    fn open_in(directory: &Path, name: &str) -> Result<(Self, Records), JournalError> {
+    fn open_in(directory: &Path, name: &str, limit: Duration) -> Result<(Self, Records), JournalError> {
         let path = directory.join(name);
         let failed = |cause| JournalError::File {
             path: path.clone(),
@@ -73,6 +84,7 @@ impl Journal {
             .mode(0o700)
             .create(directory)
             .map_err(failed)?;
+        let limit = Instant::now() + limit;
         loop {
             let mut options = OpenOptions::new();
             let mut file = options
@@ -84,7 +96,11 @@ impl Journal {
                 .map_err(failed)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::Busy { name: name.to_owned() }),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < limit => {
+                    thread::sleep(INTERVAL);
+                    continue;
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::Busy { path }),
                 Err(error) => return Err(failed(error.into())),
             }
             // Whoever had the lock before may have removed the file.
@@ -95,6 +111,15 @@ impl Journal {
             file.read_to_string(&mut text).map_err(failed)?;
             return Ok((Self { file, path }, Records::parse(&text)));
         }
+    }
+
+    /// A descriptor that keeps the journal locked.
+    pub(super) fn lock(&self) -> Result<OwnedFd, JournalError> {
+        let file = self.file.try_clone();
+        file.map(OwnedFd::from).map_err(|cause| JournalError::File {
+            path: self.path.clone(),
+            cause,
+        })
     }
 
     /// Writes down what is about to be done.
@@ -171,17 +196,17 @@ mod tests {
     #[test]
     fn what_was_written_is_there_for_the_next_process() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut journal, records) = Journal::open_in(directory.path(), "wg0").unwrap();
+        let (mut journal, records) = Journal::open_in(directory.path(), "wg0", Duration::ZERO).unwrap();
         assert!(records.is_empty());
         journal.record("config", "/etc/wireguard/wg0.conf").unwrap();
         journal.record("table", "51820").unwrap();
         journal.record("src_valid_mark", "0").unwrap();
         assert!(matches!(
-            Journal::open_in(directory.path(), "wg0"),
+            Journal::open_in(directory.path(), "wg0", Duration::ZERO),
             Err(JournalError::Busy { .. })
         ));
         drop(journal);
-        let (mut journal, records) = Journal::open_in(directory.path(), "wg0").unwrap();
+        let (mut journal, records) = Journal::open_in(directory.path(), "wg0", Duration::ZERO).unwrap();
         let expected = Records {
             config: Some("/etc/wireguard/wg0.conf".into()),
             table: Some(51820),
@@ -191,7 +216,7 @@ mod tests {
         journal.clear().unwrap();
         journal.record("table", "7").unwrap();
         drop(journal);
-        let (journal, records) = Journal::open_in(directory.path(), "wg0").unwrap();
+        let (journal, records) = Journal::open_in(directory.path(), "wg0", Duration::ZERO).unwrap();
         assert_eq!(
             records,
             Records {

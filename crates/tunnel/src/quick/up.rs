@@ -125,7 +125,7 @@ impl Attempt<'_> {
             hook::run("PreUp", &command, &name, self.say)?;
         }
         let device = self.conf.device(|endpoint| endpoint::resolve(endpoint, self.say))?;
-        device::start(&name)?;
+        device::start(&name, Some(self.journal.lock()?))?;
         let mut client = Client::open(&name)?;
         client.set(&Device::default().difference(&device))?;
         let link = link::find(&mut self.netlink, &name)?;

@@ -1,0 +1,77 @@
+//! `adit up` and `adit down`: beside wg-quick, through failures, and killed at any moment.
+
+mod beside_wg_quick;
+mod ends;
+mod killed;
+
+use std::path::PathBuf;
+
+use netlab::{Host, Lab};
+use wg::PrivateKey;
+
+const ADIT: &str = env!("CARGO_BIN_EXE_adit");
+
+/// What every host's resolv.conf says before a tunnel takes it.
+const RESOLV_CONF: &str = "nameserver 192.0.2.53\nsearch example.org\n";
+
+fn private(number: u8) -> String {
+    PrivateKey::from_bytes([number; 32]).danger_base64().to_string()
+}
+
+fn public(number: u8) -> String {
+    PrivateKey::from_bytes([number; 32]).public_key().to_string()
+}
+
+/// A host with a network and default routes of both families, and the router that they lead to.
+fn host(lab: &Lab) -> (Host, Host) {
+    let (host, router) = (lab.host("host"), lab.router("router"));
+    host.link(
+        "eth0",
+        &["192.0.2.1/24", "2001:db8::1/64"],
+        &router,
+        "eth0",
+        &["192.0.2.254/24", "2001:db8::fe/64"],
+    );
+    host.route("default via 192.0.2.254");
+    host.route("default via 2001:db8::fe");
+    host.set_resolv_conf(RESOLV_CONF);
+    (host, router)
+}
+
+/// Writes a configuration for this host.
+fn write(host: &Host, name: &str, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = host.folder().join(format!("{name}.conf"));
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// Everything that a tunnel could leave behind.
+fn state(host: &Host) -> String {
+    let setting = host
+        .command("cat")
+        .arg("/proc/sys/net/ipv4/conf/all/src_valid_mark")
+        .run();
+    let files = host
+        .command("find")
+        .args(["/run/adit", "/run/wireguard", "-type", "f,s"])
+        .output()
+        .stdout;
+    format!(
+        "{}\n{setting}\n{}\n{files}\n{:?}",
+        host.network_state(),
+        host.resolv_conf(),
+        host.processes()
+    )
+}
+
+/// A configuration that uses most of what there is.
+fn everything() -> String {
+    format!(
+        "[Interface]\nPrivateKey = {}\nAddress = 10.9.0.2/24, fd09::2/64\nDNS = 10.9.0.1, lan\nListenPort = 51820\n\n\
+         [Peer]\nPublicKey = {}\nEndpoint = 192.0.2.254:51820\nAllowedIPs = 0.0.0.0/0, ::/0, 10.77.0.0/16\n",
+        private(1),
+        public(2)
+    )
+}
