@@ -251,37 +251,35 @@ fn is_mounted_on(path: &Path, link: &Path) -> bool {
 
 /// Writes a file of ours: in one step, or in place where a container runtime has mounted it.
 fn put(path: &Path, content: &[u8]) -> io::Result<()> {
+    if mounted(path).is_some() {
+        return overwrite(path, content);
+    }
     let fresh = suffixed(path, ".adit-new");
     let _stale = fs::remove_file(&fresh);
     let moved = write_new(&fresh, content, 0o644).and_then(|()| fs::rename(&fresh, path));
+    if moved.is_err() {
+        let _best_effort = fs::remove_file(&fresh);
+    }
     match moved {
-        Err(error) if is_mount_trouble(&error) => {
-            let _best_effort = fs::remove_file(&fresh);
-            overwrite(path, content)
-        }
-        Err(error) => {
-            let _best_effort = fs::remove_file(&fresh);
-            Err(error)
-        }
-        Ok(()) => Ok(()),
+        // Mounted on a kernel that does not say so (before 5.8).
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => overwrite(path, content),
+        moved => moved,
     }
 }
 
 fn give_back(kept: &Path, place: &Path) -> io::Result<()> {
-    match fs::rename(kept, place) {
-        Err(error) if is_mount_trouble(&error) => {
+    let moved = if mounted(place).is_some() {
+        Err(io::ErrorKind::ResourceBusy.into())
+    } else {
+        fs::rename(kept, place)
+    };
+    match moved {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             overwrite(place, &fs::read(kept)?)?;
             fs::remove_file(kept)
         }
-        result => result,
+        moved => moved,
     }
-}
-
-fn is_mount_trouble(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices
-    )
 }
 
 /// The new content by one write, then the new length: whoever reads in between finds the whole first line.

@@ -10,11 +10,15 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Weak},
     thread,
+    time::{Duration, Instant},
 };
 
-use linux::signal::{Signal, Signals};
+use linux::{
+    netlink::Netlink,
+    signal::{Signal, Signals},
+};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fs::inotify,
@@ -22,7 +26,7 @@ use rustix::{
 
 use crate::{
     CloseReason, OpenError, Place, Spec, Tunnel,
-    uapi::{Server, ServerError},
+    uapi::{self, Server, ServerError},
 };
 
 /// The MTU of an interface until somebody sets another: an outer IPv6 packet of 1,500 bytes holds it.
@@ -36,6 +40,12 @@ const FOREGROUND_VARIABLE: &str = "WG_PROCESS_FOREGROUND";
 
 /// What the process of an interface says when it is ready.
 const READY: &str = "ready";
+
+/// How long the process of an interface may take to end after its interface was removed.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether it has.
+const INTERVAL: Duration = Duration::from_millis(2);
 
 /// How the interface's process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +188,7 @@ fn serve(name: &str, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<
     if !linux::link::is_name(name) {
         return Err(DeviceError::Name { name: name.to_owned() });
     }
+    wait_for_predecessor(name);
     let signals = Signals::take(&Signal::ALL).map_err(failed("taking signals"))?;
     let spec = Spec {
         name: name.to_owned(),
@@ -185,12 +196,12 @@ fn serve(name: &str, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<
         place: Place::BareTun,
     };
     let tunnel = Arc::new(Tunnel::open(&spec)?);
-    let server = Server::start(name, Arc::<Tunnel>::clone(&tunnel))?;
+    let server = Server::start(name, Arc::new(Served(Arc::downgrade(&tunnel))))?;
     let socket = Watch::new(server.path()).map_err(failed("watching the socket"))?;
     let gone = eventfd(0, EventfdFlags::CLOEXEC)
         .map_err(io::Error::from)
         .map_err(failed("making an event"))?;
-    thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         let waiter = thread::Builder::new().name("interface".into());
         let waiter = waiter.spawn_scoped(scope, || {
             let reason = tunnel.wait_for_interface();
@@ -199,18 +210,53 @@ fn serve(name: &str, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<
         });
         let waiter = waiter.map_err(failed("starting a thread"))?;
         let waited = ready().and_then(|()| wait(&signals, &socket, &gone).map_err(failed("waiting")));
-        // Whoever sees the interface gone finds the socket gone too.
-        drop(server);
         tunnel.stop();
+        let reason = waiter.join();
         waited?;
-        match waiter.join() {
+        match reason {
             Ok(Some(CloseReason::Failed(reason))) => Err(DeviceError::Ended {
                 name: name.to_owned(),
                 reason,
             }),
             _ => Ok(()),
         }
-    })
+    });
+    // Whoever sees the socket gone finds interface and port gone too.
+    drop(tunnel);
+    drop(server);
+    ended
+}
+
+/// What the socket shows; the tunnel goes before the socket does.
+struct Served(Weak<Tunnel>);
+
+impl uapi::Interface for Served {
+    fn status(&self) -> wg::Status {
+        self.0.upgrade().map(|tunnel| tunnel.status()).unwrap_or_default()
+    }
+
+    fn apply(&self, update: &wg::Update) -> Result<(), i32> {
+        match self.0.upgrade() {
+            Some(tunnel) => uapi::Interface::apply(&*tunnel, update),
+            None => Err(rustix::io::Errno::NODEV.raw_os_error()),
+        }
+    }
+}
+
+/// Waits a moment for the process of an interface of this name that was removed just now: its socket goes last.
+fn wait_for_predecessor(name: &str) {
+    let limit = Instant::now() + PREDECESSOR_LIMIT;
+    let is_there = || {
+        Netlink::route()
+            .and_then(|mut netlink| linux::link::find(&mut netlink, name))
+            .is_ok_and(|link| link.is_some())
+    };
+    if is_there() {
+        return;
+    }
+    while Instant::now() < limit && uapi::find(name).is_some_and(|socket| !uapi::remove_if_stale(&socket)) {
+        thread::sleep(INTERVAL);
+    }
 }
 
 /// Waits for the first of: a signal, the end of the socket, the end of the interface.

@@ -1,6 +1,8 @@
 //! Undoes what `up` did, wherever it stopped.
 
 use std::{
+    io,
+    os::fd::OwnedFd,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -12,13 +14,18 @@ use linux::{
     resolv,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::{Error, journal::Records, routes, up::reset_src_valid_mark};
 use crate::uapi;
 
-/// How long the process of an interface has to end after its interface was removed.
+/// How long the process of an interface has to remove its socket after its interface was removed.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether it has.
+/// How long it then has to end.
+const LIMIT_OF_PROCESS: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has removed it.
 const INTERVAL: Duration = Duration::from_millis(2);
 
 /// Undoes what was done for one tunnel.
@@ -42,8 +49,9 @@ impl Undo<'_> {
         errors
     }
 
-    /// Removes the interface, and waits until its process has removed its socket.
+    /// Removes the interface, and waits until its process has removed its socket and ended: until then it has the port.
     fn interface(&self, netlink: &mut Netlink) -> Result<(), Error> {
+        let process = uapi::find(self.name).and_then(|socket| uapi::process_of(&socket));
         match link::find(netlink, self.name)? {
             Some(link) if is_tunnel(&link) => match link::delete(netlink, link.index) {
                 Err(error) if !error.is_missing() => return Err(error.into()),
@@ -64,8 +72,19 @@ impl Undo<'_> {
             }
             thread::sleep(INTERVAL);
         }
+        if let Some(process) = process {
+            // A process that handles more than this tunnel goes on, and rightly so.
+            let _ended_or_not = wait_for(&process, LIMIT_OF_PROCESS);
+        }
         Ok(())
     }
+}
+
+/// Waits until a process has ended, for so long at most.
+fn wait_for(process: &OwnedFd, limit: Duration) -> io::Result<()> {
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit))?;
+    Ok(())
 }
 
 /// Whether an interface may be one that adit, wireguard-go or the kernel handles as a tunnel.

@@ -9,9 +9,11 @@ mod server;
 
 use std::{
     env, fs, io,
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
 };
+
+use rustix::process::PidfdFlags;
 
 pub use client::{Client, ClientError};
 pub use server::{Server, ServerError};
@@ -99,6 +101,16 @@ pub fn remove_if_stale(path: &Path) -> bool {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).is_ok(),
         Err(_) => false,
     }
+}
+
+/// A descriptor of the process that serves a socket, readable once it has ended; `None` if it cannot be seen from here.
+pub fn process_of(path: &Path) -> Option<OwnedFd> {
+    let stream = UnixStream::connect(path).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+    if peer.pid == rustix::process::getpid() {
+        return None;
+    }
+    rustix::process::pidfd_open(peer.pid, PidfdFlags::empty()).ok()
 }
 
 /// The index of an interface by its name, for link-local endpoints.
