@@ -187,11 +187,9 @@ fn two_planes_carry_both_families_over_both_families_with_and_without_offloads()
         }
         let began = Instant::now();
         a.plane.stop();
-        assert!(
-            began.elapsed() < Duration::from_millis(50),
-            "stopping took {:?}",
-            began.elapsed()
-        );
+        // The plane itself takes a millisecond, and the kernel, to remove the device, some ten.
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(1), "stopping took {took:?}");
         assert_eq!(a.plane.ended(), Some(End::Stopped));
         assert!(
             !left.links().contains(&"wg0".to_owned()),
