@@ -48,7 +48,8 @@ pub(super) fn find(config: &Config, engine: &Engine, from: &Peer, destination: I
     if config.is_inside(destination) {
         return Route::NoPeer;
     }
-    if !config.policy.host_addresses && sys::is_this_host(destination) {
+    // The loopback has a switch of its own, which was asked above.
+    if !config.policy.host_addresses && !destination.is_loopback() && sys::is_this_host(destination) {
         return Route::Prohibited;
     }
     Route::Outside

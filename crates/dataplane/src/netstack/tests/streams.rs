@@ -343,6 +343,54 @@ fn a_destination_that_the_policy_forbids_is_refused_at_once() {
 }
 
 #[test]
+fn this_hosts_own_addresses_have_a_switch_of_their_own() {
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let own = probe.connect("192.0.2.1:9").and_then(|()| probe.local_addr());
+    let Some(own) = own.ok().filter(|own| !own.ip().is_loopback()) else {
+        println!("skipped: this host has no address but the loopback's");
+        return;
+    };
+    for allowed in [true, false] {
+        let (at, server) = server("0.0.0.0", 1, |_| {});
+        let gateway = Gateway::start(|config| config.policy.host_addresses = allowed);
+        let mut client = gateway.client(2);
+        let handle = client.connect(SocketAddr::new(own.ip(), at.port()), 2_048);
+        client.until("it is decided", |client| {
+            client.socket(handle).state() != State::SynSent
+        });
+        assert_eq!(client.socket(handle).state() != State::Closed, allowed);
+        assert_eq!(gateway.plane.counters().prohibited, u64::from(!allowed));
+        if !allowed {
+            // The loopback was allowed by name.
+            client.connect(SocketAddr::new("127.0.0.1".parse().unwrap(), at.port()), 2_048);
+        }
+        client.until("the server was reached", |_| server.is_finished());
+    }
+}
+
+#[test]
+fn flows_that_share_little_memory_all_come_through() {
+    const COUNT: usize = 20;
+    let gateway = Gateway::start(|config| config.limits.buffer_bytes = 256 * 1024);
+    let mut client = gateway.client(2);
+    let (at, server) = server("127.0.0.1", COUNT, |mut stream| {
+        stream.write_all(&[7; 200_000]).unwrap()
+    });
+    let handles: Vec<_> = (0..COUNT).map(|_| client.connect(at, 32_768)).collect();
+    let mut got = [0; COUNT];
+    client.until("all have ended", |client| {
+        for (&handle, got) in handles.iter().zip(&mut got) {
+            let socket = client.socket(handle);
+            while socket.can_recv() {
+                *got += socket.recv(|bytes| (bytes.len(), bytes.len())).unwrap();
+            }
+        }
+        got.iter().all(|&got| got == 200_000)
+    });
+    server.join().unwrap();
+}
+
+#[test]
 fn services_answer_on_the_gateways_own_address_and_other_ports_refuse() {
     let (at, service) = server("127.0.0.1", 1, echo);
     let gateway = Gateway::start(|config| {
