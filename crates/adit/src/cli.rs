@@ -98,4 +98,37 @@ mod tests {
             snapshot::check(&name, &subcommand.render_long_help().to_string());
         }
     }
+
+    #[test]
+    fn every_environment_variable_is_in_the_documentation() {
+        let mut text = String::from(
+            "# Environment variables\n\nAn argument wins over its variable.\n\n## Arguments\n\n\
+             | variable | argument | commands |\n|---|---|---|\n",
+        );
+        let mut arguments = std::collections::BTreeMap::<_, Vec<String>>::new();
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                if let (Some(variable), Some(long)) = (argument.get_env(), argument.get_long()) {
+                    let key = (variable.to_string_lossy().into_owned(), long.to_owned());
+                    arguments
+                        .entry(key)
+                        .or_default()
+                        .push(format!("`{}`", command.get_name()));
+                }
+            }
+        }
+        for ((variable, long), commands) in arguments {
+            text += &format!("| `{variable}` | `--{long}` | {} |\n", commands.join(", "));
+        }
+        text += "\n`NOTIFY_SOCKET`, as systemd sets it, is told when `adit serve` is ready and when it stops.\n\n\
+                 ## Gateways, in the form of linuxserver/wireguard\n\nRead by `adit serve`.\n\n\
+                 | variable | default | meaning |\n|---|---|---|\n";
+        for variable in gateway::environment::VARIABLES {
+            text += &format!(
+                "| `{}` | {} | {} |\n",
+                variable.name, variable.default, variable.meaning
+            );
+        }
+        snapshot::check("../../../../docs/environment.md", &text);
+    }
 }

@@ -59,7 +59,7 @@ pub const VARIABLES: [Variable; 10] = [
         name: "PEERDNS",
         default: "`auto`",
         meaning: "The clients' DNS servers and search domains, between commas. `auto` is the gateway itself, which \
-                  forwards to this host's resolvers.",
+                  forwards to this host's resolvers; with its DNS off it is nothing.",
     },
     Variable {
         name: "PERSISTENTKEEPALIVE_PEERS",

@@ -59,7 +59,7 @@ pub(crate) enum Event<'a> {
     },
     /// The gateway is gone.
     Ended {
-        /// `lifetime`, `interrupt`, `terminate` or `hangup`.
+        /// `lifetime`, `interrupt`, `terminate`, `hangup`, or `failure` if the gateway could not go on.
         reason: &'a str,
         /// All traffic of the lease.
         peers: Vec<Total<'a>>,
