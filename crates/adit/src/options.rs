@@ -158,7 +158,8 @@ pub(crate) fn check_subnets(subnets: &[IpNet], peers: usize) -> anyhow::Result<(
         let room = if bits >= 32 { usize::MAX } else { (1_usize << bits) - 3 };
         if peers > room {
             return Err(failure::usage(format!(
-                "--subnet {subnet} has room for {room} peers, {peers} are asked for"
+                "the network {subnet} has room for {room} peers, {peers} are asked for; choose a larger one: \
+                 --subnet, or INTERNAL_SUBNET for `serve`"
             )));
         }
     }

@@ -173,10 +173,12 @@ impl Lease {
         let after = started.elapsed();
         let port = self.gateway.listen_port();
         let plane = self.gateway.plane().to_string();
+        // In tenths of a second, rounded up: never faster than it was.
+        let tenths = after.as_millis().div_ceil(100);
         screen.line(&format!(
             "local gateway ready in {}.{} s · {plane} plane · udp {port} · ends {} (in {})",
-            after.as_secs(),
-            after.subsec_millis() / 100,
+            tenths / 10,
+            tenths % 10,
             moment::wall(self.ends),
             duration::humane(config.lifetime),
         ));
@@ -204,9 +206,7 @@ impl Lease {
             let path = self.files.path(name);
             let addresses = client.addresses.iter().map(brief).collect::<Vec<_>>().join(", ");
             screen.line(&format!("{name:width$}   {addresses}   → {}", path.display()));
-            if self.wants_qr(config, screen) {
-                screen.block(&Qr::new(&client.conf(&self.terms))?.terminal(Ink::Colours));
-            }
+            self.show_qr(config, screen, client)?;
             self.emit(
                 config,
                 &Event::Peer {
@@ -223,12 +223,26 @@ impl Lease {
         Ok(())
     }
 
-    fn wants_qr(&self, config: &Config, screen: &Screen) -> bool {
-        match config.qr {
-            ShowQr::Always => true,
-            ShowQr::Never => false,
-            ShowQr::Auto => screen.is_terminal() && self.clients.len() <= MAX_UNASKED_QR,
+    /// Shows a client's configuration as a QR code, unless nobody can be expected to scan it.
+    fn show_qr(&self, config: &Config, screen: &mut Screen, client: &Client) -> anyhow::Result<()> {
+        let is_unasked = match config.qr {
+            ShowQr::Never => return Ok(()),
+            ShowQr::Always => false,
+            ShowQr::Auto if !screen.is_terminal() || self.clients.len() > MAX_UNASKED_QR => return Ok(()),
+            ShowQr::Auto => true,
+        };
+        let qr = Qr::new(&client.conf(&self.terms))?;
+        let columns = qr
+            .terminal(Ink::Plain)
+            .lines()
+            .next()
+            .map_or(0, |line| line.chars().count());
+        if is_unasked && !screen.fits(columns) {
+            screen.line("the terminal is too narrow for the QR code; --qr shows it all the same");
+            return Ok(());
         }
+        screen.block(&qr.terminal(Ink::Colours));
+        Ok(())
     }
 
     /// Reports on the peers until the time is over or a signal comes. Gives the reason for the end.

@@ -12,6 +12,9 @@ use crate::amount;
 /// Where nothing can be painted over, more peers than this are waited for in one line.
 const MAX_WAITING_LINES: usize = 3;
 
+/// What every line begins with.
+const MARGIN: &str = "  ";
+
 /// Where people read.
 #[derive(Debug)]
 pub(crate) struct Screen {
@@ -44,6 +47,12 @@ impl Screen {
         self.terminal.is_some()
     }
 
+    /// Whether a block of so many columns fits on the terminal.
+    pub(crate) fn fits(&self, columns: usize) -> bool {
+        self.terminal
+            .is_none_or(|terminal| columns + MARGIN.len() <= terminal.columns)
+    }
+
     /// Shows a line that stays.
     pub(crate) fn line(&mut self, line: &str) {
         if !self.quiet {
@@ -55,7 +64,7 @@ impl Screen {
     pub(crate) fn block(&mut self, text: &str) {
         if !self.quiet {
             let lines = text.lines().fold(String::new(), |mut all, line| {
-                all.push_str("  ");
+                all.push_str(MARGIN);
                 all.push_str(line);
                 all.push('\n');
                 all
