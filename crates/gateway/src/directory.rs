@@ -202,7 +202,7 @@ impl Directory {
         })
     }
 
-    /// Addresses in the configurations of all peers, among them those that the gateway no longer serves.
+    /// Addresses in the configurations of all peers, among them those that the gateway does not serve.
     ///
     /// # Errors
     ///

@@ -59,7 +59,7 @@ const MAX_UNASKED_QR: usize = 3;
     adit launch --endpoint vpn.example.com --listen 443 --dns 9.9.9.9\n  \
     adit launch --json --output /run/user/1000/lease | jq\n\n\
     The private keys are in the files of the output directory only. The files are removed when the lease ends: they \
-    work no longer.\n\
+    are worthless then.\n\
     Exit code: 0 when the lease has ended, by itself or by Ctrl-C, SIGTERM or SIGHUP; 1 if it could not begin; \
     2 for wrong usage.")]
 pub(crate) struct Arguments {
@@ -310,7 +310,7 @@ impl Lease {
         for peer in peers.iter().filter(|peer| peer.latest_handshake.is_some()) {
             screen.line(&format!("{}   {}", peer.name, screen::transfer(peer)));
         }
-        screen.line("the gateway is gone; its configurations work no longer and were removed");
+        screen.line("the gateway is gone; its configurations are worthless and were removed");
         for problem in &problems {
             screen.warning(problem);
         }
