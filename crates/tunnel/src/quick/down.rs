@@ -23,7 +23,7 @@ use super::{
     source::Source,
     undo::{self, Undo},
 };
-use crate::uapi::{self, Client};
+use crate::uapi::Client;
 
 /// Takes a tunnel down, whoever brought it up, and clears away what is left of one whose process has died.
 ///
@@ -42,8 +42,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
     let (journal, mut records) = Journal::open(&name)?;
     let link = link::find(&mut netlink, &name)
         .map_err(Error::from)?
-        .filter(undo::is_tunnel);
-    let link = link.filter(|link| link.kind.as_deref() == Some("wireguard") || uapi::find(&name).is_some());
+        .filter(undo::is_served);
     if link.is_none() && records.is_empty() {
         journal.remove()?;
         return Err(Error::IsNotUp { name }.into());

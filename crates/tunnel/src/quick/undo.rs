@@ -91,3 +91,8 @@ fn wait_for(process: &OwnedFd, limit: Duration) -> io::Result<()> {
 pub(super) fn is_tunnel(link: &Link) -> bool {
     matches!(link.kind.as_deref(), Some("tun" | "wireguard"))
 }
+
+/// Whether an interface is a tunnel that somebody handles: the kernel, or a process with a socket for it.
+pub(super) fn is_served(link: &Link) -> bool {
+    link.kind.as_deref() == Some("wireguard") || (is_tunnel(link) && uapi::find(&link.name).is_some())
+}

@@ -55,7 +55,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
     let interface = conf.interface();
     let mut netlink = Netlink::route().map_err(Error::from)?;
     let (mut journal, records) = Journal::open(&source.name)?;
-    if let Some(error) = obstacle(&mut netlink, &source.name)? {
+    if let Some(error) = obstacle(&mut netlink, &source.name, &records)? {
         if records.is_empty() {
             journal.remove()?;
         }
@@ -78,10 +78,9 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         undo: &undo,
         netlink,
         journal,
-        records,
+        records: Records::default(),
         say,
     };
-    attempt.records = Records::default();
     match attempt.bring_up() {
         Ok(up) => Ok(up),
         Err(error) => {
@@ -95,10 +94,11 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
 }
 
 /// Why no tunnel of this name can be made.
-fn obstacle(netlink: &mut Netlink, name: &str) -> Result<Option<Error>, Error> {
+fn obstacle(netlink: &mut Netlink, name: &str, records: &Records) -> Result<Option<Error>, Error> {
     let name = name.to_owned();
     Ok(link::find(netlink, &name)?.map(|link| {
-        if undo::is_tunnel(&link) {
+        // What `down` would take down, and nothing else.
+        if undo::is_served(&link) || (undo::is_tunnel(&link) && !records.is_empty()) {
             Error::IsUp { name }
         } else {
             Error::IsNoTunnel { name }
