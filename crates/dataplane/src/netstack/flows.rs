@@ -154,7 +154,7 @@ impl<F> Flows<F> {
         ebbed
     }
 
-    #[cfg(test)]
+    /// How many flows there are.
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }

@@ -26,7 +26,7 @@ use super::{
     route::{self, Route},
     stream::{Next, Stream},
     sys,
-    timers::{Alarm, Timers},
+    timers::{Alarm, Armed, Timers},
 };
 use crate::{
     engine::Peer,
@@ -58,8 +58,8 @@ struct Flow {
     is_queued: bool,
     /// Whether it is only kept for strays, and counted as such.
     is_lingering: bool,
-    /// The earliest alarm that is set.
-    alarm: Option<Time>,
+    /// The alarms that are set.
+    armed: Armed,
 }
 
 /// All flows, and the way of packets to them.
@@ -128,7 +128,7 @@ impl Switch {
             body,
             is_queued: false,
             is_lingering: false,
-            alarm: None,
+            armed: Armed::default(),
         };
         let token = self.flows.insert(key, flow);
         match kind {
@@ -186,10 +186,18 @@ impl Switch {
             Body::Stream(stream) => stream.due(),
             Body::Datagrams(datagrams) => Some(datagrams.due(&flow.key, &self.config.timeouts)),
         };
-        let Some(due) = due else { return };
-        if flow.alarm.is_none_or(|alarm| due < alarm) {
-            flow.alarm = Some(due);
-            self.timers.set(due.max(now), Alarm::Flow(token));
+        // What is overdue comes up in the next round.
+        let Some(due) = due.map(|due| due.max(now)) else { return };
+        if !flow.armed.arm(due) {
+            return;
+        }
+        self.timers.set(due, Alarm::Flow(token));
+        if self.timers.is_crowded(self.flows.len()) {
+            let flows = &mut self.flows;
+            self.timers.keep(|due, alarm| match alarm {
+                Alarm::Flow(token) => flows.get_mut(token).is_some_and(|flow| flow.armed.is_armed(due)),
+                Alarm::Reassembly(_) => true,
+            });
         }
     }
 
@@ -223,11 +231,9 @@ impl Switch {
 
     fn ring(&mut self, token: u64, due: Time, now: Time) {
         let Some(flow) = self.flows.get_mut(token) else { return };
-        // Of several alarms the earliest counts; a later one was replaced by it.
-        if flow.alarm.is_some_and(|alarm| alarm < due) {
+        if !flow.armed.rang(due) {
             return;
         }
-        flow.alarm = None;
         match &flow.body {
             Body::Stream(stream) => {
                 if stream.due().is_some_and(|due| due <= now) {
