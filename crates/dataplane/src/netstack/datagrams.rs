@@ -218,20 +218,21 @@ fn tell(
     let header = Header::new(key.client.ip(), key.server.ip(), key.protocol);
     let start = header.len();
     let len = if key.is_echo() {
-        // An echo comes back with its header, in which the identifier is the socket's.
-        let Some(echo) = Echo::parse_message(EchoKind::Request, quoted) else {
-            return;
+        // An echo comes back with its header, in which the identifier is the socket's; or not at all.
+        let blank = Echo {
+            kind: EchoKind::Request,
+            ident: 0,
+            sequence: 0,
+            data: &[],
         };
+        let echo = Echo::parse_message(EchoKind::Request, quoted).unwrap_or(blank);
         let echo = Echo {
             ident: key.client.port(),
             ..echo
         };
-        echo.write_message(
-            &mut original[start..start + quoted.len()],
-            key.client.ip(),
-            key.server.ip(),
-        );
-        quoted.len()
+        let len = echo.message_len();
+        echo.write_message(&mut original[start..start + len], key.client.ip(), key.server.ip());
+        len
     } else {
         let len = UDP_HEADER_LEN + quoted.len();
         original[start + UDP_HEADER_LEN..start + len].copy_from_slice(quoted);
