@@ -127,7 +127,7 @@ pub fn set(path: &Path, tunnel: &str, wanted: &Resolv) -> Result<(), Error> {
         path: before.clone(),
         cause,
     })?;
-    if let Err(cause) = put(path, wanted.text(tunnel, &before).as_bytes()) {
+    if let Err(cause) = put(path, &fresh(&before), wanted.text(tunnel, &before).as_bytes()) {
         let _best_effort = fs::remove_file(&before);
         return Err(Error::File {
             action: "writing",
@@ -146,6 +146,7 @@ pub fn set(path: &Path, tunnel: &str, wanted: &Resolv) -> Result<(), Error> {
 /// [`Error`] if a file refuses.
 pub fn restore(path: &Path, tunnel: &str) -> Result<(), Error> {
     let before = before(path, tunnel);
+    let _of_a_killed_process = fs::remove_file(fresh(&before));
     if fs::symlink_metadata(&before).is_err() {
         return Ok(());
     }
@@ -199,6 +200,11 @@ fn before(path: &Path, tunnel: &str) -> PathBuf {
     suffixed(path, &format!(".before-{tunnel}{}", mounted(path).unwrap_or_default()))
 }
 
+/// Where a tunnel's files are written before they are put in place; like [`mounted`], with a colon.
+fn fresh(before: &Path) -> PathBuf {
+    suffixed(before, ":new")
+}
+
 /// What tells a mounted file from others at the same path, `:` and its inode (no tunnel has a colon in its name);
 /// `None` if the file is one of its directory's.
 fn mounted(path: &Path) -> Option<String> {
@@ -225,7 +231,7 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 
 /// Keeps what is at `path`, a link as a link, in one step.
 fn keep(path: &Path, kept: &Path) -> io::Result<()> {
-    let fresh = suffixed(kept, ".new");
+    let fresh = fresh(kept);
     let _stale = fs::remove_file(&fresh);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => write_new(&fresh, b"", 0o644)?,
@@ -250,15 +256,14 @@ fn is_mounted_on(path: &Path, link: &Path) -> bool {
 }
 
 /// Writes a file of ours: in one step, or in place where a container runtime has mounted it.
-fn put(path: &Path, content: &[u8]) -> io::Result<()> {
+fn put(path: &Path, fresh: &Path, content: &[u8]) -> io::Result<()> {
     if mounted(path).is_some() {
         return overwrite(path, content);
     }
-    let fresh = suffixed(path, ".adit-new");
-    let _stale = fs::remove_file(&fresh);
-    let moved = write_new(&fresh, content, 0o644).and_then(|()| fs::rename(&fresh, path));
+    let _stale = fs::remove_file(fresh);
+    let moved = write_new(fresh, content, 0o644).and_then(|()| fs::rename(fresh, path));
     if moved.is_err() {
-        let _best_effort = fs::remove_file(&fresh);
+        let _best_effort = fs::remove_file(fresh);
     }
     match moved {
         // Mounted on a kernel that does not say so (before 5.8).
@@ -445,6 +450,19 @@ mod tests {
             (place.content().as_str(), place.names()),
             (ORIGINAL, vec!["resolv.conf".to_owned()])
         );
+        // As does one that was killed while it wrote either file.
+        for half in [
+            "",
+            "nameserver 192.0.2.53\n",
+            "# Written by adit for the tunnel wg0; what was here is in x.\n",
+        ] {
+            fs::write(fresh(&before(&place.path(), "wg0")), half).unwrap();
+            restore(&place.path(), "wg0").unwrap();
+            assert_eq!(
+                (place.content().as_str(), place.names()),
+                (ORIGINAL, vec!["resolv.conf".to_owned()])
+            );
+        }
         // And it may start again over its own remains.
         keep(&place.path(), &before(&place.path(), "wg0")).unwrap();
         set(&place.path(), "wg0", &servers(&["10.0.0.1"])).unwrap();

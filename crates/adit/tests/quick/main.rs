@@ -42,8 +42,8 @@ fn host(lab: &Lab) -> (Host, Host) {
 fn write(host: &Host, name: &str, text: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let path = host.folder().join(format!("{name}.conf"));
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&path, text).expect("write a configuration");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("make a file its owner's alone");
     path
 }
 
@@ -59,11 +59,25 @@ fn state(host: &Host) -> String {
         .output()
         .stdout;
     format!(
-        "{}\n{setting}\n{}\n{files}\n{:?}",
+        "{}\n{setting}\n{:?}\n{}\n{files}\n{:?}",
         host.network_state(),
+        copies_of_resolv_conf(host),
         host.resolv_conf(),
         host.processes()
     )
+}
+
+/// What lies beside the host's resolv.conf for its sake: hosts share `/etc`, but not the inode in these names.
+fn copies_of_resolv_conf(host: &Host) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = std::fs::metadata(host.folder().join("resolv.conf")).expect("look at the host's resolv.conf");
+    let names = host.command("ls").args(["-A", "/etc"]).run();
+    let mark = format!(":{}", own.ino());
+    names
+        .lines()
+        .filter(|name| name.contains(&mark))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A configuration that uses most of what there is.
