@@ -193,7 +193,11 @@ impl Sender<'_> {
             return false;
         };
         let mut fds = [PollFd::new(self.socket, PollFlags::OUT)];
-        !left.is_zero() && poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
+        !left.is_zero()
+            && match poll(&mut fds, Some(&timeout)) {
+                Ok(ready) => ready > 0,
+                Err(error) => error == Errno::INTR,
+            }
     }
 }
 
