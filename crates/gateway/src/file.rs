@@ -50,7 +50,7 @@ pub fn write(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     })
 }
 
-/// As [`write`], but touches nothing if the file has this content already. Says whether it wrote.
+/// As [`write()`], but touches nothing if the file has this content already. Says whether it wrote.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub fn write_if_changed(path: &Path, content: &[u8], worth: Worth) -> io::Result
     }
 }
 
-/// Removes what an interrupted [`write`] left in a directory.
+/// Removes what an interrupted [`write()`] left in a directory.
 ///
 /// # Errors
 ///
