@@ -112,16 +112,15 @@ fn throughput() {
     }
 }
 
-/// What iperf3 received, in Gb/s.
+/// What iperf3 received, in Gb/s. Its server is busy for a moment after each measurement, and refuses.
 fn rate(client: &Host, arguments: &[&str]) -> f64 {
-    let command = client
-        .command("iperf3")
-        .args(["-c", "198.51.100.2", "-J", "-O1", "-t", SECONDS])
-        .args(arguments);
-    let said = command.limit(Duration::from_secs(60)).run();
-    let said: serde_json::Value = serde_json::from_str(&said).expect("iperf3 prints JSON");
-    said["end"]["sum_received"]["bits_per_second"]
-        .as_f64()
-        .expect("iperf3 measured")
-        / 1e9
+    netlab::wait_until("iperf3 measures", Duration::from_secs(60), || {
+        let command = client
+            .command("iperf3")
+            .args(["-c", "198.51.100.2", "-J", "-O1", "-t", SECONDS])
+            .args(arguments);
+        let said = command.limit(Duration::from_secs(60)).output().stdout;
+        let said: serde_json::Value = serde_json::from_str(&said).ok()?;
+        Some(said["end"]["sum_received"]["bits_per_second"].as_f64()? / 1e9)
+    })
 }
