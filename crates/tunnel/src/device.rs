@@ -7,7 +7,7 @@ use std::{
     env,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Weak},
@@ -128,6 +128,7 @@ pub fn start(name: &str, held: Option<OwnedFd>) -> Result<(), DeviceError> {
         cause,
     };
     let mut child = Command::new("/proc/self/exe")
+        .arg0("adit")
         .args(["device", name, "--foreground"])
         .env(CHILD_VARIABLE, "1")
         .env_remove(FOREGROUND_VARIABLE)
@@ -162,6 +163,8 @@ fn child(name: &str) -> Result<(), DeviceError> {
         action: "detaching from the caller",
         cause,
     };
+    // The kernel named it after the link that it was started by.
+    rustix::thread::set_name(c"adit").map_err(|error| failed(error.into()))?;
     // It fails for the leader of a process group, which nothing has to be detached from.
     let _leader = rustix::process::setsid();
     rustix::process::chdir("/").map_err(|error| failed(error.into()))?;
