@@ -95,7 +95,10 @@ fn page(tables: &str, size: u64, build: Option<Duration>) -> String {
          tunnel and both ends of iperf3 share the cores. `up` is from the client to the server behind the gateway.\n\
          wireguard-go is the newest of Debian sid.\n\n{}\n",
         processor.map_or("unknown processor", |(_, name)| name),
-        kernel.trim(),
+        kernel
+            .trim()
+            .split_once('-')
+            .map_or(kernel.trim(), |(version, _)| version),
         throughput.trim(),
     )
 }
