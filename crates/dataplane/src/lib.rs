@@ -15,6 +15,7 @@ mod noise;
 mod peer;
 mod replay;
 mod session;
+mod tally;
 pub mod time;
 mod timers;
 pub mod tun;

@@ -92,7 +92,7 @@ impl Engine {
     ) -> bool {
         let checker = &identity.checker;
         if !checker.check_mac1(message) {
-            self.tally.wrong_mac1.bump();
+            self.tally.wrong_mac1.one();
             return false;
         }
         if !self.guard().load.add(now) {
@@ -101,12 +101,12 @@ impl Engine {
         if !checker.check_mac2(now, message, origin.source, self.random) {
             let reply = checker.reply(now, message, origin.source, self.random);
             outbox.push(origin.source, origin.local, &reply);
-            self.tally.cookies_sent.bump();
+            self.tally.cookies_sent.one();
             return false;
         }
         let allowed = self.guard().limiter.allow(now, origin.source);
         if !allowed {
-            self.tally.rate_limited.bump();
+            self.tally.rate_limited.one();
         }
         allowed
     }
@@ -120,16 +120,16 @@ impl Engine {
         outbox: &mut Outbox,
     ) {
         let Some(identity) = self.identity() else {
-            return self.tally.no_identity.bump();
+            return self.tally.no_identity.one();
         };
         if !self.admit(now, &identity, message, origin, outbox) {
             return;
         }
         let Some(received) = Received::consume(&identity.keys, message) else {
-            return self.tally.forged_handshakes.bump();
+            return self.tally.forged_handshakes.one();
         };
         let Some(peer) = self.peer(&received.initiator) else {
-            return self.tally.forged_handshakes.bump();
+            return self.tally.forged_handshakes.one();
         };
         let mut state = peer.lock();
         // The key may have been changed since it was read; this initiation was then made for the old one.
@@ -138,28 +138,28 @@ impl Engine {
             .as_ref()
             .is_some_and(|current| Arc::ptr_eq(current, &identity));
         let Some(static_static) = state.static_static.as_ref().filter(|_| same) else {
-            return self.tally.forged_handshakes.bump();
+            return self.tally.forged_handshakes.one();
         };
         let Some((authentic, timestamp)) = received.authenticate(static_static) else {
-            return self.tally.forged_handshakes.bump();
+            return self.tally.forged_handshakes.one();
         };
         if timestamp <= state.latest_timestamp {
-            return self.tally.replayed_handshakes.bump();
+            return self.tally.replayed_handshakes.one();
         }
         let between = Duration::from_secs(1) / INITIATIONS_PER_SECOND;
         if state.last_initiation_consumed.is_some_and(|last| now < last + between) {
-            return self.tally.flooded_handshakes.bump();
+            return self.tally.flooded_handshakes.one();
         }
         state.latest_timestamp = timestamp;
         state.last_initiation_consumed = Some(now);
         if peer.is_removed() {
-            return self.tally.removed_peer.bump();
+            return self.tally.removed_peer.one();
         }
         let index = self.index.insert(self.random, Entry::Handshake(Arc::clone(&peer)));
         let answer = authentic.respond(&state.preshared_key, &self.ephemeral(), index);
         let Some((keys, mut response)) = answer else {
             self.index.remove([index]);
-            return self.tally.forged_handshakes.bump();
+            return self.tally.forged_handshakes.one();
         };
         let session = Session::new(now, Role::Responder, index, &keys);
         self.index
@@ -184,21 +184,21 @@ impl Engine {
         outbox: &mut Outbox,
     ) {
         let Some(identity) = self.identity() else {
-            return self.tally.no_identity.bump();
+            return self.tally.no_identity.one();
         };
         if !self.admit(now, &identity, message, origin, outbox) {
             return;
         }
         let index = ResponseFields::of(message).receiver;
         let Some(Entry::Handshake(peer)) = self.index.get(index) else {
-            return self.tally.unknown_index.bump();
+            return self.tally.unknown_index.one();
         };
         let mut state = peer.lock();
         let Some(keys) = finish(&state, index, message) else {
-            return self.tally.forged_handshakes.bump();
+            return self.tally.forged_handshakes.one();
         };
         if peer.is_removed() {
-            return self.tally.removed_peer.bump();
+            return self.tally.removed_peer.one();
         }
         state.initiation = None;
         let session = Session::new(now, Role::Initiator, index, &keys);
@@ -229,10 +229,10 @@ impl Engine {
     pub(super) fn handle_cookie_reply(&self, now: Time, message: &[u8; COOKIE_REPLY_LEN]) {
         let index = CookieReplyFields::of(message).receiver;
         let Some(Entry::Handshake(peer) | Entry::Session(peer, _)) = self.index.get(index) else {
-            return self.tally.unknown_index.bump();
+            return self.tally.unknown_index.one();
         };
         if !peer.lock().jar.take(now, message) {
-            self.tally.forged_cookies.bump();
+            self.tally.forged_cookies.one();
         }
     }
 }

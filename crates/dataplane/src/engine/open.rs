@@ -135,7 +135,7 @@ impl Engine {
             Some(Message::Initiation(message)) => self.handle_initiation(now, message, origin, outbox),
             Some(Message::Response(message)) => self.handle_response(now, message, origin, outbox),
             Some(Message::CookieReply(message)) => self.handle_cookie_reply(now, message),
-            Some(Message::Data(_)) | None => self.tally.malformed_datagrams.bump(),
+            Some(Message::Data(_)) | None => self.tally.malformed_datagrams.one(),
         }
     }
 
@@ -148,17 +148,17 @@ impl Engine {
             };
         }
         let Some(Sender { peer, opener, .. }) = &batch.sender else {
-            return self.tally.unknown_index.bump();
+            return self.tally.unknown_index.one();
         };
         if !opener.is_usable(now) {
-            return self.tally.expired_session.bump();
+            return self.tally.expired_session.one();
         }
         if peer.is_removed() {
-            return self.tally.removed_peer.bump();
+            return self.tally.removed_peer.one();
         }
         let bytes = datagram.len() as u64;
         let Some((counter, packet)) = opener.open(datagram) else {
-            return self.tally.forged_data.bump();
+            return self.tally.forged_data.one();
         };
         batch.opened[batch.count] = Opened {
             counter,
@@ -235,12 +235,12 @@ impl Engine {
         let mut allowed = None;
         for &Opened { start, len, .. } in opened.iter().filter(|opened| opened.new && opened.len > 0) {
             let Some((source, len)) = source_and_len(rest.at(start, start + len)) else {
-                self.tally.malformed_packets.bump();
+                self.tally.malformed_packets.one();
                 continue;
             };
             if allowed != Some(source) {
                 if !routes.peer_for(source).is_some_and(|owner| Arc::ptr_eq(owner, peer)) {
-                    self.tally.spoofed_sources.bump();
+                    self.tally.spoofed_sources.one();
                     continue;
                 }
                 allowed = Some(source);

@@ -66,15 +66,15 @@ impl Engine {
     /// Opens a run for a message of `len` bytes. `Ok(None)`: there is no session to send with.
     fn begin_run(&self, now: Time, peer: &Arc<Peer>, len: usize, outbox: &mut Outbox) -> Result<Option<usize>, Sent> {
         if len > MAX_RUN_LEN {
-            self.tally.oversized_packets.bump();
+            self.tally.oversized_packets.one();
             return Err(Sent::TooLong);
         }
         if peer.is_removed() {
-            self.tally.removed_peer.bump();
+            self.tally.removed_peer.one();
             return Err(Sent::Unreachable);
         }
         let Some(endpoint) = peer.place() else {
-            self.tally.no_endpoint.bump();
+            self.tally.no_endpoint.one();
             return Err(Sent::Unreachable);
         };
         let Some(session) = peer.current().filter(|session| session.sealer.is_usable(now)) else {
@@ -92,7 +92,7 @@ impl Engine {
         let mut state = peer.lock();
         if state.staged.len() >= MAX_STAGED_PACKETS {
             state.staged.pop_front();
-            self.tally.unsent_packets.bump();
+            self.tally.unsent_packets.one();
         }
         state.staged.push_back(packet);
         self.send_staged(now, peer, &mut state, outbox);

@@ -92,7 +92,7 @@ impl Plane {
 
     /// What was counted since the start.
     pub fn counters(&self) -> Counters {
-        self.tally.read()
+        self.tally.counters()
     }
 
     /// The engine that the plane runs.

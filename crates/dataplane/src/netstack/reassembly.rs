@@ -42,7 +42,7 @@ pub(super) struct Reassembler {
     limit: usize,
     /// The packet that was finished last; the memory serves the next.
     finished: Vec<u8>,
-    evicted: u64,
+    evicted: usize,
 }
 
 /// RFC 791 tells packets apart by protocol too, RFC 8200 does not.
@@ -128,14 +128,14 @@ impl Reassembler {
     }
 
     /// Drops what waited too long. Calls `tell` with the first fragment of each packet whose first fragment had come.
-    pub(super) fn expire(&mut self, now: Time, mut tell: impl FnMut(&[u8])) -> u64 {
+    pub(super) fn expire(&mut self, now: Time, mut tell: impl FnMut(&[u8])) -> usize {
         let mut expired = 0;
         let held = &mut self.held;
         self.unfinished.retain(|_, assembly| {
             let keep = now < assembly.due;
             if !keep {
                 *held = held.saturating_sub(assembly.cost());
-                expired += u64::from(!assembly.rejected);
+                expired += usize::from(!assembly.rejected);
                 if !assembly.quote.is_empty() && !assembly.rejected {
                     tell(&assembly.quote);
                 }
@@ -151,7 +151,7 @@ impl Reassembler {
     }
 
     /// How many packets were dropped for want of room, since this was last asked.
-    pub(super) fn take_evicted(&mut self) -> u64 {
+    pub(super) fn take_evicted(&mut self) -> usize {
         std::mem::take(&mut self.evicted)
     }
 

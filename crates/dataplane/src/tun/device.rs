@@ -145,7 +145,7 @@ impl Device {
         match error {
             // EIO: the device is down. EINVAL: no packet that the kernel knows.
             Errno::IO | Errno::INVAL | Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => {
-                tally.undelivered.bump();
+                tally.undelivered.one();
                 Ok(())
             }
             error => Err(Failure::of(error)),

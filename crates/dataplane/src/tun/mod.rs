@@ -14,6 +14,7 @@
 //! thread to thread, and none waits for a batch to fill.
 
 mod coalesce;
+mod counters;
 mod device;
 mod inward;
 mod link;
@@ -28,15 +29,16 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
 };
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
-pub use self::link::LinkWatch;
+pub use self::{counters::Counters, link::LinkWatch};
 use self::{
+    counters::Tally,
     device::{Device, Failure},
     inward::Inward,
     outward::Outward,
@@ -67,17 +69,6 @@ pub enum End {
     DeviceGone,
     /// The TUN device or a socket failed for good.
     Failed(String),
-}
-
-/// Packets that the plane dropped, by cause; see also those of the engine and of the sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Read from the device: no peer has the destination.
-    pub no_peer: u64,
-    /// Read from the device: no IP packet.
-    pub malformed: u64,
-    /// From a peer: the device did not take it, mostly because it is down.
-    pub undelivered: u64,
 }
 
 /// A running tun plane. Dropping it stops it.
@@ -252,36 +243,5 @@ fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>) -> Result<(), Failure> 
     match epoll::wait(epoll, rustix::buffer::spare_capacity(events), None) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(Failure::Io(error.into())),
-    }
-}
-
-/// The counters while they count.
-#[derive(Debug, Default)]
-struct Tally {
-    no_peer: Count,
-    malformed: Count,
-    undelivered: Count,
-}
-
-impl Tally {
-    fn counters(&self) -> Counters {
-        Counters {
-            no_peer: self.no_peer.value(),
-            malformed: self.malformed.value(),
-            undelivered: self.undelivered.value(),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn bump(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }

@@ -98,11 +98,11 @@ impl Outward {
         let frame = self.device.frame(&self.frame[..len]);
         let envelope = frame.as_ref().and_then(|frame| ip::envelope(frame.packet()));
         let (Some(frame), Some(envelope)) = (frame, envelope) else {
-            self.shared.tally.malformed.bump();
+            self.shared.tally.malformed.one();
             return Ok(());
         };
         let Some(peer) = routes.peer_for(envelope.destination) else {
-            self.shared.tally.no_peer.bump();
+            self.shared.tally.no_peer.one();
             return self.tell_unreachable(now, len);
         };
         for number in 0..frame.count() {

@@ -13,7 +13,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -22,6 +22,7 @@ use rustix::{event::epoll, io::Errno};
 use crate::buffer::{Inbox, Run};
 
 mod control;
+mod counters;
 mod receive;
 mod send;
 mod socket;
@@ -29,6 +30,8 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+pub use counters::Counters;
+use counters::Tally;
 use socket::{Family, Socket};
 
 /// How often a port that the kernel chose for one family is tried for the other.
@@ -47,23 +50,6 @@ impl Default for Offloads {
     fn default() -> Self {
         Self { gso: true, gro: true }
     }
-}
-
-/// Datagrams that went another way than asked, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Dropped: the socket or the interface had no room.
-    pub full: u64,
-    /// Dropped: no route, no such family here, or the network said so.
-    pub unreachable: u64,
-    /// Dropped: a firewall of this host refuses them (`EPERM`).
-    pub forbidden: u64,
-    /// Dropped: refused for another reason.
-    pub failed: u64,
-    /// Received and dropped: longer than a slot.
-    pub oversized: u64,
-    /// Sent from another address of this host than the peer was heard at, since that one has gone.
-    pub source_lost: u64,
 }
 
 /// UDP sockets of both families on one port. All methods may be called from several threads at once.
@@ -314,60 +300,4 @@ fn explain(error: io::Error, port: u16) -> io::Error {
         _ => return error,
     };
     io::Error::new(error.kind(), why)
-}
-
-/// The counters while they count.
-#[derive(Debug, Default)]
-struct Tally {
-    full: AtomicU64,
-    unreachable: AtomicU64,
-    forbidden: AtomicU64,
-    failed: AtomicU64,
-    oversized: AtomicU64,
-    source_lost: AtomicU64,
-}
-
-impl Tally {
-    fn dropped(&self, error: Errno, datagrams: usize) {
-        let counter = match error {
-            Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => &self.full,
-            Errno::NETUNREACH
-            | Errno::HOSTUNREACH
-            | Errno::NETDOWN
-            | Errno::CONNREFUSED
-            | Errno::ADDRNOTAVAIL
-            | Errno::AFNOSUPPORT => &self.unreachable,
-            Errno::PERM | Errno::ACCESS => &self.forbidden,
-            _ => &self.failed,
-        };
-        add_to(counter, datagrams);
-    }
-
-    fn unreachable(&self, datagrams: usize) {
-        add_to(&self.unreachable, datagrams);
-    }
-
-    fn oversized(&self, datagrams: usize) {
-        add_to(&self.oversized, datagrams);
-    }
-
-    fn source_lost(&self, datagrams: usize) {
-        add_to(&self.source_lost, datagrams);
-    }
-
-    fn counters(&self) -> Counters {
-        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counters {
-            full: value(&self.full),
-            unreachable: value(&self.unreachable),
-            forbidden: value(&self.forbidden),
-            failed: value(&self.failed),
-            oversized: value(&self.oversized),
-            source_lost: value(&self.source_lost),
-        }
-    }
-}
-
-fn add_to(counter: &AtomicU64, datagrams: usize) {
-    counter.fetch_add(u64::try_from(datagrams).unwrap_or(u64::MAX), Ordering::Relaxed);
 }

@@ -46,7 +46,7 @@ fn keep(slots: &mut [Slot], received: &[Received], tally: &Tally) -> usize {
     let mut kept = 0;
     for (at, received) in received.iter().enumerate() {
         if received.truncated {
-            tally.oversized(1);
+            tally.oversized.one();
             continue;
         }
         let Some(source) = received.name.address().filter(|_| received.len > 0) else {

@@ -75,7 +75,7 @@ pub(super) fn send(family: Family, socket: Option<&Socket>, runs: &[Run], tally:
         return;
     }
     let Some(socket) = socket else {
-        ours.for_each(|run| tally.unreachable(run.data().len().div_ceil(run.segment.max(1))));
+        ours.for_each(|run| tally.unreachable.add(run.data().len().div_ceil(run.segment.max(1))));
         return;
     };
     let mut sender = Sender {
@@ -145,7 +145,7 @@ impl Sender<'_> {
         if piece.source.is_some() && is_about_source(error) {
             // The address that the peer was heard at may have gone, and the peer be reachable from another.
             if self.attempt(&Piece { source: None, ..*piece }).is_ok() {
-                self.tally.source_lost(piece.datagrams());
+                self.tally.source_lost.add(piece.datagrams());
                 return;
             }
         }
