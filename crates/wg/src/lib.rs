@@ -1,7 +1,8 @@
-//! The words of WireGuard: keys, configuration text, devices and peers, address pools, QR codes.
+//! The words of WireGuard: keys, configuration text, devices and peers, access rules, address pools, QR codes.
 //!
 //! Pure: reads no clock, file, socket, environment or random source. What varies is an argument.
 
+pub mod access;
 pub mod conf;
 pub mod device;
 mod difference;
@@ -11,6 +12,7 @@ pub mod qr;
 pub mod uapi;
 pub mod update;
 
+pub use access::{Access, Destination};
 pub use conf::{Conf, Endpoint};
 pub use device::{Device, Peer, PeerStatus, Status};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
