@@ -6,6 +6,7 @@ pub mod dns;
 pub mod environment;
 pub mod file;
 pub mod key;
+mod members;
 pub mod name;
 pub mod network;
 pub mod notify;
@@ -14,4 +15,5 @@ pub mod roster;
 pub mod server;
 pub mod upstream;
 
+pub use members::KeyTaken;
 pub use name::Name;

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -18,8 +18,9 @@ use tunnel::{
 use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Update};
 
 use crate::{
-    Name,
+    KeyTaken, Name,
     dns::{DnsError, Forwarder},
+    members::Members,
     upstream::{DNS_PORT, Upstreams},
 };
 
@@ -48,7 +49,7 @@ pub struct Plan {
 }
 
 /// One peer as the gateway knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its key.
     pub public_key: PublicKey,
@@ -60,6 +61,15 @@ pub struct Peer {
     pub networks: Vec<IpNet>,
     /// Seconds between keepalives that the gateway sends; `None` is off.
     pub keepalive: Option<u16>,
+}
+
+/// A change to who may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// Lets the peer of this name in, or makes it all that the new description says.
+    Set(Name, Peer),
+    /// Ends the peer's session at once and lets it in no more. A name that nobody has changes nothing.
+    Remove(Name),
 }
 
 /// What has happened with one peer.
@@ -97,6 +107,9 @@ pub enum GatewayError {
     /// The tunnel ended by itself.
     #[error("the tunnel ended: {0}")]
     Ended(CloseReason),
+    /// Two peers have one key.
+    #[error(transparent)]
+    KeyTaken(#[from] KeyTaken),
     /// DNS could not be served.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -109,7 +122,8 @@ pub struct Gateway {
     _control: Option<uapi::Server>,
     tunnel: Arc<Tunnel>,
     addresses: Vec<IpNet>,
-    names: Vec<(Name, PublicKey)>,
+    /// Held while peers change: one change at a time.
+    members: Mutex<Members>,
     _forwarder: Option<Forwarder>,
 }
 
@@ -154,18 +168,47 @@ impl Gateway {
         let tunnel = Arc::new(tunnel);
         // For `wg show`. A gateway does without it where there is no place for it.
         let control = uapi::Server::start(&plan.name, Arc::clone(&tunnel) as Arc<dyn uapi::Interface>).ok();
-        let names = plan
-            .peers
-            .into_iter()
-            .map(|(name, peer)| (name, peer.public_key))
-            .collect();
-        Ok(Self {
+        let gateway = Self {
             _control: control,
             tunnel,
             addresses: plan.addresses,
-            names,
+            members: Mutex::default(),
             _forwarder: forwarder,
-        })
+        };
+        gateway.set_peers(plan.peers)?;
+        Ok(gateway)
+    }
+
+    /// Changes who may connect. Costs as much as the changes do, however many other peers there are; their sessions go
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError`]; nothing is changed then.
+    pub fn change(&self, changes: &[PeerChange]) -> Result<(), GatewayError> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change_members(&mut members, changes)
+    }
+
+    /// Makes these the peers that may connect. Only what differs is changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gateway::change`].
+    pub fn set_peers(&self, wanted: Vec<(Name, Peer)>) -> Result<(), GatewayError> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = members.difference(wanted);
+        self.change_members(&mut members, &changes)
+    }
+
+    /// All that hangs on the peers changes here: one step for each, and nothing is remembered before all are done.
+    fn change_members(&self, members: &mut Members, changes: &[PeerChange]) -> Result<(), GatewayError> {
+        let update = members.update(changes)?;
+        if !update.peers.is_empty() {
+            self.tunnel.apply(&update).map_err(GatewayError::Apply)?;
+        }
+        members.commit(changes);
+        Ok(())
     }
 
     /// The UDP port that it listens on.
@@ -183,7 +226,7 @@ impl Gateway {
         &self.addresses
     }
 
-    /// What has happened with each peer, in the order of the plan.
+    /// What has happened with each peer, in the order in which they came.
     ///
     /// # Errors
     ///
@@ -193,7 +236,7 @@ impl Gateway {
             return Err(GatewayError::Ended(reason));
         }
         let status = self.tunnel.status();
-        let state = |(name, public_key): &(Name, PublicKey)| {
+        let state = |(name, Peer { public_key, .. }): (&Name, &Peer)| {
             let counted = status.peers.get(public_key).copied().unwrap_or_default();
             PeerState {
                 name: name.clone(),
@@ -204,7 +247,8 @@ impl Gateway {
                 sent_bytes: counted.tx_bytes,
             }
         };
-        Ok(self.names.iter().map(state).collect())
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(members.iter().map(state).collect())
     }
 
     /// Ends all connections, and waits until nothing of the gateway is left.
@@ -223,7 +267,7 @@ impl Peer {
             .chain(self.networks.iter().copied())
     }
 
-    fn update(&self) -> PeerUpdate {
+    pub(crate) fn update(&self) -> PeerUpdate {
         PeerUpdate {
             preshared_key: self.preshared_key.clone(),
             persistent_keepalive: self.keepalive,
@@ -253,7 +297,7 @@ pub fn free_name(beginning: &str) -> String {
         .expect("numbers do not end before names do")
 }
 
-/// Opens the tunnel and gives it its key, its port and its peers.
+/// Opens the tunnel and gives it its key and its port.
 fn open(plan: &Plan, place: Place) -> Result<Tunnel, GatewayError> {
     let tunnel = Tunnel::open(&Spec {
         name: plan.name.clone(),
@@ -274,8 +318,6 @@ fn update(plan: &Plan) -> Update {
     Update {
         private_key: Some(plan.private_key.clone()),
         listen_port: Some(plan.listen_port).filter(|port| *port != 0),
-        replace_peers: true,
-        peers: plan.peers.iter().map(|(_, peer)| peer.update()).collect(),
         ..Update::default()
     }
 }
