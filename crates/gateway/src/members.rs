@@ -179,10 +179,10 @@ mod tests {
     fn peer(key: u8, address: u8) -> Peer {
         Peer {
             public_key: PublicKey::from_bytes([key; 32]),
-            preshared_key: (key % 2 == 0).then(|| PresharedKey::from_bytes([key; 32])),
+            preshared_key: key.is_multiple_of(2).then(|| PresharedKey::from_bytes([key; 32])),
             addresses: vec![[10, 0, 0, address].into()],
             networks: Vec::new(),
-            keepalive: (address % 2 == 0).then_some(25),
+            keepalive: address.is_multiple_of(2).then_some(25),
         }
     }
 
