@@ -1,4 +1,4 @@
-//! What the kernel is asked: links, addresses, routes, rules, namespaces, settings, resolv.conf.
+//! What the kernel is asked: links, addresses, routes, rules, packet filter, namespaces, settings, resolv.conf.
 //!
 //! Everything is synchronous and goes straight to the kernel: rtnetlink and files, never a program.
 
@@ -7,6 +7,7 @@ pub mod clock;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod nftables;
 pub mod resolv;
 pub mod route;
 pub mod rule;

@@ -1,6 +1,9 @@
 //! A netlink socket: requests, acknowledgements and dumps.
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
@@ -188,6 +191,69 @@ impl Netlink {
         }
     }
 
+    /// Sends one datagram of many messages, which the kernel takes all or none, as nf_tables does.
+    ///
+    /// `encode` is given the number of the first message, and gives the datagram and the number of the last message that
+    /// is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The first of the kernel's refusals, with `action` as what was tried.
+    pub fn transaction(
+        &mut self,
+        encode: impl FnOnce(u32) -> (Vec<u8>, u32),
+        action: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        self.transact(encode).map_err(|failure| error(failure, action))
+    }
+
+    fn transact(&mut self, encode: impl FnOnce(u32) -> (Vec<u8>, u32)) -> Result<(), Failure> {
+        let first = self.sequence.wrapping_add(1);
+        let (request, last) = encode(first);
+        self.sequence = last.wrapping_add(1);
+        self.make_room(request.len());
+        retry(|| self.socket.send(&request, 0))?;
+        let mut buffer = Vec::with_capacity(RECEIVE_LEN);
+        let mut refused = Ok(());
+        loop {
+            buffer.clear();
+            retry(|| self.socket.recv(&mut buffer, 0))?;
+            let mut datagram = &buffer[..];
+            while let Some((header, payload, rest)) = next_message(datagram)? {
+                datagram = rest;
+                let number = header.sequence_number;
+                if number.wrapping_sub(first) > last.wrapping_sub(first) || header.message_type != NLMSG_ERROR {
+                    continue;
+                }
+                let answer = acknowledged(&header, payload);
+                if refused.is_ok() {
+                    refused = answer;
+                }
+                // A refusal of the first is one of all, as without the capability.
+                if number == last || (number == first && refused.is_err()) {
+                    return refused;
+                }
+            }
+        }
+    }
+
+    /// Makes the socket's buffers large enough for a datagram of so many bytes, and for its answers, if that is allowed.
+    fn make_room(&self, len: usize) {
+        use rustix::net::sockopt;
+        const LEAST: usize = 200_000;
+        if len < LEAST {
+            return;
+        }
+        // The kernel counts its own structures, too.
+        let room = len.saturating_mul(2);
+        // SAFETY: the descriptor is the socket's, which outlives the borrow.
+        #[allow(unsafe_code, reason = "netlink-sys gives its descriptor as a number alone")]
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
+        if sockopt::set_socket_send_buffer_size_force(socket, room).is_err() {
+            let _as_it_is = sockopt::set_socket_send_buffer_size(socket, room);
+        }
+    }
+
     fn exchange<T>(
         &mut self,
         message: T,
@@ -228,16 +294,8 @@ impl Netlink {
         each: &mut dyn FnMut(&NetlinkHeader, &[u8]),
         interrupted: &mut bool,
     ) -> Result<bool, Failure> {
-        while datagram.len() >= HEADER_LEN {
-            let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a malformed netlink message");
-            let message = NetlinkBuffer::new_checked(&datagram).map_err(|_| malformed())?;
-            let header = NetlinkHeader::parse(&message).map_err(|_| malformed())?;
-            let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-            let (payload, rest) = (
-                &datagram[HEADER_LEN..length],
-                length.next_multiple_of(4).min(datagram.len()),
-            );
-            datagram = &datagram[rest..];
+        while let Some((header, payload, rest)) = next_message(datagram)? {
+            datagram = rest;
             if header.sequence_number != self.sequence {
                 continue;
             }
@@ -251,6 +309,23 @@ impl Netlink {
         }
         Ok(false)
     }
+}
+
+/// A message's header, its payload, and the rest of its datagram.
+type Message<'a> = (NetlinkHeader, &'a [u8], &'a [u8]);
+
+/// The first message of a datagram: its header, its payload, and what comes behind it.
+fn next_message(datagram: &[u8]) -> Result<Option<Message<'_>>, Failure> {
+    if datagram.len() < HEADER_LEN {
+        return Ok(None);
+    }
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a malformed netlink message");
+    let message = NetlinkBuffer::new_checked(&datagram).map_err(|_| malformed())?;
+    let header = NetlinkHeader::parse(&message).map_err(|_| malformed())?;
+    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    let payload = datagram.get(HEADER_LEN..length).ok_or_else(malformed)?;
+    let rest = &datagram[length.next_multiple_of(4).min(datagram.len())..];
+    Ok(Some((header, payload, rest)))
 }
 
 /// Decodes a message with its library type, or `None` if the library does not know this form of it.

@@ -1,0 +1,120 @@
+//! What is there already: tables, base chains, rules with a comment.
+
+use super::{
+    Nftables, TableFamily,
+    attribute::{self, Attributes},
+};
+use crate::netlink::Error;
+
+/// `NFT_MSG_GETTABLE`, and so on.
+const GET_TABLE: u16 = 1;
+const GET_CHAIN: u16 = 4;
+const GET_RULE: u16 = 7;
+
+/// A table that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundTable {
+    /// Which packets it sees.
+    pub family: TableFamily,
+    /// Its name.
+    pub name: String,
+    /// The comment that it was made with.
+    pub comment: Option<String>,
+}
+
+/// A chain that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseChain {
+    /// Which packets its table sees.
+    pub family: TableFamily,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// The number of its hook, as [`super::Hook`] has them, if it hangs on one.
+    pub hook: Option<u32>,
+    /// `filter`, `nat` or `route`, if it hangs on a hook.
+    pub kind: Option<String>,
+    /// Whether packets for which no rule decides are dropped.
+    pub drops: bool,
+}
+
+/// A rule with a comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRule {
+    /// Its chain.
+    pub chain: String,
+    /// The kernel's number for it.
+    pub handle: u64,
+    /// Its comment.
+    pub comment: String,
+}
+
+impl Nftables {
+    /// All tables for IP packets.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn tables(&mut self) -> Result<Vec<FoundTable>, Error> {
+        self.dump(
+            GET_TABLE,
+            None,
+            &[],
+            "listing the tables of nf_tables",
+            |family, bytes| {
+                Some(FoundTable {
+                    family,
+                    name: attribute::find_text(bytes, 1)?,
+                    comment: attribute::find(bytes, 6).and_then(attribute::read_comment),
+                })
+            },
+        )
+    }
+
+    /// All chains for IP packets.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn chains(&mut self) -> Result<Vec<BaseChain>, Error> {
+        self.dump(
+            GET_CHAIN,
+            None,
+            &[],
+            "listing the chains of nf_tables",
+            |family, bytes| {
+                Some(BaseChain {
+                    family,
+                    table: attribute::find_text(bytes, 1)?,
+                    name: attribute::find_text(bytes, 3)?,
+                    hook: attribute::find(bytes, 4).and_then(|hook| attribute::find_number(hook, 1)),
+                    kind: attribute::find_text(bytes, 7),
+                    drops: attribute::find_number(bytes, 5) == Some(0),
+                })
+            },
+        )
+    }
+
+    /// The rules of a table that have a comment.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn commented_rules(&mut self, family: TableFamily, table: &str) -> Result<Vec<FoundRule>, Error> {
+        let mut wanted = Attributes::default();
+        wanted.text(1, table);
+        let action = format!("listing the rules of the table {table}");
+        self.dump(GET_RULE, Some(family), wanted.as_bytes(), &action, |found, bytes| {
+            // Kernels differ in what they filter by.
+            if found != family || attribute::find_text(bytes, 1)? != table {
+                return None;
+            }
+            Some(FoundRule {
+                chain: attribute::find_text(bytes, 2)?,
+                handle: attribute::find_long(bytes, 3)?,
+                comment: attribute::find(bytes, 7).and_then(attribute::read_comment)?,
+            })
+        })
+    }
+}
