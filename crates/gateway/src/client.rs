@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use wg::{PresharedKey, PrivateKey, PublicKey};
+use wg::{PresharedKey, PrivateKey, PublicKey, access::Access};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -62,6 +62,7 @@ impl Client {
             addresses: self.addresses.clone(),
             networks: Vec::new(),
             keepalive: None,
+            access: Access::OPEN,
         }
     }
 

@@ -183,6 +183,7 @@ mod tests {
             addresses: vec![[10, 0, 0, address].into()],
             networks: Vec::new(),
             keepalive: address.is_multiple_of(2).then_some(25),
+            access: wg::access::Access::OPEN,
         }
     }
 

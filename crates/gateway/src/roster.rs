@@ -8,7 +8,10 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use wg::PrivateKey;
+use wg::{
+    PrivateKey,
+    access::{Access, Destination},
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -29,12 +32,28 @@ const KEEPALIVE_SECS: u16 = 25;
 pub struct Wish {
     /// Who may connect, in the order in which addresses are given out.
     pub peers: Vec<PeerId>,
-    /// The peers' networks. Without an IPv6 one the gateway keeps the one that it had, or makes one at its first start.
+    /// The peers' networks.
     pub subnets: Vec<IpNet>,
+    /// What to do if none of them is IPv6.
+    pub without_ipv6: WithoutIpv6,
     /// Who gets keepalives.
     pub keepalive: Keepalive,
     /// Networks behind peers.
     pub networks: BTreeMap<PeerId, Vec<IpNet>>,
+    /// What peers may reach that have no destinations of their own.
+    pub access: Access,
+    /// What single peers may reach.
+    pub destinations: BTreeMap<PeerId, Vec<Destination>>,
+}
+
+/// What a gateway does for which no IPv6 network is named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WithoutIpv6 {
+    /// It keeps the one that it had, or makes one at its first start.
+    #[default]
+    Keep,
+    /// It has none.
+    Obey,
 }
 
 /// The peers of a gateway for good, with all that is kept of them.
@@ -188,7 +207,8 @@ impl Roster {
 /// The wish's networks, and an IPv6 one if the wish names none: the one of before, or a new one at the first start.
 fn subnets(directory: &Directory, wish: &Wish) -> Result<Vec<IpNet>, RosterError> {
     let mut subnets = wish.subnets.clone();
-    if subnets.iter().any(|subnet| matches!(subnet, IpNet::V6(_))) {
+    let is_named = subnets.iter().any(|subnet| matches!(subnet, IpNet::V6(_)));
+    if is_named || wish.without_ipv6 == WithoutIpv6::Obey {
         return Ok(subnets);
     }
     let servers = directory.server_addresses()?;
@@ -254,6 +274,11 @@ fn member(id: &PeerId, stored: Stored, addresses: Vec<IpAddr>, wish: &Wish) -> R
     let peer = Peer {
         networks: wish.networks.get(id).cloned().unwrap_or_default(),
         keepalive: wish.keepalive.covers(id).then_some(KEEPALIVE_SECS),
+        access: Access {
+            destinations: wish.destinations.get(id).cloned(),
+            peer_to_peer: None,
+        }
+        .or(&wish.access),
         ..client.peer()
     };
     Ok(Member {
@@ -280,8 +305,11 @@ mod tests {
         Wish {
             peers: environment::peers(peers).unwrap(),
             subnets: vec![DEFAULT_SUBNET.into()],
+            without_ipv6: WithoutIpv6::Keep,
             keepalive: Keepalive::Off,
             networks: BTreeMap::new(),
+            access: Access::OPEN,
+            destinations: BTreeMap::new(),
         }
     }
 

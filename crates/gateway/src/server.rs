@@ -15,7 +15,7 @@ use tunnel::{
     netstack::{self, Protocol},
     uapi,
 };
-use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Update};
+use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Update, access::Access};
 
 use crate::{
     KeyTaken, Name,
@@ -61,6 +61,8 @@ pub struct Peer {
     pub networks: Vec<IpNet>,
     /// Seconds between keepalives that the gateway sends; `None` is off.
     pub keepalive: Option<u16>,
+    /// What it may reach.
+    pub access: Access,
 }
 
 /// A change to who may connect.

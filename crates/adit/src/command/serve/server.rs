@@ -1,8 +1,7 @@
-//! `adit serve`: a gateway for good, its peers in a directory.
+//! Server mode: opens the gateway, and goes on until a signal comes.
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -10,19 +9,18 @@ use anyhow::Context as _;
 use gateway::{
     client::Terms,
     directory::{Directory, Kind},
-    environment::{self, Environment, PeerId},
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
-    roster::{DEFAULT_SUBNET, Roster, Wish},
+    roster::Roster,
     server::{DEFAULT_MTU, Gateway, Plan},
 };
-use ipnet::IpNet;
 use linux::signal::{Signal, Signals};
 use wg::qr::{Ink, Qr};
 
+use super::Config;
 use crate::{
-    failure, log,
-    options::{self, DEFAULT_PORT, GatewayOptions, everything},
+    log,
+    options::{self, DEFAULT_PORT},
 };
 
 /// How often the gateway is asked how its peers are.
@@ -34,54 +32,18 @@ const INTERFACE: &str = "wg0";
 /// Pixels to a module of the QR codes' pictures.
 const PIXELS: u32 = 4;
 
-/// The arguments of `adit serve`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    PEERS=laptop,phone SERVERURL=vpn.example.com adit serve\n  \
-    adit serve --config-dir ./config --peers 3 --endpoint vpn.example.com\n\n\
-    Environment, in the form of linuxserver/wireguard: PEERS, SERVERURL, SERVERPORT, INTERNAL_SUBNET, ALLOWEDIPS, \
-    PEERDNS, PERSISTENTKEEPALIVE_PEERS, SERVER_ALLOWEDIPS_PEER_<peer>, LOG_CONFS, USE_COREDNS. An argument wins over \
-    its variable. NOTIFY_SOCKET, as systemd sets it, is told when the gateway is ready.\n\n\
-    Exit code: 0 after SIGTERM, SIGINT or SIGHUP; 1 if the gateway could not be opened; 2 for wrong usage.")]
-pub(crate) struct Arguments {
-    /// Directory with the gateway's and the peers' keys and configurations. It is made if it is missing.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ADIT_CONFIG_DIR",
-        hide_env_values = true,
-        default_value = "/config"
-    )]
-    config_dir: PathBuf,
-    /// How many peers, or their names between commas [environment: PEERS].
-    #[arg(long, value_name = "N|NAME,…", value_parser = peers)]
-    peers: Option<Peers>,
-    #[command(flatten)]
-    gateway: GatewayOptions,
-}
-
-/// A list of peers.
-#[derive(Clone, Debug)]
-struct Peers(Vec<PeerId>);
-
-fn peers(text: &str) -> Result<Peers, String> {
-    environment::peers(text).map(Peers)
-}
-
 /// Serves until a signal comes.
-pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
-    let environment = Environment::read(std::env::vars_os()).map_err(|error| failure::usage(error.to_string()))?;
-    let config = Config::new(arguments, environment)?;
+pub(super) fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     // Before the first thread: every thread leaves the signals to this one.
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
     let directory = Directory::open(&config.config_dir)?;
     let roster = Roster::new(&directory, &config.wish)?;
-    let reach = reach(&config, &directory)?;
-    let gateway = open(&config, &roster)?;
+    let reach = reach(config, &directory)?;
+    let gateway = open(config, &roster)?;
     let port = config.port.unwrap_or(gateway.listen_port());
-    let terms = terms(&config, &roster, (reach.host.clone(), port));
-    keep(&config, &directory, &roster, &terms)?;
+    let terms = terms(config, &roster, (reach.host.clone(), port));
+    keep(config, &directory, &roster, &terms)?;
     let summary = format!(
         "{} plane · udp {} · {} · clients connect to {}:{port}",
         gateway.plane(),
@@ -198,67 +160,5 @@ fn count(peers: usize) -> String {
         "1 peer".to_owned()
     } else {
         format!("{peers} peers")
-    }
-}
-
-/// Arguments and environment in one, checked.
-struct Config {
-    config_dir: PathBuf,
-    wish: Wish,
-    /// Where clients connect to; `None` is to be found.
-    host: Option<Host>,
-    /// The port that they connect to; `None` is the one that the gateway listens on.
-    port: Option<u16>,
-    listen_port: u16,
-    allowed_ips: Vec<IpNet>,
-    /// `None`: the gateway itself.
-    client_dns: Option<Vec<Host>>,
-    serve_dns: bool,
-    log_confs: bool,
-    options: GatewayOptions,
-}
-
-impl Config {
-    fn new(arguments: Arguments, environment: Environment) -> anyhow::Result<Self> {
-        let Arguments {
-            config_dir,
-            peers,
-            gateway: options,
-        } = arguments;
-        let peers = peers.map(|peers| peers.0).or(environment.peers).ok_or_else(|| {
-            failure::usage("PEERS is not set: give the number of peers or their names, PEERS=3 or --peers laptop,phone")
-        })?;
-        let (host, port) = match &options.endpoint {
-            Some(endpoint) => (Some(endpoint.host.clone()), endpoint.port),
-            None => (environment.server_url, None),
-        };
-        let subnets = match environment.internal_subnet {
-            _ if !options.subnet.is_empty() => options.subnet.clone(),
-            Some(subnet) => vec![subnet.into()],
-            None => vec![DEFAULT_SUBNET.into()],
-        };
-        options::check_subnets(&subnets, peers.len())?;
-        Ok(Self {
-            config_dir,
-            wish: Wish {
-                peers,
-                subnets,
-                keepalive: environment.keepalive,
-                networks: environment.server_allowed_ips,
-            },
-            host,
-            port: port.or(environment.server_port),
-            listen_port: options.listen.unwrap_or(DEFAULT_PORT),
-            allowed_ips: options
-                .allowed_ips
-                .clone()
-                .map(|networks| networks.0)
-                .or(environment.allowed_ips)
-                .unwrap_or_else(everything),
-            client_dns: options.dns.clone().map(|dns| dns.0).or(environment.peer_dns),
-            serve_dns: environment.dns.unwrap_or(true),
-            log_confs: environment.log_confs.unwrap_or(true),
-            options,
-        })
     }
 }

@@ -1,0 +1,92 @@
+//! The arguments and the environment of `adit serve` in one, checked.
+
+use std::path::PathBuf;
+
+use gateway::{
+    environment::{Environment, Subnet6},
+    reach::Host,
+    roster::{DEFAULT_SUBNET, Wish, WithoutIpv6},
+};
+use ipnet::IpNet;
+
+use super::Arguments;
+use crate::{
+    failure,
+    options::{self, DEFAULT_PORT, GatewayOptions, everything},
+};
+
+/// Arguments and environment in one, checked.
+pub(super) struct Config {
+    pub(super) config_dir: PathBuf,
+    pub(super) wish: Wish,
+    /// Where clients connect to; `None` is to be found.
+    pub(super) host: Option<Host>,
+    /// The port that they connect to; `None` is the one that the gateway listens on.
+    pub(super) port: Option<u16>,
+    pub(super) listen_port: u16,
+    pub(super) allowed_ips: Vec<IpNet>,
+    /// `None`: the gateway itself.
+    pub(super) client_dns: Option<Vec<Host>>,
+    pub(super) serve_dns: bool,
+    pub(super) log_confs: bool,
+    pub(super) options: GatewayOptions,
+}
+
+impl Config {
+    pub(super) fn new(arguments: Arguments, mut environment: Environment) -> anyhow::Result<Self> {
+        let Arguments {
+            config_dir,
+            peers,
+            gateway: mut options,
+        } = arguments;
+        if let Some(upstreams) = environment.dns_upstream.take_if(|_| options.dns_upstream.is_empty()) {
+            options.dns_upstream = upstreams;
+        }
+        let access = environment.access();
+        let peers = peers.map(|peers| peers.0).or(environment.peers).ok_or_else(|| {
+            failure::usage("PEERS is not set: give the number of peers or their names, PEERS=3 or --peers laptop,phone")
+        })?;
+        let (host, port) = match &options.endpoint {
+            Some(endpoint) => (Some(endpoint.host.clone()), endpoint.port),
+            None => (environment.server_url, None),
+        };
+        let subnets = if options.subnet.is_empty() {
+            let mut subnets = vec![environment.internal_subnet.unwrap_or(DEFAULT_SUBNET).into()];
+            if let Some(Subnet6::Network(subnet)) = environment.internal_subnet6 {
+                subnets.push(subnet.into());
+            }
+            subnets
+        } else {
+            options.subnet.clone()
+        };
+        options::check_subnets(&subnets, peers.len())?;
+        Ok(Self {
+            config_dir,
+            wish: Wish {
+                peers,
+                subnets,
+                without_ipv6: match environment.internal_subnet6 {
+                    Some(Subnet6::Off) => WithoutIpv6::Obey,
+                    Some(Subnet6::Network(_)) | None => WithoutIpv6::Keep,
+                },
+                access,
+                destinations: environment.peer_destinations,
+                keepalive: environment.keepalive,
+                networks: environment.server_allowed_ips,
+            },
+            host,
+            port: port.or(environment.server_port),
+            listen_port: options.listen.unwrap_or(DEFAULT_PORT),
+            allowed_ips: options
+                .allowed_ips
+                .clone()
+                .map(|networks| networks.0)
+                .or(environment.allowed_ips)
+                .unwrap_or_else(everything),
+            client_dns: options.dns.clone().map(|dns| dns.0).or(environment.peer_dns),
+            serve_dns: environment.dns.unwrap_or(true),
+            log_confs: environment.log_confs.unwrap_or(true),
+            options,
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! `adit serve`: a gateway for good, its peers in a directory.
+
+mod config;
+mod server;
+
+use std::{path::PathBuf, time::Instant};
+
+use gateway::environment::{self, Environment, PeerId};
+
+use self::config::Config;
+use crate::{failure, options::GatewayOptions};
+
+/// The arguments of `adit serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    PEERS=laptop,phone SERVERURL=vpn.example.com adit serve\n  \
+    adit serve --config-dir ./config --peers 3 --endpoint vpn.example.com\n\n\
+    Environment, in the form of linuxserver/wireguard: PEERS, SERVERURL, SERVERPORT, INTERNAL_SUBNET, ALLOWEDIPS, \
+    PEERDNS, PERSISTENTKEEPALIVE_PEERS, SERVER_ALLOWEDIPS_PEER_<peer>, LOG_CONFS, USE_COREDNS, PUID, PGID, UMASK, TZ, \
+    FILE__<variable>; and adit's own: INTERNAL_SUBNET6, DNS_UPSTREAM, ALLOWED_DESTINATIONS, \
+    ALLOWED_DESTINATIONS_PEER_<peer>, PEER_TO_PEER, METRICS, LOG_FORMAT. docs/environment.md says what each does. An \
+    argument wins over its variable. NOTIFY_SOCKET, as systemd sets it, is told when the gateway is ready.\n\n\
+    Exit code: 0 after SIGTERM, SIGINT or SIGHUP; 1 if the gateway could not be opened; 2 for wrong usage.")]
+pub(crate) struct Arguments {
+    /// Directory with the gateway's and the peers' keys and configurations. It is made if it is missing.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ADIT_CONFIG_DIR",
+        hide_env_values = true,
+        default_value = "/config"
+    )]
+    config_dir: PathBuf,
+    /// How many peers, or their names between commas [environment: PEERS].
+    #[arg(long, value_name = "N|NAME,…", value_parser = peers)]
+    peers: Option<Peers>,
+    #[command(flatten)]
+    gateway: GatewayOptions,
+}
+
+/// A list of peers.
+#[derive(Clone, Debug)]
+struct Peers(Vec<PeerId>);
+
+fn peers(text: &str) -> Result<Peers, String> {
+    environment::peers(text).map(Peers)
+}
+
+/// Serves until a signal comes.
+pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
+    let environment = Environment::read(std::env::vars_os()).map_err(|error| failure::usage(error.to_string()))?;
+    server::run(&Config::new(arguments, environment)?, started)
+}

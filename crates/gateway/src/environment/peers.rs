@@ -1,0 +1,135 @@
+//! Peers as `PEERS` and its kin name them.
+
+use std::{collections::HashSet, str::FromStr};
+
+use super::value::items;
+use crate::{Name, name::NameError};
+
+/// Most peers that a number asks for.
+pub const MAX_PEERS: u32 = 65_533;
+
+/// A peer as `PEERS` has it: a number or a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(Name);
+
+/// Which peers get keepalives from the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Keepalive {
+    /// None.
+    #[default]
+    Off,
+    /// All.
+    All,
+    /// These.
+    Only(Vec<PeerId>),
+}
+
+impl PeerId {
+    /// The peer of a numbered list with this number.
+    pub fn numbered(number: u32) -> Self {
+        Self(number.to_string().parse().expect("digits are a name"))
+    }
+
+    /// The name as `PEERS` has it.
+    pub fn item(&self) -> &Name {
+        &self.0
+    }
+
+    /// What the peer's directory and files are called: `peer1` for a number, `peer_phone` for a name.
+    pub fn file_name(&self) -> String {
+        let item = self.0.as_str();
+        let separator = if item.bytes().all(|byte| byte.is_ascii_digit()) {
+            ""
+        } else {
+            "_"
+        };
+        format!("peer{separator}{item}")
+    }
+
+    /// The peer whose directory is called so; `None` for the name of anything else.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        let item = name.strip_prefix("peer")?;
+        let peer: Self = item.strip_prefix('_').unwrap_or(item).parse().ok()?;
+        (peer.file_name() == name).then_some(peer)
+    }
+}
+
+impl FromStr for PeerId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl Keepalive {
+    /// Whether this peer gets keepalives.
+    pub fn covers(&self, peer: &PeerId) -> bool {
+        match self {
+            Self::Off => false,
+            Self::All => true,
+            Self::Only(peers) => peers.contains(peer),
+        }
+    }
+
+    /// Reads `all`, or peers between commas.
+    ///
+    /// # Errors
+    ///
+    /// Says which item is wrong.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let list: Vec<&str> = items(text).collect();
+        if list.contains(&"all") {
+            return Ok(Self::All);
+        }
+        let peers = list
+            .into_iter()
+            .map(|item| item.parse().map_err(|error: NameError| error.to_string()));
+        peers.collect::<Result<_, _>>().map(Self::Only)
+    }
+}
+
+/// Reads a number of peers, or their names. A name that comes twice counts once.
+///
+/// # Errors
+///
+/// Says which item is wrong.
+pub fn peers(text: &str) -> Result<Vec<PeerId>, String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let number = text.parse::<u32>().ok().filter(|number| *number <= MAX_PEERS);
+        let number = number.ok_or_else(|| format!("a gateway has at most {MAX_PEERS} peers"))?;
+        return Ok((1..=number).map(PeerId::numbered).collect());
+    }
+    let mut peers: Vec<PeerId> = Vec::new();
+    let mut seen = HashSet::new();
+    for item in items(text) {
+        let peer: PeerId = item.parse().map_err(|error: NameError| error.to_string())?;
+        if seen.insert(peer.clone()) {
+            peers.push(peer);
+        }
+    }
+    Ok(peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_one_peer_or_to_none() {
+        for (name, peer) in [
+            ("peer1", Some("1")),
+            ("peer_phone", Some("phone")),
+            ("peer_my-tablet_2", Some("my-tablet_2")),
+            ("peer_1", None),
+            ("peerphone", None),
+            ("peer", None),
+            ("peer_", None),
+            ("peers", None),
+            ("server", None),
+        ] {
+            let found = PeerId::of_file_name(name);
+            assert_eq!(found.as_ref().map(|peer| peer.item().as_str()), peer, "{name}");
+        }
+    }
+}
