@@ -44,6 +44,8 @@ pub struct Plan {
     pub mtu: u16,
     /// Who answers for the gateway's DNS; `None` switches it off.
     pub dns: Option<Upstreams>,
+    /// Whether peers reach each other, unless a peer's own rules say otherwise.
+    pub peer_to_peer: bool,
     /// Who may connect.
     pub peers: Vec<(Name, Peer)>,
 }
@@ -162,6 +164,10 @@ impl Gateway {
                 let place = Place::Netstack(Box::new(netstack::Config {
                     addresses: plan.addresses.clone(),
                     services: forwarder.as_ref().map(services).unwrap_or_default(),
+                    policy: netstack::Policy {
+                        peer_to_peer: plan.peer_to_peer,
+                        ..netstack::Policy::default()
+                    },
                     ..netstack::Config::default()
                 }));
                 (open(&plan, place)?, forwarder)

@@ -355,6 +355,7 @@ fn open(
         addresses: network.gateway_addresses(),
         mtu: config.mtu.unwrap_or(DEFAULT_MTU),
         dns: Some(options::upstreams(&config.dns_upstream)),
+        peer_to_peer: false,
         peers: clients
             .iter()
             .map(|(name, client)| (name.clone(), client.peer()))

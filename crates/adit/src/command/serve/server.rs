@@ -118,6 +118,7 @@ fn open(config: &Config, roster: &Roster) -> anyhow::Result<Gateway> {
         addresses: roster.addresses().to_owned(),
         mtu: options.mtu.unwrap_or(DEFAULT_MTU),
         dns: config.serve_dns.then(|| options::upstreams(&options.dns_upstream)),
+        peer_to_peer: true,
         peers: roster.peers(),
     })?)
 }
