@@ -1,11 +1,11 @@
 //! Options that `launch` and `serve` share, as typed.
 
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use gateway::{
     environment,
     reach::{Endpoint, Host},
-    upstream::{self, Upstreams},
+    upstream::{self, Upstream, Upstreams},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tunnel::Plane;
@@ -38,11 +38,14 @@ impl PlaneChoice {
 }
 
 /// The resolvers that were given, else this machine's.
-pub(crate) fn upstreams(given: &[SocketAddr]) -> Upstreams {
+pub(crate) fn upstreams(given: &[Upstream], ca: Option<&Path>) -> Upstreams {
     if given.is_empty() {
         Upstreams::system()
     } else {
-        Upstreams::Fixed(given.to_owned())
+        Upstreams::Fixed {
+            servers: given.to_owned(),
+            ca: ca.map(Path::to_owned),
+        }
     }
 }
 
@@ -70,12 +73,18 @@ pub(crate) struct GatewayOptions {
     /// Default: the gateway itself, which forwards to this machine's resolvers.
     #[arg(long, value_name = "ADDRESS,…", value_parser = client_dns)]
     pub(crate) dns: Option<ClientDns>,
-    /// Resolver that the gateway's own DNS forwards to, port 53 unless given; may be repeated.
+    /// Resolver that the gateway's own DNS forwards to; may be repeated.
     ///
-    /// Default: this machine's, from /etc/resolv.conf.
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = dns_upstream, env = "ADIT_DNS_UPSTREAM", hide_env_values = true,
-        hide_env_values = true, value_delimiter = ',')]
-    pub(crate) dns_upstream: Vec<SocketAddr>,
+    /// `ADDRESS[:PORT]`, port 53 unless given, or over TLS `tls://ADDRESS[:PORT][#NAME]`, port 853 unless given; the
+    /// certificate must be made out to NAME, else to the address. Default: this machine's, from /etc/resolv.conf.
+    #[arg(long, value_name = "ADDRESS", value_parser = dns_upstream, env = "ADIT_DNS_UPSTREAM", hide_env_values = true,
+        value_delimiter = ',')]
+    pub(crate) dns_upstream: Vec<Upstream>,
+    /// File with the certificates, in PEM, of those who may sign for resolvers over TLS.
+    ///
+    /// Default: the authorities that web browsers trust.
+    #[arg(long, value_name = "FILE", env = "ADIT_DNS_CA", hide_env_values = true)]
+    pub(crate) dns_ca: Option<PathBuf>,
     /// Networks that the clients send through the tunnel, between commas [default: 0.0.0.0/0, ::/0].
     #[arg(long, value_name = "CIDR,…", value_parser = networks)]
     pub(crate) allowed_ips: Option<Networks>,
@@ -123,8 +132,13 @@ fn client_dns(text: &str) -> Result<ClientDns, String> {
     non_empty(environment::dns(text)?).map(ClientDns)
 }
 
-fn dns_upstream(text: &str) -> Result<SocketAddr, String> {
-    upstream::server(text).ok_or_else(|| "neither an IP address nor ADDRESS:PORT".to_owned())
+fn dns_upstream(text: &str) -> Result<Upstream, String> {
+    text.parse().map_err(|error: upstream::UpstreamError| error.to_string())
+}
+
+/// Resolvers that can be asked beside each other.
+pub(crate) fn check_upstreams(servers: &[Upstream]) -> anyhow::Result<()> {
+    upstream::check(servers).map_err(|problem| failure::usage(format!("--dns-upstream: {problem}")))
 }
 
 fn networks(text: &str) -> Result<Networks, String> {

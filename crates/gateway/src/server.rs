@@ -19,7 +19,7 @@ use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Updat
 
 use crate::{
     KeyTaken, Name,
-    dns::{DnsError, Forwarder},
+    dns::{DnsError, Forwarder, Names},
     members::Members,
     upstream::{DNS_PORT, Upstreams},
 };
@@ -128,6 +128,8 @@ pub struct Gateway {
     addresses: Vec<IpNet>,
     /// Held while peers change: one change at a time.
     members: Mutex<Members>,
+    /// What its DNS answers for the peers.
+    dns_names: Arc<Names>,
     _forwarder: Option<Forwarder>,
 }
 
@@ -138,6 +140,7 @@ impl Gateway {
     ///
     /// [`GatewayError`]; nothing is left behind then.
     pub fn open(plan: Plan) -> Result<Self, GatewayError> {
+        let dns_names = Arc::new(Names::new(&plan.addresses));
         let (tunnel, forwarder) = match plan.plane {
             // The gateway's own addresses exist here; its port 53 is a port like any other.
             Plane::Tun => {
@@ -153,13 +156,14 @@ impl Gateway {
                     tunnel,
                     plan.dns
                         .clone()
-                        .map(|upstreams| Forwarder::start(&listen, upstreams))
+                        .map(|upstreams| Forwarder::start(&listen, upstreams, Arc::clone(&dns_names)))
                         .transpose()?,
                 )
             }
             // The plane hands port 53 to one of the loopback.
             Plane::Netstack => {
-                let start = |upstreams| Forwarder::start(&[(Ipv4Addr::LOCALHOST, 0).into()], upstreams);
+                let listen = [(Ipv4Addr::LOCALHOST, 0).into()];
+                let start = |upstreams| Forwarder::start(&listen, upstreams, Arc::clone(&dns_names));
                 let forwarder = plan.dns.clone().map(start).transpose()?;
                 let place = Place::Netstack(Box::new(netstack::Config {
                     addresses: plan.addresses.clone(),
@@ -181,6 +185,7 @@ impl Gateway {
             tunnel,
             addresses: plan.addresses,
             members: Mutex::default(),
+            dns_names,
             _forwarder: forwarder,
         };
         gateway.set_peers(plan.peers)?;
@@ -216,6 +221,12 @@ impl Gateway {
             self.tunnel.apply(&update).map_err(GatewayError::Apply)?;
         }
         members.commit(changes);
+        for change in changes {
+            match change {
+                PeerChange::Set(name, peer) => self.dns_names.set(name, &peer.addresses),
+                PeerChange::Remove(name) => self.dns_names.remove(name),
+            }
+        }
         Ok(())
     }
 

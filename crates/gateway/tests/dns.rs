@@ -2,19 +2,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     str::FromStr as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gateway::{
-    dns::{DnsError, Forwarder},
-    upstream::Upstreams,
+    dns::{DnsError, Forwarder, Names},
+    upstream::{Upstream as Resolver, Upstreams},
 };
 use hickory_server::proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
@@ -22,6 +22,11 @@ use hickory_server::proto::{
         Name, RData, Record, RecordType,
         rdata::{A, AAAA, CNAME, SOA, TXT},
     },
+};
+
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -66,6 +71,38 @@ impl Upstream {
         });
         Self { address: local, asked }
     }
+}
+
+/// A resolver over TLS whose certificate is made out to `dns.example`, signed by the authority of `ca.pem`.
+fn start_tls(address: Ipv4Addr) -> Upstream {
+    let file = |name| format!("{TLS_FILES}/{name}");
+    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let tcp = TcpListener::bind(LOOPBACK).unwrap();
+    let local = tcp.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = tcp.accept() {
+            let (config, counter) = (Arc::clone(&config), Arc::clone(&counter));
+            std::thread::spawn(move || {
+                let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+                while let Some(query) = read_framed(&mut stream) {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    write_framed(&mut stream, &answer(&query, address).to_vec().unwrap());
+                }
+            });
+        }
+    });
+    Upstream { address: local, asked }
 }
 
 fn answer(query: &[u8], address: Ipv4Addr) -> Message {
@@ -119,7 +156,7 @@ fn answer(query: &[u8], address: Ipv4Addr) -> Message {
     reply
 }
 
-fn read_framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
+fn read_framed(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut len = [0; 2];
     stream.read_exact(&mut len).ok()?;
     let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
@@ -127,10 +164,13 @@ fn read_framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-fn write_framed(stream: &mut TcpStream, message: &[u8]) {
+fn write_framed(stream: &mut impl Write, message: &[u8]) {
     let len = u16::try_from(message.len()).unwrap().to_be_bytes();
     stream.write_all(&[&len[..], message].concat()).unwrap();
 }
+
+/// The certificates for a resolver over TLS. They are nobody's: their authority's key was thrown away.
+const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dns-tls");
 
 fn query(name: &str, kind: RecordType) -> Message {
     let mut message = Message::query();
@@ -155,8 +195,22 @@ fn ask_tcp(server: SocketAddr, query: &Message) -> Message {
     Message::from_vec(&read_framed(&mut stream).unwrap()).unwrap()
 }
 
+/// The names of a gateway with one peer.
+fn names() -> Arc<Names> {
+    let names = Names::new(&["10.13.13.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()]);
+    names.set(
+        &"peer_phone".parse().unwrap(),
+        &["10.13.13.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+    );
+    Arc::new(names)
+}
+
+fn start(upstreams: Upstreams) -> Result<Forwarder, DnsError> {
+    Forwarder::start(&[LOOPBACK], upstreams, names())
+}
+
 fn forwarder(upstreams: &[SocketAddr]) -> Forwarder {
-    Forwarder::start(&[LOOPBACK], Upstreams::Fixed(upstreams.to_vec())).unwrap()
+    start(Upstreams::fixed(upstreams.iter().copied().map(Resolver::Plain))).unwrap()
 }
 
 #[test]
@@ -240,7 +294,7 @@ fn a_changed_resolv_conf_is_taken_up() {
     let path = directory.path().join("resolv.conf");
     let name = |upstream: &Upstream| std::fs::write(&path, format!("nameserver {}\n", upstream.address)).unwrap();
     name(&upstreams[0]);
-    let forwarder = Forwarder::start(&[LOOPBACK], Upstreams::File(path.clone())).unwrap();
+    let forwarder = start(Upstreams::File(path.clone())).unwrap();
     let address = || {
         let reply = ask_udp(forwarder.addresses()[0], &query("www.example.", RecordType::A));
         let RData::A(address) = reply.answers[0].data else {
@@ -250,9 +304,9 @@ fn a_changed_resolv_conf_is_taken_up() {
     };
     assert_eq!(address(), old);
     name(&upstreams[1]);
-    let limit = std::time::Instant::now() + LIMIT;
+    let limit = Instant::now() + LIMIT;
     while address() != new {
-        assert!(std::time::Instant::now() < limit, "still asks the old resolver");
+        assert!(Instant::now() < limit, "still asks the old resolver");
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }
@@ -260,7 +314,7 @@ fn a_changed_resolv_conf_is_taken_up() {
 #[test]
 fn a_forwarder_does_not_forward_to_itself() {
     let free = UdpSocket::bind(LOOPBACK).unwrap().local_addr().unwrap();
-    let error = Forwarder::start(&[free], Upstreams::Fixed(vec![free])).unwrap_err();
+    let error = Forwarder::start(&[free], Upstreams::fixed([Resolver::Plain(free)]), names()).unwrap_err();
     assert!(matches!(error, DnsError::NoUpstream), "{error}");
 }
 
@@ -268,7 +322,7 @@ fn a_forwarder_does_not_forward_to_itself() {
 fn a_taken_port_is_an_error_that_names_it() {
     let taken = UdpSocket::bind(LOOPBACK).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = Forwarder::start(&[address], Upstreams::system()).unwrap_err();
+    let error = Forwarder::start(&[address], Upstreams::system(), names()).unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
 
@@ -280,4 +334,105 @@ fn dropping_the_forwarder_frees_its_port() {
     drop(forwarder);
     UdpSocket::bind(address).unwrap();
     TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn a_resolver_over_tls_is_asked_if_its_certificate_is_right_and_else_nothing_gets_out() {
+    let upstream = start_tls(Ipv4Addr::new(192, 0, 2, 80));
+    let ours = Some(format!("{TLS_FILES}/ca.pem").into());
+    // (whom the certificate must be made out to, who may sign it, is it answered?)
+    for (name, ca, answered) in [
+        ("dns.example", ours.clone(), true),
+        ("other.example", ours, false),
+        ("dns.example", None, false),
+    ] {
+        let asked = upstream.asked.load(Ordering::SeqCst);
+        let server = format!("tls://{}#{name}", upstream.address).parse().unwrap();
+        let forwarder = start(Upstreams::Fixed {
+            servers: vec![server],
+            ca: ca.clone(),
+        });
+        let forwarder = forwarder.unwrap();
+        for _ in 0..2 {
+            let reply = ask_udp(forwarder.addresses()[0], &query("www.example.", RecordType::A));
+            let code = if answered {
+                ResponseCode::NoError
+            } else {
+                ResponseCode::ServFail
+            };
+            assert_eq!(
+                (reply.metadata.response_code, reply.answers.len()),
+                (code, usize::from(answered)),
+                "{name} {ca:?}"
+            );
+        }
+        let asked = upstream.asked.load(Ordering::SeqCst) - asked;
+        assert_eq!(asked, usize::from(answered), "the second answer is the cache's");
+    }
+}
+
+#[test]
+fn a_file_without_certificates_is_an_error_that_names_it() {
+    for file in ["server.key", "missing.pem"] {
+        let error = start(Upstreams::Fixed {
+            servers: vec!["tls://192.0.2.1".parse().unwrap()],
+            ca: Some(format!("{TLS_FILES}/{file}").into()),
+        })
+        .unwrap_err();
+        assert!(matches!(error, DnsError::Certificates { .. }), "{error}");
+        assert!(error.to_string().contains(file), "{error}");
+    }
+}
+
+#[test]
+fn names_of_the_tunnel_are_answered_with_authority_and_never_forwarded() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let forwarder = forwarder(&[upstream.address]);
+    let server = forwarder.addresses()[0];
+    for (name, kind, code, answers) in [
+        ("phone.adit.internal.", RecordType::A, ResponseCode::NoError, 1),
+        ("phone.adit.internal.", RecordType::AAAA, ResponseCode::NoError, 1),
+        ("gateway.adit.internal.", RecordType::A, ResponseCode::NoError, 1),
+        ("2.13.13.10.in-addr.arpa.", RecordType::PTR, ResponseCode::NoError, 1),
+        ("phone.adit.internal.", RecordType::TXT, ResponseCode::NoError, 0),
+        ("tablet.adit.internal.", RecordType::A, ResponseCode::NXDomain, 0),
+        ("7.13.13.10.in-addr.arpa.", RecordType::PTR, ResponseCode::NXDomain, 0),
+    ] {
+        let mut query = query(name, kind);
+        query.set_edns(Edns::new());
+        for reply in [ask_udp(server, &query), ask_tcp(server, &query)] {
+            assert_eq!(
+                (
+                    reply.metadata.response_code,
+                    reply.answers.len(),
+                    reply.authorities.len()
+                ),
+                (code, answers, usize::from(answers == 0)),
+                "{name} {kind}: {reply:?}"
+            );
+            assert!(
+                reply.metadata.authoritative && reply.edns.is_some(),
+                "{name} {kind}: {reply:?}"
+            );
+        }
+    }
+    assert_eq!(upstream.asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_peer_that_comes_or_goes_is_known_at_once() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let names = names();
+    let upstreams = Upstreams::fixed([Resolver::Plain(upstream.address)]);
+    let forwarder = Forwarder::start(&[LOOPBACK], upstreams, Arc::clone(&names)).unwrap();
+    let answers = || {
+        let reply = ask_udp(forwarder.addresses()[0], &query("tablet.adit.internal.", RecordType::A));
+        reply.answers.len()
+    };
+    let tablet = "peer_tablet".parse().unwrap();
+    assert_eq!(answers(), 0);
+    names.set(&tablet, &["10.13.13.3".parse().unwrap()]);
+    assert_eq!(answers(), 1);
+    names.remove(&tablet);
+    assert_eq!(answers(), 0);
 }

@@ -20,7 +20,10 @@ pub use self::{
     value::{dns, networks},
     variables::{VARIABLES, Variable},
 };
-use crate::reach::Host;
+use crate::{
+    reach::Host,
+    upstream::{self, Upstream},
+};
 
 /// Beginning of the names of variables that give one peer's networks.
 const SERVER_ALLOWEDIPS: &str = "SERVER_ALLOWEDIPS_PEER_";
@@ -54,7 +57,7 @@ pub struct Environment {
     /// `USE_COREDNS`.
     pub dns: Option<bool>,
     /// `DNS_UPSTREAM`.
-    pub dns_upstream: Option<Vec<SocketAddr>>,
+    pub dns_upstream: Option<Vec<Upstream>>,
     /// `ALLOWED_DESTINATIONS`.
     pub destinations: Option<Vec<Destination>>,
     /// `ALLOWED_DESTINATIONS_PEER_…` by what follows.
@@ -162,7 +165,7 @@ impl Environment {
             "PERSISTENTKEEPALIVE_PEERS" => self.keepalive = Keepalive::read(text)?,
             "LOG_CONFS" => self.log_confs = Some(value::boolean(text)?),
             "USE_COREDNS" => self.dns = Some(value::boolean(text)?),
-            "DNS_UPSTREAM" => self.dns_upstream = Some(value::upstreams(text)?),
+            "DNS_UPSTREAM" => self.dns_upstream = Some(upstream::list(text)?),
             "ALLOWED_DESTINATIONS" => self.destinations = Some(value::destinations(text)?),
             "PEER_TO_PEER" => self.peer_to_peer = Some(value::boolean(text)?),
             "METRICS" => self.metrics = Some(value::listen(text)?),

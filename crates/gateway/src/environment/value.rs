@@ -101,14 +101,6 @@ pub(super) fn destinations(text: &str) -> Result<Vec<Destination>, String> {
     Destination::list(text).map_err(|error| error.to_string())
 }
 
-/// Resolvers between commas.
-pub(super) fn upstreams(text: &str) -> Result<Vec<SocketAddr>, String> {
-    let problem = |item: &str| format!("`{item}` is not a resolver's address such as 192.0.2.53 or 192.0.2.53:5353");
-    items(text)
-        .map(|item| crate::upstream::server(item).ok_or_else(|| problem(item)))
-        .collect()
-}
-
 /// `ADDRESS:PORT`, or `:PORT` for all addresses of both families.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     let address = match text.strip_prefix(':') {

@@ -76,8 +76,8 @@ pub const VARIABLES: [Variable; 22] = [
     Variable {
         name: "DNS_UPSTREAM",
         default: "this host's resolvers",
-        meaning: "The resolvers that the gateway's DNS forwards to, between commas: an address, with a port if it is \
-                  not 53.",
+        meaning: "The resolvers that the gateway's DNS forwards to, between commas: `ADDRESS[:PORT]`, or over TLS \
+                  `tls://ADDRESS[:PORT][#NAME]` with the name that the certificate must have.",
     },
     Variable {
         name: "ALLOWED_DESTINATIONS",

@@ -227,7 +227,7 @@ fn resolvers() -> Finding {
     const NAME: &str = "resolvers";
     match Upstreams::system().read() {
         Ok(servers) => {
-            let servers: Vec<String> = servers.iter().map(|server| server.ip().to_string()).collect();
+            let servers: Vec<String> = servers.iter().map(|server| server.address().ip().to_string()).collect();
             Finding::works(NAME, format!("a gateway's DNS asks {}", servers.join(", ")))
         }
         Err(error) => Finding::limited(

@@ -1,19 +1,20 @@
 //! A launch as it will be carried out: every argument checked, every default filled in.
 
-use std::{collections::HashSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use gateway::{
     Name,
     network::Network,
     reach::{Endpoint, Host},
     roster::DEFAULT_SUBNET,
+    upstream::Upstream,
 };
 use ipnet::IpNet;
 
 use super::Arguments;
 use crate::{
     failure,
-    options::{DEFAULT_PORT, PlaneChoice, check_subnets, everything},
+    options::{DEFAULT_PORT, PlaneChoice, check_subnets, check_upstreams, everything},
 };
 
 /// Longest name that WireGuard's apps take for a tunnel, which they name after the file.
@@ -53,7 +54,9 @@ pub(crate) struct Config {
     /// `None`: the gateway itself.
     pub(crate) dns: Option<Vec<Host>>,
     /// Empty: this machine's.
-    pub(crate) dns_upstream: Vec<SocketAddr>,
+    pub(crate) dns_upstream: Vec<Upstream>,
+    /// `None`: the web's.
+    pub(crate) dns_ca: Option<PathBuf>,
     pub(crate) allowed_ips: Vec<IpNet>,
     pub(crate) mtu: Option<u16>,
     pub(crate) plane: PlaneChoice,
@@ -92,6 +95,7 @@ impl Config {
             options.subnet
         };
         check_subnets(&subnets, peers.len())?;
+        check_upstreams(&options.dns_upstream)?;
         Ok(Self {
             peers,
             lifetime,
@@ -100,6 +104,7 @@ impl Config {
             subnets,
             dns: options.dns.map(|dns| dns.0),
             dns_upstream: options.dns_upstream,
+            dns_ca: options.dns_ca,
             allowed_ips: options.allowed_ips.map_or_else(everything, |networks| networks.0),
             mtu: options.mtu,
             plane: options.plane,

@@ -354,7 +354,7 @@ fn open(
         listen_port,
         addresses: network.gateway_addresses(),
         mtu: config.mtu.unwrap_or(DEFAULT_MTU),
-        dns: Some(options::upstreams(&config.dns_upstream)),
+        dns: Some(options::upstreams(&config.dns_upstream, config.dns_ca.as_deref())),
         peer_to_peer: false,
         peers: clients
             .iter()

@@ -60,6 +60,7 @@ impl Config {
             options.subnet.clone()
         };
         options::check_subnets(&subnets, peers.len())?;
+        options::check_upstreams(&options.dns_upstream)?;
         Ok(Self {
             config_dir,
             wish: Wish {

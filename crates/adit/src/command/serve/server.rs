@@ -117,7 +117,9 @@ fn open(config: &Config, roster: &Roster) -> anyhow::Result<Gateway> {
         listen_port: config.listen_port,
         addresses: roster.addresses().to_owned(),
         mtu: options.mtu.unwrap_or(DEFAULT_MTU),
-        dns: config.serve_dns.then(|| options::upstreams(&options.dns_upstream)),
+        dns: config
+            .serve_dns
+            .then(|| options::upstreams(&options.dns_upstream, options.dns_ca.as_deref())),
         peer_to_peer: true,
         peers: roster.peers(),
     })?)
