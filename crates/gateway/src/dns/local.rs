@@ -86,12 +86,12 @@ fn answer(names: &Names, name: &LowerName, kind: RecordType) -> Option<Reply> {
 fn forward(names: &Names, zone: &Name, name: &Name, kind: RecordType) -> Reply {
     let depth = usize::from(name.num_labels() - zone.num_labels());
     if depth == 0 {
-        let data = match kind {
-            RecordType::SOA => vec![soa(zone)],
-            RecordType::NS => vec![RData::NS(NS(below(GATEWAY, zone)))],
-            _ => Vec::new(),
-        };
-        return found(zone, name, data);
+        let own = [
+            (RecordType::SOA, soa(zone)),
+            (RecordType::NS, RData::NS(NS(below(GATEWAY, zone)))),
+        ];
+        let data = own.into_iter().filter(|(own, _)| *own == kind).map(|(_, data)| data);
+        return found(zone, name, data.collect());
     }
     let label = name.iter().next().and_then(|label| str::from_utf8(label).ok());
     let addresses = label.filter(|_| depth == 1).and_then(|label| names.addresses(label));
