@@ -21,6 +21,8 @@ pub(crate) enum PlaneChoice {
     /// netstack, which works on every machine.
     #[default]
     Auto,
+    /// The kernel's own WireGuard: needs NET_ADMIN, and forwarding and NAT set up on this machine.
+    Kernel,
     /// adit itself, on a TUN device: needs NET_ADMIN, and forwarding and NAT set up on this machine.
     Tun,
     /// adit itself, on ordinary sockets: needs no privilege at all.
@@ -31,6 +33,7 @@ impl PlaneChoice {
     /// The plane that this choice stands for.
     pub(crate) fn plane(self) -> Plane {
         match self {
+            Self::Kernel => Plane::Kernel,
             Self::Tun => Plane::Tun,
             Self::Auto | Self::Netstack => Plane::Netstack,
         }

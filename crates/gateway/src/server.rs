@@ -143,22 +143,18 @@ impl Gateway {
         let dns_names = Arc::new(Names::new(&plan.addresses));
         let (tunnel, forwarder) = match plan.plane {
             // The gateway's own addresses exist here; its port 53 is a port like any other.
-            Plane::Tun => {
-                let tunnel = open(
-                    &plan,
-                    Place::Tun {
-                        addresses: plan.addresses.clone(),
-                    },
-                )?;
-                let listen = plan.addresses.iter().map(|address| (address.addr(), DNS_PORT).into());
-                let listen: Vec<SocketAddr> = listen.collect();
-                (
-                    tunnel,
-                    plan.dns
-                        .clone()
-                        .map(|upstreams| Forwarder::start(&listen, upstreams, Arc::clone(&dns_names)))
-                        .transpose()?,
-                )
+            Plane::Kernel | Plane::Tun => {
+                let addresses = plan.addresses.clone();
+                let place = match plan.plane {
+                    Plane::Kernel => Place::Kernel { addresses },
+                    Plane::Tun | Plane::Netstack => Place::Tun { addresses },
+                };
+                let tunnel = open(&plan, place)?;
+                let addresses = tunnel.addresses().iter();
+                let listen: Vec<SocketAddr> = addresses.map(|address| (address.addr(), DNS_PORT).into()).collect();
+                let start = |upstreams| Forwarder::start(&listen, upstreams, Arc::clone(&dns_names));
+                let forwarder = plan.dns.clone().map(start).transpose()?;
+                (tunnel, forwarder)
             }
             // The plane hands port 53 to one of the loopback.
             Plane::Netstack => {
@@ -178,8 +174,9 @@ impl Gateway {
             }
         };
         let tunnel = Arc::new(tunnel);
-        // For `wg show`. A gateway does without it where there is no place for it.
-        let control = uapi::Server::start(&plan.name, Arc::clone(&tunnel) as Arc<dyn uapi::Interface>).ok();
+        // For `wg show`, which asks the kernel about its own. A gateway does without where there is no place for a socket.
+        let start = || uapi::Server::start(&plan.name, Arc::clone(&tunnel) as Arc<dyn uapi::Interface>).ok();
+        let control = (tunnel.plane() != Plane::Kernel).then(start).flatten();
         let gateway = Self {
             _control: control,
             tunnel,

@@ -1,9 +1,11 @@
-//! What the kernel is asked: links, addresses, routes, rules, packet filter, namespaces, settings, resolv.conf.
+//! What the kernel is asked: links, addresses, routes, rules, WireGuard, packet filter, namespaces, settings, resolv.conf.
 //!
 //! Everything is synchronous and goes straight to the kernel: rtnetlink and files, never a program.
 
 pub mod address;
+mod attribute;
 pub mod clock;
+mod genetlink;
 pub mod link;
 pub mod netlink;
 pub mod netns;
@@ -14,6 +16,8 @@ pub mod rule;
 pub mod signal;
 pub mod sysctl;
 pub mod tun;
+pub mod watch;
+pub mod wireguard;
 
 /// One of the two versions of the Internet Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,7 +8,10 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkFlags, LinkMessage},
 };
 
-use crate::netlink::{Error, Netlink};
+use crate::{
+    attribute::text,
+    netlink::{Error, Netlink},
+};
 
 /// Longest name of an interface, in bytes (`IFNAMSIZ` less the zero).
 pub const NAME_LEN: usize = 15;
@@ -18,6 +21,8 @@ const HEADER_LEN: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
 const IFLA_INFO_KIND: u16 = 1;
 const RTM_NEWLINK: u16 = 16;
 
@@ -34,6 +39,10 @@ pub struct Link {
     pub kind: Option<String>,
     /// Whether it is switched on.
     pub up: bool,
+    /// What somebody wrote beside its name.
+    pub alias: Option<String>,
+    /// The group that it belongs to; 0 is every interface's at first.
+    pub group: u32,
 }
 
 /// Whether the kernel takes this as an interface's name: 1 to 15 bytes, none of them `/`, `:`, `%` or a space, and not
@@ -133,6 +142,20 @@ pub fn rename(netlink: &mut Netlink, index: u32, name: &str) -> Result<(), Error
     })
 }
 
+/// Writes something beside an interface's name, and puts it into a group, in one step.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn set_alias(netlink: &mut Netlink, index: u32, alias: &str, group: u32) -> Result<(), Error> {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Group(group));
+    message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+    set(netlink, message, || {
+        format!("marking the interface number {index} as {alias}")
+    })
+}
+
 /// Moves an interface to another network namespace; it keeps its name, loses its addresses, and is off there.
 ///
 /// # Errors
@@ -154,6 +177,21 @@ pub fn move_to(netlink: &mut Netlink, index: u32, namespace: BorrowedFd<'_>) -> 
 pub fn delete(netlink: &mut Netlink, index: u32) -> Result<(), Error> {
     let message = RouteNetlinkMessage::DelLink(at(index));
     netlink.request(message, 0, || format!("removing the interface number {index}"))
+}
+
+/// Whether this process may make and change interfaces of the namespace. Changes nothing: it asks for the removal of an
+/// interface that cannot exist.
+///
+/// # Errors
+///
+/// The kernel's refusal, for another reason.
+pub fn may_change(netlink: &mut Netlink) -> Result<bool, Error> {
+    // Indices are positive.
+    match delete(netlink, i32::MAX.cast_unsigned()) {
+        Err(error) if error.is_forbidden() => Ok(false),
+        Err(error) if !error.is_missing() => Err(error),
+        _ => Ok(true),
+    }
 }
 
 fn at(index: u32) -> LinkMessage {
@@ -191,11 +229,15 @@ fn read(message_type: u16, payload: &[u8]) -> Option<Link> {
         mtu: 0,
         kind: None,
         up: LinkFlags::from_bits_retain(flags).contains(LinkFlags::Up),
+        alias: None,
+        group: 0,
     };
     for attribute in NlasIterator::new(payload.get(HEADER_LEN..)?).flatten() {
         match attribute.kind() {
             IFLA_IFNAME => link.name = text(attribute.value()),
             IFLA_MTU => link.mtu = attribute.value().try_into().map_or(0, u32::from_ne_bytes),
+            IFLA_IFALIAS => link.alias = Some(text(attribute.value())),
+            IFLA_GROUP => link.group = attribute.value().try_into().map_or(0, u32::from_ne_bytes),
             IFLA_LINKINFO => {
                 link.kind = NlasIterator::new(attribute.value())
                     .flatten()
@@ -206,10 +248,6 @@ fn read(message_type: u16, payload: &[u8]) -> Option<Link> {
         }
     }
     Some(link)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use netlink_packet_core::{
     NetlinkSerializable, NlasIterator, Parseable as _,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use zeroize::Zeroizing;
 
 /// Length of a netlink message's header (RFC 3549, section 2.3.2).
 const HEADER_LEN: usize = 16;
@@ -269,15 +270,16 @@ impl Netlink {
         header.sequence_number = self.sequence;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         message.finalize();
-        let mut request = vec![0; message.buffer_len()];
+        // What WireGuard is told and tells has keys in it.
+        let mut request = Zeroizing::new(vec![0; message.buffer_len()]);
         message.serialize(&mut request);
         retry(|| self.socket.send(&request, 0))?;
 
-        let mut buffer = Vec::with_capacity(RECEIVE_LEN);
+        let mut buffer = Zeroizing::new(Vec::with_capacity(RECEIVE_LEN));
         let mut interrupted = false;
         loop {
             buffer.clear();
-            let length = retry(|| self.socket.recv(&mut buffer, libc::MSG_TRUNC))?;
+            let length = retry(|| self.socket.recv(&mut *buffer, libc::MSG_TRUNC))?;
             if length > buffer.len() {
                 return Err(io::Error::other("an answer longer than any that the kernel gives").into());
             }

@@ -15,6 +15,8 @@ use std::{
 
 use rustix::io::Errno;
 
+use crate::{link, netlink::Netlink};
+
 const CLONE_DEVICE: &str = "/dev/net/tun";
 
 /// Length of a `virtio_net_hdr` without the count of merged buffers, which a TUN does not use.
@@ -218,6 +220,21 @@ pub fn probe() -> Result<TunOffloads, TunError> {
         },
     )?;
     Ok(tun.offloads())
+}
+
+/// Whether TUN devices can be made here. Makes none, which takes microseconds; removing one takes the kernel much longer.
+///
+/// # Errors
+///
+/// As [`Tun::open`].
+pub fn check() -> Result<(), TunError> {
+    open_clone_device()?;
+    let may_change = Netlink::route().and_then(|mut netlink| link::may_change(&mut netlink));
+    match may_change {
+        Ok(false) => Err(TunError::NotPermitted { name: "tun%d".into() }),
+        // What keeps from netlink does not keep from a TUN device.
+        Ok(true) | Err(_) => Ok(()),
+    }
 }
 
 fn open_clone_device() -> Result<File, TunError> {

@@ -8,5 +8,5 @@ mod tunnel;
 pub mod uapi;
 
 pub use dataplane::netstack;
-pub use plane::{Choice, ChoiceError, Chosen, Plane, choose};
+pub use plane::{Choice, ChoiceError, Chosen, Plane, Unavailable, choose, choose_interface};
 pub use tunnel::{ApplyError, CloseReason, OpenError, Place, Spec, Tunnel};

@@ -83,7 +83,7 @@ impl Device {
     }
 
     /// Carries out the change to one peer; `owners` is kept in step.
-    fn apply_to_peer(&mut self, change: &PeerUpdate, owners: &mut BTreeMap<IpNet, PublicKey>) {
+    pub(crate) fn apply_to_peer(&mut self, change: &PeerUpdate, owners: &mut BTreeMap<IpNet, PublicKey>) {
         let key = change.public_key;
         if change.remove {
             for network in self.peers.remove(&key).unwrap_or_default().allowed_ips {
@@ -129,7 +129,7 @@ impl Device {
     }
 
     /// Which peer each network belongs to: the last that claims it.
-    fn owners(&self) -> BTreeMap<IpNet, PublicKey> {
+    pub(crate) fn owners(&self) -> BTreeMap<IpNet, PublicKey> {
         let claims = self
             .peers
             .iter()

@@ -9,6 +9,7 @@ mod difference;
 pub mod key;
 pub mod pool;
 pub mod qr;
+mod replacement;
 pub mod uapi;
 pub mod update;
 

@@ -101,7 +101,7 @@ fn a_wrong_argument_is_refused_with_its_reason() {
         ("--allowed-ips everything", "`everything` is not a network"),
         ("--mtu 1279", "1279 is not in 1280..=9000"),
         ("--mtu 9001", "9001 is not in 1280..=9000"),
-        ("--plane kernel", "invalid value 'kernel'"),
+        ("--plane paper", "invalid value 'paper'"),
         ("--qr --no-qr", "cannot be used with"),
         ("--qr --json", "cannot be used with"),
         ("phone", "unexpected argument 'phone'"),

@@ -1,0 +1,190 @@
+//! A tunnel that this process handles: on a TUN device, or on sockets alone.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use dataplane::{
+    buffer::Outbox,
+    engine::{self, Engine},
+    netstack,
+    time::Time,
+    tun,
+    udp::Sockets,
+};
+use linux::{
+    link,
+    netlink::Netlink,
+    tun::{Tun, TunOptions},
+};
+
+use super::{ApplyError, CloseReason, OpenError, Spec};
+use crate::Plane;
+
+/// Engine, sockets and plane of one tunnel.
+#[derive(Debug)]
+pub(super) struct User {
+    engine: Arc<Engine>,
+    sockets: Arc<Sockets>,
+    running: Running,
+    /// Held while the tunnel is changed: one change at a time.
+    changing: Mutex<Outbox>,
+}
+
+#[derive(Debug)]
+enum Running {
+    Tun(tun::Plane),
+    Netstack(Box<netstack::Plane>),
+}
+
+impl User {
+    /// Makes a TUN device that is off and has no address, and handles it.
+    pub(super) fn tun(spec: &Spec) -> Result<Self, OpenError> {
+        Self::start(|engine, sockets| start_tun(spec, engine, sockets).map(Running::Tun))
+    }
+
+    /// Handles packets on sockets alone.
+    pub(super) fn netstack(spec: &Spec, config: &netstack::Config) -> Result<Self, OpenError> {
+        let config = netstack::Config {
+            mtu: spec.mtu.into(),
+            ..config.clone()
+        };
+        Self::start(|engine, sockets| {
+            let plane = netstack::Plane::start(Arc::clone(engine), Arc::clone(sockets), config);
+            let plane = plane.map_err(|cause| OpenError::Plane {
+                plane: Plane::Netstack,
+                cause,
+            })?;
+            Ok(Running::Netstack(Box::new(plane)))
+        })
+    }
+
+    fn start(run: impl FnOnce(&Arc<Engine>, &Arc<Sockets>) -> Result<Running, OpenError>) -> Result<Self, OpenError> {
+        let engine = Arc::new(Engine::new(Time::now(), SystemTime::now(), random));
+        let sockets = Arc::new(Sockets::bind(0, 0).map_err(OpenError::Socket)?);
+        let running = run(&engine, &sockets)?;
+        Ok(Self {
+            engine,
+            sockets,
+            running,
+            changing: Mutex::default(),
+        })
+    }
+
+    pub(super) fn plane(&self) -> Plane {
+        match self.running {
+            Running::Tun(_) => Plane::Tun,
+            Running::Netstack(_) => Plane::Netstack,
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.sockets.port()
+    }
+
+    pub(super) fn apply(&self, update: &wg::Update) -> Result<(), ApplyError> {
+        let mut outbox = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark_before = self.sockets.fwmark();
+        if let Some(mark) = update.fwmark.filter(|mark| *mark != mark_before) {
+            self.sockets.set_fwmark(mark).map_err(|cause| {
+                let _as_before = self.sockets.set_fwmark(mark_before);
+                ApplyError::Mark { mark, cause }
+            })?;
+        }
+        if let Some(port) = update.listen_port {
+            self.sockets.rebind(port).map_err(|cause| {
+                let _as_before = self.sockets.set_fwmark(mark_before);
+                ApplyError::Port { port, cause }
+            })?;
+        }
+        let now = Time::now();
+        self.engine.apply(now, update, &mut outbox);
+        self.engine.seal(now, &mut outbox);
+        self.sockets.send(outbox.runs());
+        outbox.clear();
+        match &self.running {
+            Running::Tun(plane) => plane.wake(),
+            Running::Netstack(plane) => plane.wake(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn status(&self) -> wg::Status {
+        let mut status = self.engine.status();
+        status.device.listen_port = Some(self.sockets.port()).filter(|port| *port != 0);
+        status.device.fwmark = Some(self.sockets.fwmark()).filter(|mark| *mark != 0);
+        status
+    }
+
+    pub(super) fn counters(&self) -> engine::Counters {
+        self.engine.counters()
+    }
+
+    pub(super) fn netstack_plane(&self) -> Option<&netstack::Plane> {
+        match &self.running {
+            Running::Netstack(plane) => Some(plane),
+            Running::Tun(_) => None,
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<CloseReason> {
+        match &self.running {
+            Running::Tun(plane) => plane.ended().and_then(close_reason),
+            Running::Netstack(plane) => plane
+                .is_stopped()
+                .then(|| CloseReason::Failed("the netstack plane stopped".to_owned())),
+        }
+    }
+
+    pub(super) fn wait_for_interface(&self) -> Option<CloseReason> {
+        match &self.running {
+            Running::Tun(plane) => close_reason(plane.wait()),
+            Running::Netstack(_) => None,
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        if let Running::Tun(plane) = &self.running {
+            plane.stop();
+        }
+    }
+}
+
+fn close_reason(end: tun::End) -> Option<CloseReason> {
+    match end {
+        tun::End::Stopped => None,
+        tun::End::DeviceGone => Some(CloseReason::InterfaceGone),
+        tun::End::Failed(reason) => Some(CloseReason::Failed(reason)),
+    }
+}
+
+fn start_tun(spec: &Spec, engine: &Arc<Engine>, sockets: &Arc<Sockets>) -> Result<tun::Plane, OpenError> {
+    let failed = |cause: io::Error| OpenError::Plane {
+        plane: Plane::Tun,
+        cause,
+    };
+    let device = Tun::open(
+        &spec.name,
+        TunOptions {
+            vnet_hdr: true,
+            persistent: false,
+        },
+    )?;
+    let mut netlink = Netlink::route()?;
+    if let Some(link) = link::find(&mut netlink, &spec.name)? {
+        link::set_mtu(&mut netlink, link.index, spec.mtu.into())?;
+    }
+    let options = tun::Options {
+        mtu: spec.mtu.into(),
+        vnet_hdr: device.has_vnet_hdr(),
+        coalesce: device.offloads().tso,
+        link: Some(tun::LinkWatch::new(&spec.name).map_err(failed)?),
+    };
+    tun::Plane::start(Arc::clone(engine), Arc::clone(sockets), device.into_fd(), options).map_err(failed)
+}
+
+fn random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the kernel has random bytes since it booted");
+}
