@@ -5,6 +5,7 @@ pub mod directory;
 pub mod dns;
 pub mod environment;
 pub mod file;
+pub mod firewall;
 pub mod key;
 mod members;
 pub mod name;

@@ -115,6 +115,15 @@ impl Members {
         })
     }
 
+    /// What makes the peer of a change what it is.
+    pub(crate) fn undoing(&self, change: &PeerChange) -> PeerChange {
+        let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
+        match self.peer(name) {
+            Some(peer) => PeerChange::Set(name.clone(), peer.clone()),
+            None => PeerChange::Remove(name.clone()),
+        }
+    }
+
     /// Remembers that the changes were made.
     pub(crate) fn commit(&mut self, changes: &[PeerChange]) {
         // All old keys go first: a key may have moved from one name to another.

@@ -20,6 +20,7 @@ use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Updat
 use crate::{
     KeyTaken, Name,
     dns::{DnsError, Forwarder, Names},
+    firewall::{Firewall, FirewallError},
     members::Members,
     upstream::{DNS_PORT, Upstreams},
 };
@@ -117,6 +118,9 @@ pub enum GatewayError {
     /// DNS could not be served.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// The kernel does not forward for it.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
 }
 
 /// A gateway that takes connections until it is closed or dropped.
@@ -125,6 +129,8 @@ pub struct Gateway {
     /// Gone before the tunnel that it shows.
     _control: Option<uapi::Server>,
     tunnel: Arc<Tunnel>,
+    /// What the kernel does with its packets, on planes where it does; gone after the tunnel.
+    firewall: Option<Mutex<Firewall>>,
     addresses: Vec<IpNet>,
     /// Held while peers change: one change at a time.
     members: Mutex<Members>,
@@ -174,12 +180,18 @@ impl Gateway {
             }
         };
         let tunnel = Arc::new(tunnel);
+        // There is no peer yet whose packets it would have to hold back.
+        let firewall = match plan.plane {
+            Plane::Netstack => None,
+            Plane::Kernel | Plane::Tun => Some(Firewall::open(&plan.name, &plan.addresses, plan.peer_to_peer)?),
+        };
         // For `wg show`, which asks the kernel about its own. A gateway does without where there is no place for a socket.
         let start = || uapi::Server::start(&plan.name, Arc::clone(&tunnel) as Arc<dyn uapi::Interface>).ok();
         let control = (tunnel.plane() != Plane::Kernel).then(start).flatten();
         let gateway = Self {
             _control: control,
             tunnel,
+            firewall: firewall.map(Mutex::new),
             addresses: plan.addresses,
             members: Mutex::default(),
             dns_names,
@@ -214,10 +226,17 @@ impl Gateway {
     /// All that hangs on the peers changes here: one step for each, and nothing is remembered before all are done.
     fn change_members(&self, members: &mut Members, changes: &[PeerChange]) -> Result<(), GatewayError> {
         let update = members.update(changes)?;
-        if !update.peers.is_empty() {
-            self.tunnel.apply(&update).map_err(GatewayError::Apply)?;
+        self.change_firewall(|firewall| firewall.change_before(changes))?;
+        if !update.peers.is_empty()
+            && let Err(error) = self.tunnel.apply(&update)
+        {
+            let as_before: Vec<PeerChange> = changes.iter().map(|change| members.undoing(change)).collect();
+            self.change_firewall(|firewall| firewall.change_before(&as_before))?;
+            self.change_firewall(|firewall| firewall.change_after(&as_before))?;
+            return Err(GatewayError::Apply(error));
         }
         members.commit(changes);
+        self.change_firewall(|firewall| firewall.change_after(changes))?;
         for change in changes {
             match change {
                 PeerChange::Set(name, peer) => self.dns_names.set(name, &peer.addresses),
@@ -225,6 +244,16 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    fn change_firewall(
+        &self,
+        change: impl FnOnce(&mut Firewall) -> Result<(), FirewallError>,
+    ) -> Result<(), FirewallError> {
+        let firewall = self.firewall.as_ref();
+        firewall.map_or(Ok(()), |firewall| {
+            change(&mut firewall.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 
     /// The UDP port that it listens on.

@@ -1,7 +1,7 @@
-//! A gateway on the tun plane, whose forwarding the kernel does.
+//! A gateway on the tun plane, for which the kernel forwards as the gateway tells it.
 //!
 //! ```text
-//!   client: wireguard-go ══ gateway (root): adit launch --plane tun, forwarding, masquerade ── server
+//!   client: wireguard-go ══ gateway (root): adit launch --plane tun ── server
 //! ```
 
 use std::time::Duration;
@@ -16,7 +16,6 @@ fn a_gateway_on_the_tun_plane_carries_everything_and_leaves_nothing() {
     crate::needs_a_lab!();
     netlab::requires!("ping");
     let network = Network::new();
-    crate::reference::forward(&network.gateway);
     let before = network.gateway.network_state();
     let mut gateway = Gateway::launch_on_tun(&network);
     let _peer = Peer::up(&network.client, &gateway.file("peer1"));

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use wg::{IpNet, Ipv4Net, Ipv6Net};
+
 /// What peers may reach beyond the open network. Everything here is off unless told so, but for `host_addresses`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -48,6 +50,27 @@ impl Policy {
             IpAddr::V4(address) => self.judge_v4(address),
             IpAddr::V6(address) => self.judge_v6(address),
         }
+    }
+
+    /// The networks that `link_local` is about, each by its prefix: those of IPv4 also as a translator (RFC 6052) and a
+    /// relay (RFC 3056) would reach them. They do not overlap.
+    pub fn guarded_networks() -> Vec<IpNet> {
+        let host = |address: Ipv4Addr| Ipv4Net::new_assert(address, 32);
+        let mut networks_v4 = vec![Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)];
+        networks_v4.extend(METADATA_V4.map(host));
+        let mut networks: Vec<IpNet> = vec![Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10).into()];
+        networks.extend(METADATA_V6.map(|address| IpNet::from(Ipv6Net::new_assert(address, 128))));
+        for network in networks_v4 {
+            let (bits, len) = (u128::from(network.network().to_bits()), network.prefix_len());
+            let translated = Ipv6Addr::from_bits(0x64_ff9b << 96 | bits);
+            let relayed = Ipv6Addr::from_bits(0x2002 << 112 | bits << 80);
+            networks.extend([
+                IpNet::from(network),
+                Ipv6Net::new_assert(translated, 96 + len).into(),
+                Ipv6Net::new_assert(relayed, 16 + len).into(),
+            ]);
+        }
+        networks
     }
 
     fn judge_v4(&self, address: Ipv4Addr) -> Verdict {
@@ -167,6 +190,15 @@ mod tests {
             let address = destination.parse().unwrap();
             assert_eq!(Policy::default().judge(address), closed, "{destination}");
             assert_eq!(open.judge(address), opened, "{destination}, opened");
+        }
+    }
+
+    #[test]
+    fn all_of_a_guarded_network_is_prohibited() {
+        for network in Policy::guarded_networks() {
+            for address in [network.network(), network.broadcast()] {
+                assert_eq!(Policy::default().judge(address), Verdict::Prohibit, "{network}");
+            }
         }
     }
 

@@ -28,24 +28,40 @@ pub struct Set {
     pub name: String,
     /// What its addresses are.
     pub family: Family,
-    /// Whether it holds networks, which must not overlap; else single addresses.
+    /// Whether it holds networks and ranges, which must not overlap; else single addresses.
     pub networks: bool,
     /// Whether each element has a verdict.
     pub verdicts: bool,
 }
 
-/// An element of a set.
+/// An element of a set: an address, or a range of them if the set holds networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// An address, or a network if the set holds networks.
-    pub network: IpNet,
+    /// The address, or the first one.
+    pub first: IpAddr,
+    /// The last one; the same if it is one.
+    pub last: IpAddr,
     /// What becomes of its packets, if the set is a map.
     pub verdict: Option<Verdict>,
 }
 
+impl Element {
+    /// An element with a verdict.
+    pub fn with_verdict(network: IpNet, verdict: Verdict) -> Self {
+        Self {
+            verdict: Some(verdict),
+            ..network.into()
+        }
+    }
+}
+
 impl From<IpNet> for Element {
     fn from(network: IpNet) -> Self {
-        Self { network, verdict: None }
+        Self {
+            first: network.network(),
+            last: network.broadcast(),
+            verdict: None,
+        }
     }
 }
 
@@ -69,14 +85,14 @@ impl Set {
         message.number(10, id);
     }
 
-    /// The elements as the kernel has them, one by one: of a network its first address, and the one after its last.
+    /// The elements as the kernel has them, one by one: of a range its first address, and the one after its last.
     pub(super) fn elements(&self, element: &Element) -> impl Iterator<Item = Attributes> {
         let mut first = Attributes::default();
-        first.nested(1, &value(&octets(element.network.network())));
+        first.nested(1, &value(&octets(element.first)));
         if let Some(verdict) = &element.verdict {
             first.nested(2, &verdict_data(verdict));
         }
-        let end = self.networks.then(|| after(element.network)).flatten().map(|end| {
+        let end = self.networks.then(|| after(element.last)).flatten().map(|end| {
             let mut last = Attributes::default();
             last.nested(1, &value(&octets(end))).number(3, INTERVAL_END);
             last
@@ -85,9 +101,9 @@ impl Set {
     }
 }
 
-/// The address behind a network; `None` if it is the last one.
-fn after(network: IpNet) -> Option<IpAddr> {
-    match network.broadcast() {
+/// The address behind another; `None` if that is the last one.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
         IpAddr::V4(last) => Some(Ipv4Addr::from_bits(last.to_bits().checked_add(1)?).into()),
         IpAddr::V6(last) => Some(Ipv6Addr::from_bits(last.to_bits().checked_add(1)?).into()),
     }

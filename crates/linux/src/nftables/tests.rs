@@ -64,10 +64,7 @@ fn everything() -> Batch {
         &networks,
         &[net("fd00::/8").into(), net("ff00::/8").into()],
     );
-    let list = Element {
-        network: net("10.0.0.0/8"),
-        verdict: Some(goto_end.clone()),
-    };
+    let list = Element::with_verdict(net("10.0.0.0/8"), goto_end.clone());
     batch.add_elements(INET, "lab", &lists, &[list]);
     for (name, chain) in [
         ("forward", base(ChainType::Filter, Hook::Forward, 0)),
@@ -276,10 +273,7 @@ fn elements_chains_and_rules_come_and_go_one_by_one() {
             let mut batch = Batch::new();
             batch.add_chain(INET, "lab", "other", None);
             let other = Verdict::Goto("other".to_owned());
-            let element = |network: &str| Element {
-                network: net(network),
-                verdict: Some(other.clone()),
-            };
+            let element = |network: &str| Element::with_verdict(net(network), other.clone());
             batch.remove_elements(INET, "lab", &hosts, &[net("10.0.0.2/32").into()]);
             batch.clear_set(INET, "lab", &lists);
             batch.add_elements(INET, "lab", &lists, &[element("10.1.0.0/16"), element("10.2.0.0/16")]);
@@ -329,10 +323,10 @@ fn ten_thousand_peers_fit_into_one_batch() {
                 let rule = Rule::new().family(Family::V4).to_network(net("192.0.2.0/24"));
                 batch.add_rule(INET, "lab", &chain, &rule.verdict(&Verdict::Accept));
                 batch.add_rule(INET, "lab", &chain, &Rule::new().prohibit());
-                elements.push(Element {
-                    network: IpNet::from(std::net::IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + peer))),
-                    verdict: Some(Verdict::Goto(chain)),
-                });
+                elements.push(Element::with_verdict(
+                    IpNet::from(std::net::IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + peer))),
+                    Verdict::Goto(chain),
+                ));
             }
             batch.add_elements(INET, "lab", &lists, &elements);
             commit(&mut nftables, &batch);

@@ -1,0 +1,229 @@
+//! What the kernel does for a gateway whose packets it forwards: lets them pass, hides them, holds peers to their rules.
+//!
+//! ```text
+//!   table inet adit
+//!     forward ─▶ between-peers ─▶ from-peers ─┬─▶ list-1, list-2, …  what some peers may reach
+//!     input ────────────────────▶ from-peers ─┘
+//!     mss        SYNs take no larger segments than the path does
+//!     out        what leaves by another interface has that one's address
+//! ```
+//!
+//! [`table`] and [`book`] are pure: they say what to tell the kernel. The table is made in one step, each change is one
+//! step, and nothing is left at the end. What a killed gateway left is replaced by the next one's.
+
+mod book;
+mod forwarding;
+mod guests;
+mod table;
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use linux::{
+    link,
+    netlink::{self, Netlink},
+    nftables::{Batch, Nftables, TableFamily},
+};
+
+pub use self::forwarding::ForwardingError;
+use self::{
+    book::Book,
+    forwarding::Forwarding,
+    table::{FAMILY, Label, Table},
+};
+use crate::{Name, server::PeerChange};
+
+/// The table's name, unless another gateway of this network namespace has it; then the interface's is added.
+const NAME: &str = "adit";
+
+/// Why the kernel forwards nothing for a gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// nf_tables refuses.
+    #[error("nf_tables cannot be used here: {0}; the netstack plane does without")]
+    Nftables(netlink::Error),
+    /// Other interfaces cannot be listed.
+    #[error(transparent)]
+    Links(netlink::Error),
+    /// Forwarding is off and stays so.
+    #[error(transparent)]
+    Forwarding(#[from] ForwardingError),
+}
+
+/// Whether the kernel could forward for a gateway with these addresses, in the calling thread's network namespace.
+/// Changes nothing.
+///
+/// # Errors
+///
+/// What is in the way.
+pub fn check(addresses: &[IpNet]) -> Result<(), FirewallError> {
+    forwarding::check(addresses)?;
+    // The whole table, made and removed in one step: which parts of nf_tables a kernel has shows in no other way.
+    let label = Label::new("adit-probe", &[]);
+    let table = Table::new("adit-probe".to_owned(), addresses, false);
+    let mut batch = table.create(&label);
+    batch.remove_table(FAMILY, table.name());
+    let mut nftables = Nftables::open().map_err(FirewallError::Nftables)?;
+    nftables
+        .commit(&batch, || "trying a table".to_owned())
+        .map_err(FirewallError::Nftables)
+}
+
+/// The rules of one gateway, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Firewall {
+    nftables: Nftables,
+    interface: String,
+    table: Table,
+    book: Book,
+    forwarding: Forwarding,
+}
+
+impl Firewall {
+    /// Makes the table for a gateway whose interface is there, without a peer yet, and lets the kernel forward.
+    pub(crate) fn open(interface: &str, addresses: &[IpNet], peer_to_peer: bool) -> Result<Self, FirewallError> {
+        let mut nftables = Nftables::open().map_err(FirewallError::Nftables)?;
+        let left = Leftovers::find(&mut nftables, interface)?;
+        let name = if left.is_taken {
+            format!("{NAME}-{interface}")
+        } else {
+            NAME.to_owned()
+        };
+        let forwarding = Forwarding::switch_on(addresses, &left.forwarding)?;
+        let table = Table::new(name, addresses, peer_to_peer);
+        let mut firewall = Self {
+            nftables,
+            interface: interface.to_owned(),
+            table,
+            book: Book::default(),
+            forwarding,
+        };
+        let made = firewall.make(left);
+        if made.is_err() {
+            firewall.forwarding.switch_back();
+        }
+        made.map(|()| firewall)
+    }
+
+    fn make(&mut self, left: Leftovers) -> Result<(), FirewallError> {
+        let mut batch = left.removal;
+        let label = Label::new(&self.interface, self.forwarding.switched());
+        batch.append(self.table.create(&label));
+        batch.append(guests::admit(&mut self.nftables, &self.interface).map_err(FirewallError::Nftables)?);
+        self.commit(&batch, "making the table")
+    }
+
+    /// Follows changes of the peers, as far as it has to be done before the tunnel knows of them: peers that are set.
+    pub(crate) fn change_before(&mut self, changes: &[PeerChange]) -> Result<(), FirewallError> {
+        self.change(changes, |change| matches!(change, PeerChange::Set(..)))
+    }
+
+    /// Does what may be done once the tunnel has forgotten the peers that are removed.
+    pub(crate) fn change_after(&mut self, changes: &[PeerChange]) -> Result<(), FirewallError> {
+        self.change(changes, |change| matches!(change, PeerChange::Remove(_)))
+    }
+
+    /// Makes the changes that are the last for their names and that `which` takes.
+    fn change(&mut self, changes: &[PeerChange], which: impl Fn(&PeerChange) -> bool) -> Result<(), FirewallError> {
+        let mut last: HashMap<&Name, usize> = HashMap::new();
+        for (at, change) in changes.iter().enumerate() {
+            let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
+            last.insert(name, at);
+        }
+        let is_last = |at: usize, change: &PeerChange| {
+            let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
+            last.get(name) == Some(&at)
+        };
+        let wanted = changes.iter().enumerate();
+        let wanted = wanted.filter(|(at, change)| is_last(*at, change) && which(change));
+        let draft = self.book.draft(&self.table, wanted.map(|(_, change)| change));
+        self.commit(draft.batch(), "changing the table")?;
+        self.book.commit(draft);
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: &Batch, action: &str) -> Result<(), FirewallError> {
+        let name = self.table.name();
+        self.nftables
+            .commit(batch, || format!("{action} {name}"))
+            .map_err(FirewallError::Nftables)
+    }
+
+    /// Removes all that [`Firewall::open`] made.
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        let mut batch = Batch::new();
+        batch.remove_table(FAMILY, self.table.name());
+        let is_ours = |interface: &str| interface == self.interface;
+        batch.append(guests::dismiss(&mut self.nftables, is_ours).map_err(FirewallError::Nftables)?);
+        self.commit(&batch, "removing the table")
+    }
+}
+
+impl Drop for Firewall {
+    fn drop(&mut self) {
+        // If it fails, the next gateway of this name does it.
+        let _left_to_the_next = self.remove();
+        if !guests::others_forward(&mut self.nftables) {
+            self.forwarding.switch_back();
+        }
+    }
+}
+
+/// What killed gateways left: those of this interface's name, and those whose interfaces are gone.
+#[derive(Debug)]
+struct Leftovers {
+    removal: Batch,
+    /// What those gateways had switched on, under `/proc/sys`.
+    forwarding: Vec<linux::Family>,
+    /// Whether a gateway that lives, or a stranger, has the table's name.
+    is_taken: bool,
+}
+
+impl Leftovers {
+    fn find(nftables: &mut Nftables, interface: &str) -> Result<Self, FirewallError> {
+        let links = Netlink::route().and_then(|mut netlink| link::list(&mut netlink));
+        let links = links.map_err(FirewallError::Links)?;
+        let is_left = |of: &str| of == interface || links.iter().all(|link| link.name != of);
+        let mut found = Self {
+            removal: guests::dismiss(nftables, is_left).map_err(FirewallError::Nftables)?,
+            forwarding: Vec::new(),
+            is_taken: false,
+        };
+        for table in nftables.tables().map_err(FirewallError::Nftables)? {
+            let label = table.comment.as_deref().and_then(Label::read);
+            let is_named = table.family == FAMILY && table.name == NAME;
+            match label.filter(|label| is_left(&label.interface)) {
+                Some(label) if table.family == FAMILY => {
+                    found.removal.remove_table(FAMILY, &table.name);
+                    found.forwarding.extend(label.forwarding);
+                }
+                Some(_) | None => found.is_taken |= is_named,
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Removes what killed gateways left in the calling thread's network namespace: one of this interface's name, and those
+/// whose interfaces are gone.
+///
+/// # Errors
+///
+/// The kernel's refusal. Without nf_tables there is nothing to remove.
+pub fn clear(interface: &str) -> Result<(), FirewallError> {
+    let Ok(mut nftables) = Nftables::open() else {
+        return Ok(());
+    };
+    let left = Leftovers::find(&mut nftables, interface)?;
+    nftables
+        .commit(&left.removal, || "removing what a killed gateway left".to_owned())
+        .map_err(FirewallError::Nftables)
+}
+
+/// The family of tables as a family of addresses has it, where tables of both are none.
+fn family_of(family: linux::Family) -> TableFamily {
+    family.into()
+}
+
+#[cfg(test)]
+mod tests;

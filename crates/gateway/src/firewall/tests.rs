@@ -1,0 +1,243 @@
+//! The table in a namespace of its own, as Debian's `nft` reads it back.
+
+use std::{net::IpAddr, process::Command};
+
+use linux::netns::Namespace;
+use wg::{Access, Destination, PublicKey};
+
+use super::*;
+use crate::server::Peer;
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The table's objects, without what a table has in any case.
+fn listed(table: &str) -> String {
+    run("nft", &["list", "table", "inet", table])
+}
+
+fn peer(addresses: &[&str], networks: &[&str], destinations: Option<&str>, peer_to_peer: Option<bool>) -> Peer {
+    Peer {
+        public_key: PublicKey::from_bytes([1; 32]),
+        preshared_key: None,
+        addresses: addresses.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect(),
+        networks: nets(networks),
+        keepalive: None,
+        access: Access {
+            destinations: destinations.map(|text| Destination::list(text).unwrap()),
+            peer_to_peer,
+        },
+    }
+}
+
+fn set(number: u16, peer: Peer) -> PeerChange {
+    PeerChange::Set(Name::numbered(number.into()), peer)
+}
+
+fn remove(number: u16) -> PeerChange {
+    PeerChange::Remove(Name::numbered(number.into()))
+}
+
+fn in_namespace(test: impl FnOnce() + Send) {
+    Namespace::anonymous().unwrap().run(test).unwrap();
+}
+
+/// Makes changes as a gateway does, with nothing between.
+fn both(firewall: &mut Firewall, changes: &[PeerChange]) {
+    firewall.change_before(changes).unwrap();
+    firewall.change_after(changes).unwrap();
+}
+
+const ADDRESSES: [&str; 2] = ["10.13.13.1/24", "fd00::1/64"];
+
+/// The elements of a set, in one line.
+fn elements(set: &str) -> String {
+    let text = run("nft", &["list", "set", "inet", "adit", set]);
+    let elements = text.split_once("elements = {").map_or("", |(_, rest)| rest);
+    let elements = elements.split_once('}').map_or("", |(elements, _)| elements);
+    elements.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn map_elements(map: &str) -> String {
+    let text = run("nft", &["list", "map", "inet", "adit", map]);
+    let elements = text.split_once("elements = {").map_or("", |(_, rest)| rest);
+    let elements = elements.split_once('}').map_or("", |(elements, _)| elements);
+    elements.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_table_is_as_drawn() {
+    netlab::requires!("root", "nft");
+    in_namespace(|| {
+        check(&nets(&ADDRESSES)).unwrap();
+        assert_eq!(run("nft", &["list", "ruleset"]), "", "a check leaves nothing");
+        let firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
+        assert_eq!(listed("adit"), include_str!("table.nft"));
+        drop(firewall);
+        assert_eq!(run("nft", &["list", "ruleset"]), "");
+    });
+}
+
+#[test]
+fn a_change_touches_what_it_names() {
+    netlab::requires!("root", "nft");
+    in_namespace(|| {
+        let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
+        let web = Some("192.0.2.0/24:443/tcp, [2001:db8::/32]:53");
+        let laptop = peer(&["10.13.13.2", "fd00::2"], &[], web, None);
+        let phone = peer(&["10.13.13.3", "fd00::3"], &[], web, Some(false));
+        let open = peer(&["10.13.13.4"], &[], None, Some(true));
+        both(&mut firewall, &[set(1, laptop), set(2, phone.clone()), set(3, open)]);
+        assert_eq!(
+            map_elements("lists4"),
+            "10.13.13.2 : goto list-1, 10.13.13.3 : goto list-1"
+        );
+        assert_eq!(map_elements("lists6"), "fd00::2 : goto list-1, fd00::3 : goto list-1");
+        assert_eq!(elements("apart4"), "10.13.13.3");
+        let list = run("nft", &["list", "chain", "inet", "adit", "list-1"]);
+        for rule in [
+            "ip daddr 192.0.2.0/24 tcp dport 443 accept",
+            "ip6 daddr 2001:db8::/32 tcp dport 53 accept",
+            "ip6 daddr 2001:db8::/32 udp dport 53 accept",
+            "goto prohibited",
+        ] {
+            assert!(list.contains(rule), "{rule} in {list}");
+        }
+        // Another list, then none; an address moves to another peer in the same change.
+        let closed = peer(&["10.13.13.2"], &[], Some("none"), Some(false));
+        both(&mut firewall, &[set(1, closed), remove(2), set(3, phone)]);
+        assert_eq!(
+            map_elements("lists4"),
+            "10.13.13.2 : goto list-2, 10.13.13.3 : goto list-1"
+        );
+        assert_eq!(elements("apart4"), "10.13.13.2, 10.13.13.3");
+        both(
+            &mut firewall,
+            &[set(1, peer(&["10.13.13.2"], &[], None, None)), remove(3), remove(9)],
+        );
+        assert_eq!(
+            (map_elements("lists4"), elements("apart4")),
+            (String::new(), String::new())
+        );
+        assert_eq!(listed("adit"), include_str!("table.nft"), "as if they had never been");
+    });
+}
+
+#[test]
+fn networks_in_networks_keep_their_own_rules() {
+    netlab::requires!("root", "nft");
+    in_namespace(|| {
+        let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
+        let list = Some("192.0.2.1");
+        both(
+            &mut firewall,
+            &[
+                set(1, peer(&["10.13.13.2"], &["10.0.0.0/8"], list, None)),
+                set(2, peer(&["10.13.13.3"], &["10.1.0.0/16"], None, None)),
+                set(3, peer(&["10.13.13.4"], &["10.1.2.0/24"], list, None)),
+            ],
+        );
+        assert_eq!(
+            map_elements("lists4-networks"),
+            "10.0.0.0/16 : goto list-1, 10.1.2.0/24 : goto list-1, 10.2.0.0-10.13.13.1 : goto list-1, \
+             10.13.13.5-10.255.255.255 : goto list-1"
+        );
+        both(&mut firewall, &[remove(2)]);
+        assert!(map_elements("lists4-networks").starts_with("10.0.0.0-10.1.1.255 : goto list-1, 10.1.2.0/24"));
+        both(&mut firewall, &[remove(1), remove(3)]);
+        assert_eq!(map_elements("lists4-networks"), "");
+    });
+}
+
+#[test]
+fn a_killed_gateway_s_table_is_replaced_and_a_living_one_s_is_not() {
+    netlab::requires!("root", "nft", "ip");
+    in_namespace(|| {
+        for name in ["wg0", "wg1"] {
+            run("ip", &["tuntap", "add", name, "mode", "tun"]);
+        }
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let tables = || run("nft", &["list", "tables"]);
+        std::mem::forget(open("wg0"));
+        let again = open("wg0");
+        assert_eq!(tables(), "table inet adit\n");
+        let other = open("wg1");
+        assert_eq!(tables(), "table inet adit\ntable inet adit-wg1\n");
+        drop(again);
+        assert_eq!(tables(), "table inet adit-wg1\n");
+        std::mem::forget(other);
+        run("ip", &["link", "delete", "wg1"]);
+        let last = open("wg0");
+        assert_eq!(
+            tables(),
+            "table inet adit\n",
+            "the table of an interface that is gone goes"
+        );
+        drop(last);
+        assert_eq!(tables(), "");
+    });
+}
+
+#[test]
+fn rules_in_others_chains_come_and_go_with_the_gateway() {
+    netlab::requires!("root", "nft", "iptables", "ip6tables", "ip");
+    in_namespace(|| {
+        run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
+        for program in ["iptables", "ip6tables"] {
+            run(program, &["-P", "FORWARD", "DROP"]);
+        }
+        run("iptables", &["-N", "DOCKER-USER"]);
+        run("iptables", &["-I", "FORWARD", "-j", "DOCKER-USER"]);
+        let rules = || (run("iptables", &["-S"]), run("ip6tables", &["-S"]));
+        let before = rules();
+        let open = || Firewall::open("wg0", &nets(&ADDRESSES), true).unwrap();
+        std::mem::forget(open());
+        let firewall = open();
+        let (v4, v6) = rules();
+        let added =
+            |chain: &str, way: &str| format!("-A {chain} {way} wg0 -m comment --comment \"adit wg0\" -j ACCEPT\n");
+        assert_eq!(
+            v4,
+            before.0.clone() + &added("DOCKER-USER", "-i") + &added("DOCKER-USER", "-o")
+        );
+        assert_eq!(v6, before.1.clone() + &added("FORWARD", "-i") + &added("FORWARD", "-o"));
+        drop(firewall);
+        assert_eq!(rules(), before);
+    });
+}
+
+#[test]
+fn forwarding_is_switched_back_unless_somebody_else_forwards() {
+    netlab::requires!("root", "nft", "ip");
+    let state =
+        || ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"].map(|name| linux::sysctl::read(name).unwrap());
+    in_namespace(|| {
+        for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            linux::sysctl::write(name, "0").unwrap();
+        }
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let firewall = open("lo");
+        assert_eq!(state(), ["1", "1"]);
+        drop(firewall);
+        assert_eq!(state(), ["0", "0"]);
+        // A killed one's switch becomes the next one's.
+        std::mem::forget(open("lo"));
+        drop(open("lo"));
+        assert_eq!(state(), ["0", "0"]);
+        let firewall = open("lo");
+        run("nft", &["add", "table", "ip", "other"]);
+        run(
+            "nft",
+            &["add chain ip other forward { type filter hook forward priority 0; }"],
+        );
+        drop(firewall);
+        assert_eq!(state(), ["1", "1"]);
+    });
+}
