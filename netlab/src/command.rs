@@ -109,6 +109,7 @@ impl Command {
             .stdout(stdout.writer())
             .stderr(stderr.writer());
         self.host.lead(&mut self.inner, self.nobody);
+        let limit = crate::pace::stretched(self.limit);
         let start = Instant::now();
         let name = format!("{:?} on {}", self.inner, self.host.name());
         let mut child = self
@@ -123,15 +124,10 @@ impl Command {
             if let Some(status) = child.try_wait().expect("ask after a child") {
                 break status;
             }
-            if start.elapsed() > self.limit {
+            if start.elapsed() > limit {
                 namespace::kill(group, libc::SIGKILL);
                 let _ = child.wait();
-                panic!(
-                    "{name} took longer than {:?}\n{}{}",
-                    self.limit,
-                    stdout.read(),
-                    stderr.read()
-                );
+                panic!("{name} took longer than {limit:?}\n{}{}", stdout.read(), stderr.read());
             }
             std::thread::sleep(Duration::from_millis(1));
         };

@@ -146,9 +146,10 @@ pub fn upload(server: SocketAddr, count: u64) -> io::Result<String> {
 ///
 /// As [`TcpStream::connect_timeout`].
 pub fn connect(server: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&server, STALL)?;
-    stream.set_read_timeout(Some(STALL))?;
-    stream.set_write_timeout(Some(STALL))?;
+    let stall = crate::pace::stretched(STALL);
+    let stream = TcpStream::connect_timeout(&server, stall)?;
+    stream.set_read_timeout(Some(stall))?;
+    stream.set_write_timeout(Some(stall))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -183,7 +184,7 @@ pub fn echo(server: SocketAddr, data: &[u8]) -> io::Result<()> {
 /// If nothing comes back, something else does, or the network says that the port cannot be reached.
 pub fn echo_datagram(server: SocketAddr, data: &[u8], limit: Duration) -> io::Result<()> {
     let socket = datagram_socket(server)?;
-    socket.set_read_timeout(Some(limit))?;
+    socket.set_read_timeout(Some(crate::pace::stretched(limit)))?;
     socket.send(data)?;
     let mut back = vec![0; 65536];
     let read = socket.recv(&mut back)?;

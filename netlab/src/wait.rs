@@ -9,15 +9,16 @@ const PAUSE: Duration = Duration::from_millis(3);
 ///
 /// # Panics
 ///
-/// If there is none after `limit`; the message names `what` was waited for.
+/// If there is none after `limit`, stretched by [`crate::slowness`]; the message names `what` was waited for.
 #[track_caller]
 pub fn wait_until<T>(what: &str, limit: Duration, mut fact: impl FnMut() -> Option<T>) -> T {
+    let limit = crate::pace::stretched(limit);
     let start = Instant::now();
     loop {
         if let Some(value) = fact() {
             return value;
         }
         assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(crate::pace::stretched(PAUSE));
     }
 }

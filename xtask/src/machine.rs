@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
+use crate::apt::{self, Suite};
 use crate::run;
 
-/// How long a package manager may take.
-const LIMIT: Duration = Duration::from_secs(300);
+/// How long it may take to compile cargo-deny.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// A program that tests call, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),
     ("ip", "iproute2"),
@@ -22,6 +23,8 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("dig", "bind9-dnsutils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
 ];
@@ -44,8 +47,24 @@ impl Machine {
         if unpacked.exists() {
             Some(unpacked)
         } else {
-            found("cargo-deny").then(|| "cargo-deny".into())
+            found("cargo-deny")
         }
+    }
+
+    /// Installs cargo-deny where there is none.
+    pub(crate) fn install_licence_checker(&self) -> Result<()> {
+        if self.licence_checker().is_some() {
+            return Ok(());
+        }
+        println!("installing: cargo-deny, in {} only", self.tools.display());
+        // Unoptimised: it is compiled in a third of the time and runs for a second.
+        let mut command = Command::new("cargo");
+        command
+            .args(["install", "cargo-deny", "--locked", "--debug", "--quiet", "--root"])
+            .arg(&self.tools);
+        let ran = run::show(&mut command, LIMIT)?;
+        anyhow::ensure!(ran.success, "cargo-deny could not be installed");
+        Ok(())
     }
 }
 
@@ -55,7 +74,7 @@ pub(crate) fn prepare(root: &Path, install: bool) -> Result<Machine> {
     let is_root = run::ask(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
     let mut missing: Vec<_> = PROGRAMS
         .iter()
-        .filter(|(program, _)| !found(program))
+        .filter(|(program, _)| found(program).is_none())
         .map(|(_, name)| *name)
         .collect();
     missing.dedup();
@@ -63,8 +82,8 @@ pub(crate) fn prepare(root: &Path, install: bool) -> Result<Machine> {
     if !missing.is_empty() {
         if may_install {
             println!("installing: {}", missing.join(" "));
-            apt(&["update", "-qq"])?;
-            apt(&[&["install", "-y", "-qq", "--no-install-recommends"][..], &missing].concat())?;
+            apt::machine(&["update", "-qq"])?;
+            apt::machine(&[&["install", "-y", "-qq", "--no-install-recommends"][..], &missing].concat())?;
         } else {
             println!(
                 "not installed (tests that need them are skipped): {}",
@@ -78,88 +97,22 @@ pub(crate) fn prepare(root: &Path, install: bool) -> Result<Machine> {
         println!("installing: {PEER} of Debian's sid, in {} only", tools.display());
         if let Err(error) = unpack_peer(&tools) {
             println!("{error:#}; this machine's own instead");
-            apt(&["install", "-y", "-qq", "--no-install-recommends", PEER])?;
+            apt::machine(&["install", "-y", "-qq", "--no-install-recommends", PEER])?;
         }
-    }
-    if !found("cargo-deny") && !tools.join("bin/cargo-deny").exists() && install {
-        println!("installing: cargo-deny, in {} only", tools.display());
-        // Unoptimised: it is compiled in a third of the time and runs for a second.
-        let mut command = Command::new("cargo");
-        command
-            .args(["install", "cargo-deny", "--locked", "--debug", "--quiet", "--root"])
-            .arg(&tools);
-        let ran = run::show(&mut command, 3 * LIMIT)?;
-        anyhow::ensure!(ran.success, "cargo-deny could not be installed");
     }
     Ok(Machine { root: is_root, tools })
 }
 
-fn found(program: &str) -> bool {
+/// Where `program` is installed.
+pub(crate) fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|folder: PathBuf| folder.join(program).is_file())
+        .map(|folder: PathBuf| folder.join(program))
+        .find(|file| file.is_file())
 }
 
-fn apt(arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    let ran = run::show(&mut command, LIMIT)?;
-    anyhow::ensure!(ran.success, "apt-get {} failed", arguments.join(" "));
-    Ok(())
-}
-
-/// Fetches the peer from the suite sid of the mirror that this machine uses, without touching the machine's own apt.
+/// Fetches the peer from the suite sid.
 fn unpack_peer(tools: &Path) -> Result<()> {
-    let folder = tools.join("apt");
-    for part in ["lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(folder.join(part)).context("make folders for apt")?;
-    }
-    let mirror = mirror().context("no mirror of Debian in this machine's apt sources")?;
-    std::fs::write(folder.join("sources.list"), format!("deb {mirror} sid main\n")).context("write apt's sources")?;
-    let own = |option: &str, path: &str| ["-o".to_owned(), format!("{option}={}", folder.join(path).display())];
-    let options = [
-        own("Dir::Etc::SourceList", "sources.list"),
-        own("Dir::Etc::SourceParts", "none"),
-        own("Dir::State::Lists", "lists"),
-        own("Dir::Cache", "cache"),
-        ["-o".to_owned(), "APT::Sandbox::User=root".to_owned()],
-    ];
-    for task in [&["update", "-qq"][..], &["download", "-qq", PEER]] {
-        let ran = run::show(
-            Command::new("apt-get")
-                .args(options.concat())
-                .args(task)
-                .current_dir(&folder),
-            LIMIT,
-        )?;
-        anyhow::ensure!(ran.success, "apt-get {} of sid failed", task.join(" "));
-    }
-    let archives = std::fs::read_dir(&folder).context("look for the package")?;
-    let archive = archives
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get downloaded no package")?;
-    let ran = run::show(Command::new("dpkg").arg("-x").arg(archive).arg(tools), LIMIT)?;
-    anyhow::ensure!(ran.success, "dpkg -x failed");
-    Ok(())
-}
-
-/// The options and the address of the mirror from which this machine gets Debian itself.
-fn mirror() -> Option<String> {
-    let format = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)|$(SIGNED_BY)";
-    let targets = run::ask(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))?;
-    targets.lines().find_map(|line| {
-        let fields: Vec<_> = line.split('|').collect();
-        let ["Debian", "Debian", "main", address, key] = fields[..] else {
-            return None;
-        };
-        // Indices of packages only; and apt leaves the key's name as it is where the source gives none.
-        let key = if key.starts_with('/') {
-            format!("signed-by={key} ")
-        } else {
-            String::new()
-        };
-        Some(format!("[ {key}target=Packages ] {address}"))
-    })
+    apt::unpack(&Suite::open(tools, "sid")?.download(PEER)?, tools)
 }

@@ -1,8 +1,10 @@
-//! What a developer runs: tests, fuzzers, benchmarks.
+//! What a developer runs: tests, fuzzers, benchmarks, a guest with another kernel.
 #![allow(clippy::print_stdout, reason = "a developer's tool talks on standard output")]
 
+mod apt;
 mod bench;
 mod fuzz;
+mod guest;
 mod machine;
 mod report;
 mod run;
@@ -23,6 +25,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Measures start, memory, size and throughput of a release build, and writes docs/benchmarks.md.
     Bench(bench::Arguments),
+    /// Runs a command in a virtual machine with Debian's kernel, which has WireGuard; the host's files are there.
+    Guest(guest::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Guest(arguments) => guest::run(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::guest;
 use crate::machine::{self, Machine};
 use crate::report::{Count, Report};
 use crate::run;
@@ -37,6 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     let mut report = Report::default();
     if !arguments.tests_only && arguments.only.is_none() {
+        if !arguments.no_install {
+            machine.install_licence_checker()?;
+        }
         checks(&root, &machine, &mut report)?;
     }
     tests(&root, &machine, arguments, &mut report)?;
@@ -90,11 +94,16 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
         let mut command = Command::new(&program.path);
         command
             .arg("--test-threads=2")
+            .args(guest::left_to_it(&program.name))
             .current_dir(&program.folder)
             .env("CARGO_MANIFEST_DIR", &program.folder);
         prepare(&mut command, machine);
         let ran = run::show(&mut command, LIMIT)?;
         report.add(&program.name, Count::read(&ran.lines, ran.success), ran.took);
+    }
+    if wanted(guest::NAME) {
+        heading(guest::NAME);
+        guest::test(root, machine, !arguments.no_install, &programs, report)?;
     }
     if wanted("examples in documents") {
         heading("examples in documents");
@@ -116,11 +125,13 @@ fn prepare(command: &mut Command, machine: &Machine) {
 }
 
 /// A compiled program of tests.
-struct Program {
-    name: String,
-    path: PathBuf,
+pub(crate) struct Program {
+    /// Its package and its target, as in the summary.
+    pub(crate) name: String,
+    /// The executable.
+    pub(crate) path: PathBuf,
     /// The folder of its package, in which cargo would run it.
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// Compiles every test of the workspace; `None` if that fails, which has then been shown.

@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[track_caller]
 pub(crate) fn everything_passes(network: &Network) {
     network.client.run(|| {
-        let size = 50_000_000;
+        let size = netlab::amount(50_000_000);
         let whole = traffic::pattern_digest(size);
         for server in network::servers(80) {
             assert_eq!(
@@ -24,7 +24,7 @@ pub(crate) fn everything_passes(network: &Network) {
             assert_eq!(traffic::upload(server, size).expect("upload"), whole, "to {server}");
         }
         for server in network::servers(7) {
-            for number in 0..100 {
+            for number in 0..netlab::amount(100) {
                 traffic::echo(server, &[7; 3000]).unwrap_or_else(|error| panic!("echo {number} of {server}: {error}"));
             }
             for size in [0, 1, 1372, 1373, 20_000, 65_507] {

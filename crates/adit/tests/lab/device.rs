@@ -30,7 +30,7 @@ fn wg_quick_drives_our_device_and_everything_passes() {
     everything_passes(&network);
     let (received, sent) = peer.transferred();
     assert!(
-        received > 100_000_000 && sent > 100_000_000,
+        received > netlab::amount(100_000_000) && sent > netlab::amount(100_000_000),
         "wg counts what passed: {received} {sent}"
     );
     let handshake: Vec<_> = peer

@@ -1,0 +1,118 @@
+//! Which tests run in the guest, and which are left out there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guest::{Guest, Task};
+use crate::machine::Machine;
+use crate::report::{Count, Report};
+use crate::test::Program;
+
+/// What the guest's tests are called in the summary.
+pub(crate) const NAME: &str = "guest";
+
+/// How long all of them may take, and one program of them.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// How many times slower than its host a guest is taken to be.
+const SLOW: &str = "5";
+
+/// A run of one program of tests.
+struct Run {
+    /// The program's name, as in the summary.
+    program: &'static str,
+    /// What its tests shall use, as `ADIT_TEST_PLANE`.
+    plane: &'static str,
+    /// Parts of the names of the tests that run.
+    tests: &'static [&'static str],
+    /// Parts of the names of those that do not, each with the reason.
+    without: &'static [(&'static str, &'static str)],
+}
+
+const RUNS: &[Run] = &[
+    Run {
+        program: "adit: quick",
+        plane: "tun",
+        tests: &["ends::"],
+        without: &[],
+    },
+    Run {
+        program: "adit: lab",
+        plane: "tun",
+        tests: &["kernel::", "updown::", "tun::", "device::"],
+        without: &[],
+    },
+];
+
+/// Programs whose tests need the kernel's WireGuard, and the module in each that has them: the host leaves them to
+/// the guest.
+const ONLY_HERE: [(&str, &str); 1] = [("adit: lab", "kernel::")];
+
+/// What makes `program` leave out the tests that are the guest's.
+pub(crate) fn left_to_it(program: &str) -> Vec<String> {
+    let modules = ONLY_HERE.into_iter().filter(|(name, _)| *name == program);
+    modules
+        .flat_map(|(_, module)| ["--skip".to_owned(), module.to_owned()])
+        .collect()
+}
+
+/// Runs the guest's tests with the compiled `programs`, and adds them to the report.
+pub(crate) fn test(
+    root: &Path,
+    machine: &Machine,
+    install: bool,
+    programs: &[Program],
+    report: &mut Report,
+) -> Result<()> {
+    let guest = match Guest::prepare(root, machine, install)? {
+        Ok(guest) => guest,
+        Err(missing) => {
+            report.add(NAME, Count::skip(format!("{NAME}: needs {missing}")), Duration::ZERO);
+            return Ok(());
+        }
+    };
+    let mut tasks = Vec::new();
+    for run in RUNS {
+        match programs.iter().find(|program| program.name == run.program) {
+            Some(program) => tasks.push(task(run, program, machine)),
+            None => report.add(run.name(), Count::one(false), Duration::ZERO),
+        }
+        for (test, reason) in run.without {
+            println!("not in the guest: {test} of {}: {reason}", run.program);
+        }
+    }
+    for (task, ran) in tasks.iter().zip(guest.run(&tasks, LIMIT)?) {
+        report.add(&task.name, Count::read(&ran.lines, ran.success), ran.took);
+    }
+    Ok(())
+}
+
+impl Run {
+    fn name(&self) -> String {
+        format!("{NAME}: {}, {}", self.program, self.plane)
+    }
+}
+
+fn task(run: &Run, program: &Program, machine: &Machine) -> Task {
+    let mut command = vec![program.path.display().to_string()];
+    command.extend(["--test-threads=1", "--color=never"].map(str::to_owned));
+    command.extend(run.tests.iter().map(|test| (*test).to_owned()));
+    let without = run.without.iter();
+    command.extend(without.flat_map(|(test, _)| ["--skip".to_owned(), (*test).to_owned()]));
+    let environment = [
+        ("CARGO_MANIFEST_DIR", program.folder.display().to_string()),
+        ("ADIT_TOOLS", machine.tools.display().to_string()),
+        ("ADIT_TEST_ALL", "1".to_owned()),
+        ("ADIT_TEST_PLANE", run.plane.to_owned()),
+        ("ADIT_TEST_SLOW", SLOW.to_owned()),
+    ];
+    Task {
+        name: run.name(),
+        command,
+        folder: program.folder.clone(),
+        environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+        limit: LIMIT,
+    }
+}
