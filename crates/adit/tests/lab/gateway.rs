@@ -55,10 +55,11 @@ impl Gateway {
         Self::start_by(network, &["prlimit", &limit], "netstack", &[], Command::as_nobody)
     }
 
-    /// `adit launch` with two peers on the tun plane, as root; [`reference::forward`] lets the kernel do the rest.
+    /// `adit launch` with two peers on a plane of the host's own, as root; [`reference::forward`] lets the kernel do
+    /// the rest.
     #[track_caller]
-    pub(crate) fn launch_on_tun(network: &Network) -> Self {
-        Self::start(network, "tun", &[], |command| command)
+    pub(crate) fn launch_on(network: &Network, plane: &str) -> Self {
+        Self::start(network, plane, &[], |command| command)
     }
 
     #[track_caller]

@@ -15,6 +15,7 @@ mod doctor;
 mod end;
 mod flood;
 mod isolation;
+mod kernel;
 mod ping;
 mod refusal;
 mod restart;

@@ -1,6 +1,8 @@
 //! A client that we did not write: wireguard-go, configured by wg-quick.
 
+use std::fs::Permissions;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use netlab::Host;
@@ -11,7 +13,8 @@ pub(crate) struct Peer {
     /// The interface's name, which is that of the file.
     pub(crate) interface: String,
     file: PathBuf,
-    program: PathBuf,
+    /// What makes the interface; the kernel, if `None`.
+    program: Option<PathBuf>,
 }
 
 impl Peer {
@@ -24,6 +27,17 @@ impl Peer {
     /// Brings up `file` on `host`; `program` makes the interface.
     #[track_caller]
     pub(crate) fn up_with(host: &Host, file: &Path, program: &Path) -> Self {
+        Self::up_by(host, file, Some(program))
+    }
+
+    /// Brings up `file` on `host`; the kernel makes the interface.
+    #[track_caller]
+    pub(crate) fn up_in_kernel(host: &Host, file: &Path) -> Self {
+        Self::up_by(host, file, None)
+    }
+
+    #[track_caller]
+    fn up_by(host: &Host, file: &Path, program: Option<&Path>) -> Self {
         let interface = file
             .file_stem()
             .expect("a file has a name")
@@ -33,7 +47,7 @@ impl Peer {
             host: host.clone(),
             interface,
             file: file.to_owned(),
-            program: program.to_owned(),
+            program: program.map(Path::to_owned),
         };
         peer.quick("up");
         peer
@@ -107,7 +121,29 @@ impl Peer {
 
     #[track_caller]
     fn quick(&self, verb: &str) -> String {
-        let command = self.host.command("wg-quick").arg(verb).arg(&self.file);
-        command.env("WG_QUICK_USERSPACE_IMPLEMENTATION", &self.program).run()
+        let quick = netlab::tool("wg-quick").expect("asked for before");
+        let quick = match &self.program {
+            Some(program) => quick_that_calls(program, &quick, &self.host.folder().join("instead")),
+            None => quick,
+        };
+        self.host.command(quick).arg(verb).arg(&self.file).run()
     }
+}
+
+/// wg-quick decides for the kernel's WireGuard where there is one. It prefers the programs of its own folder: a copy
+/// of it in `folder` finds an `ip` there, by which `program` makes what the kernel is asked to make.
+fn quick_that_calls(program: &Path, quick: &Path, folder: &Path) -> PathBuf {
+    std::fs::create_dir_all(folder).expect("make a folder");
+    let (ip, copy) = (folder.join("ip"), folder.join("wg-quick"));
+    let real = netlab::tool("ip").expect("asked for before");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in\n\"link add \"*\" type wireguard\")\n\
+         [ \"$3\" = dev ] && shift\nexec {} \"$3\" ;;\nesac\nexec {} \"$@\"\n",
+        program.display(),
+        real.display()
+    );
+    std::fs::write(&ip, text).expect("write a program");
+    std::fs::set_permissions(&ip, Permissions::from_mode(0o755)).expect("let a program be run");
+    std::fs::copy(quick, &copy).expect("copy wg-quick");
+    copy
 }

@@ -17,7 +17,7 @@ fn a_gateway_on_the_tun_plane_carries_everything_and_leaves_nothing() {
     netlab::requires!("ping");
     let network = Network::new();
     let before = network.gateway.network_state();
-    let mut gateway = Gateway::launch_on_tun(&network);
+    let mut gateway = Gateway::launch_on(&network, "tun");
     let _peer = Peer::up(&network.client, &gateway.file("peer1"));
     everything_passes(&network);
     assert!(gateway.process.terminate(Duration::from_secs(3)).success());
