@@ -25,6 +25,7 @@ mod counters;
 mod handshakes;
 mod index;
 mod open;
+mod refusals;
 mod send;
 mod timeouts;
 
@@ -41,8 +42,12 @@ use std::{
 
 use wg::PublicKey;
 
-use self::{apply::Config, counters::Tally, index::IndexTable};
-pub use self::{counters::Counters, send::Sent};
+use self::{apply::Config, counters::Tally, index::IndexTable, refusals::Refusals};
+pub use self::{
+    counters::Counters,
+    refusals::{Refusal, RefusalCause},
+    send::Sent,
+};
 pub use crate::peer::Peer;
 use crate::{
     allowed_ips::AllowedIps,
@@ -71,6 +76,7 @@ pub struct Engine {
     queue: Queue,
     guard: Mutex<Guard>,
     tally: Tally,
+    refusals: Refusals,
 }
 
 /// What keeps floods of handshakes off.
@@ -111,6 +117,7 @@ impl Engine {
             queue: Queue::new(),
             guard: Mutex::new(Guard::default()),
             tally: Tally::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -150,6 +157,11 @@ impl Engine {
     /// What was dropped, by cause.
     pub fn counters(&self) -> Counters {
         self.tally.counters()
+    }
+
+    /// Who was refused a handshake since this was asked last: the first few, the rest is only counted.
+    pub fn take_refusals(&self) -> Vec<Refusal> {
+        self.refusals.take()
     }
 
     fn identity(&self) -> Option<Arc<Identity>> {

@@ -3,18 +3,26 @@
 pub mod client;
 pub mod directory;
 pub mod dns;
+pub mod entry;
 pub mod environment;
+pub mod events;
 pub mod file;
 pub mod firewall;
+pub mod health;
+pub mod http;
 pub mod key;
 mod members;
+pub mod metrics;
 pub mod name;
 pub mod network;
 pub mod notify;
+mod probe;
 pub mod reach;
+pub mod refusals;
 pub mod roster;
 pub mod server;
 pub mod upstream;
+pub mod watcher;
 
 pub use members::KeyTaken;
 pub use name::Name;

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use tunnel::{
-    ApplyError, CloseReason, OpenError, Place, Plane, Spec, Tunnel,
+    ApplyError, CloseReason, Count, OpenError, Place, Plane, Refusal, Spec, Tunnel,
     netstack::{self, Protocol},
     uapi,
 };
@@ -136,7 +136,7 @@ pub struct Gateway {
     members: Mutex<Members>,
     /// What its DNS answers for the peers.
     dns_names: Arc<Names>,
-    _forwarder: Option<Forwarder>,
+    forwarder: Option<Forwarder>,
 }
 
 impl Gateway {
@@ -195,7 +195,7 @@ impl Gateway {
             addresses: plan.addresses,
             members: Mutex::default(),
             dns_names,
-            _forwarder: forwarder,
+            forwarder,
         };
         gateway.set_peers(plan.peers)?;
         Ok(gateway)
@@ -269,6 +269,21 @@ impl Gateway {
     /// Its own addresses in the tunnel.
     pub fn addresses(&self) -> &[IpNet] {
         &self.addresses
+    }
+
+    /// Where its DNS listens; `None` if it is off.
+    pub fn dns_address(&self) -> Option<SocketAddr> {
+        self.forwarder.as_ref()?.addresses().first().copied()
+    }
+
+    /// What its plane counts; nothing on the kernel plane, which does not tell.
+    pub fn counts(&self) -> Vec<Count> {
+        self.tunnel.counts()
+    }
+
+    /// Who was refused a handshake since this was asked last: the first few, the rest is only counted.
+    pub fn take_refusals(&self) -> Vec<Refusal> {
+        self.tunnel.take_refusals()
     }
 
     /// What has happened with each peer, in the order in which they came.

@@ -1,5 +1,6 @@
 //! One tunnel on any plane, the sockets by which other programs see it, and what wg-quick does.
 
+mod counts;
 pub mod device;
 mod plane;
 pub mod quick;
@@ -7,6 +8,10 @@ pub mod show;
 mod tunnel;
 pub mod uapi;
 
-pub use dataplane::netstack;
+pub use counts::{Count, Stage};
+pub use dataplane::{
+    engine::{Refusal, RefusalCause},
+    netstack,
+};
 pub use plane::{Choice, ChoiceError, Chosen, Plane, Unavailable, choose, choose_interface};
 pub use tunnel::{ApplyError, CloseReason, OpenError, Place, Spec, Tunnel};

@@ -19,7 +19,9 @@ crate::tally::tally! {
         cookies_sent,
         /// Handshake messages under load from a source that sends too many.
         rate_limited,
-        /// Initiations and responses that do not open, or come from nobody known.
+        /// Initiations whose sender's key belongs to no peer.
+        unknown_peers,
+        /// Initiations and responses that do not open.
         forged_handshakes,
         /// Initiations that are not newer than the last from the same peer.
         replayed_handshakes,

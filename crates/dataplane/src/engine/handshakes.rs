@@ -8,7 +8,7 @@ use std::{
 use wg::PrivateKey;
 use zeroize::Zeroize as _;
 
-use super::{Engine, index::Entry, open::Origin};
+use super::{Engine, RefusalCause, index::Entry, open::Origin};
 use crate::{
     buffer::Outbox,
     handshake::{Initiation, Initiator, Received, Timestamp, TransportKeys},
@@ -93,6 +93,7 @@ impl Engine {
         let checker = &identity.checker;
         if !checker.check_mac1(message) {
             self.tally.wrong_mac1.one();
+            self.refusals.note(origin.source, RefusalCause::WrongMac1, None);
             return false;
         }
         if !self.guard().load.add(now) {
@@ -107,8 +108,14 @@ impl Engine {
         let allowed = self.guard().limiter.allow(now, origin.source);
         if !allowed {
             self.tally.rate_limited.one();
+            self.refusals.note(origin.source, RefusalCause::RateLimited, None);
         }
         allowed
+    }
+
+    fn refuse_forged(&self, origin: &Origin) {
+        self.tally.forged_handshakes.one();
+        self.refusals.note(origin.source, RefusalCause::Forged, None);
     }
 
     /// Answers an initiation.
@@ -126,10 +133,11 @@ impl Engine {
             return;
         }
         let Some(received) = Received::consume(&identity.keys, message) else {
-            return self.tally.forged_handshakes.one();
+            return self.refuse_forged(origin);
         };
         let Some(peer) = self.peer(&received.initiator) else {
-            return self.tally.forged_handshakes.one();
+            self.tally.unknown_peers.one();
+            return self.refusals.note(origin.source, RefusalCause::UnknownPeer, None);
         };
         let mut state = peer.lock();
         // The key may have been changed since it was read; this initiation was then made for the old one.
@@ -141,10 +149,12 @@ impl Engine {
             return self.tally.forged_handshakes.one();
         };
         let Some((authentic, timestamp)) = received.authenticate(static_static) else {
-            return self.tally.forged_handshakes.one();
+            return self.refuse_forged(origin);
         };
         if timestamp <= state.latest_timestamp {
-            return self.tally.replayed_handshakes.one();
+            self.tally.replayed_handshakes.one();
+            let peer = Some(*peer.public_key());
+            return self.refusals.note(origin.source, RefusalCause::Replayed, peer);
         }
         let between = Duration::from_secs(1) / INITIATIONS_PER_SECOND;
         if state.last_initiation_consumed.is_some_and(|last| now < last + between) {
@@ -195,7 +205,7 @@ impl Engine {
         };
         let mut state = peer.lock();
         let Some(keys) = finish(&state, index, message) else {
-            return self.tally.forged_handshakes.one();
+            return self.refuse_forged(origin);
         };
         if peer.is_removed() {
             return self.tally.removed_peer.one();

@@ -11,7 +11,7 @@ use linux::{netlink::Netlink, tun::TunError, wireguard};
 use wg::IpNet;
 
 use self::{kernel::Kernel, user::User};
-use crate::{Plane, uapi};
+use crate::{Count, Plane, Refusal, uapi};
 
 /// What a tunnel is to be, besides what [`Tunnel::apply`] says.
 #[derive(Clone, Debug)]
@@ -213,6 +213,23 @@ impl Tunnel {
         match &self.handler {
             Handler::Kernel(_) => engine::Counters::default(),
             Handler::User(user) => user.counters(),
+        }
+    }
+
+    /// All that is counted: by the protocol, the sockets and the plane. The kernel's WireGuard does not tell.
+    pub fn counts(&self) -> Vec<Count> {
+        match &self.handler {
+            Handler::Kernel(_) => Vec::new(),
+            Handler::User(user) => user.counts(),
+        }
+    }
+
+    /// Who was refused a handshake since this was asked last: the first few, the rest is only counted. The kernel's
+    /// WireGuard does not tell.
+    pub fn take_refusals(&self) -> Vec<Refusal> {
+        match &self.handler {
+            Handler::Kernel(_) => Vec::new(),
+            Handler::User(user) => user.take_refusals(),
         }
     }
 

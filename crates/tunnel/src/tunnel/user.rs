@@ -21,7 +21,7 @@ use linux::{
 };
 
 use super::{ApplyError, CloseReason, OpenError, Spec};
-use crate::Plane;
+use crate::{Count, Plane, Refusal, counts};
 
 /// Engine, sockets and plane of one tunnel.
 #[derive(Debug)]
@@ -120,6 +120,23 @@ impl User {
 
     pub(super) fn counters(&self) -> engine::Counters {
         self.engine.counters()
+    }
+
+    pub(super) fn counts(&self) -> Vec<Count> {
+        let (tun, netstack) = match &self.running {
+            Running::Tun(plane) => (Some(plane.counters()), None),
+            Running::Netstack(plane) => (None, Some(plane.counters())),
+        };
+        counts::counts(
+            &self.engine.counters(),
+            &self.sockets.counters(),
+            tun.as_ref(),
+            netstack.as_ref(),
+        )
+    }
+
+    pub(super) fn take_refusals(&self) -> Vec<Refusal> {
+        self.engine.take_refusals()
     }
 
     pub(super) fn netstack_plane(&self) -> Option<&netstack::Plane> {

@@ -1,0 +1,187 @@
+//! Looks at a running gateway again and again: says what happened, and keeps its numbers for whoever asks.
+//!
+//! ```text
+//!                            ┌─▶ log: who connected, moved, went silent, was refused
+//!   Gateway ─ look ─▶ Watcher
+//!                            └─▶ Board ◀─ /healthz, /metrics, `adit health`
+//! ```
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tunnel::Count;
+use wg::PublicKey;
+
+use crate::{
+    Name,
+    entry::Entry,
+    events::Tracker,
+    health::{self, Dns, Facts, Health},
+    http::Pages,
+    metrics::{self, PeerSample, Snapshot},
+    probe::Probe,
+    refusals::RefusalLog,
+    server::{Gateway, PeerState},
+};
+
+/// How often the gateway's DNS is asked.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is known of a gateway, for whoever asks, on any thread.
+#[derive(Debug)]
+pub struct Board(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    interface: String,
+    plane: String,
+    opened: SystemTime,
+    /// When the gateway was looked at last.
+    looked: Instant,
+    ended: Option<String>,
+    dns: Option<Dns>,
+    servers: Vec<health::Server>,
+    peers: Vec<PeerSample>,
+    counts: Vec<Count>,
+}
+
+impl Board {
+    /// A board about a gateway that was opened just now.
+    pub fn new(interface: &str, plane: impl std::fmt::Display) -> Self {
+        Self(Mutex::new(State {
+            interface: interface.to_owned(),
+            plane: plane.to_string(),
+            opened: SystemTime::now(),
+            looked: Instant::now(),
+            ended: None,
+            dns: None,
+            servers: Vec::new(),
+            peers: Vec::new(),
+            counts: Vec::new(),
+        }))
+    }
+
+    /// Notes that the tunnel has ended.
+    pub fn end(&self, reason: impl std::fmt::Display) {
+        self.state().ended = Some(reason.to_string());
+    }
+
+    /// Notes how peers and servers of a client's tunnels are.
+    pub fn set_servers(&self, servers: Vec<health::Server>, peers: Vec<PeerSample>) {
+        let mut state = self.state();
+        state.looked = Instant::now();
+        (state.servers, state.peers) = (servers, peers);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn health(&self) -> Health {
+        health::judge(&Facts {
+            tunnel: health::Tunnel {
+                plane: self.plane.clone(),
+                ended: self.ended.clone(),
+                looked: self.looked.elapsed(),
+                peers: self.peers.len(),
+                connected: self.peers.iter().filter(|peer| peer.totals.connected).count(),
+            },
+            dns: self.dns,
+            servers: self.servers.clone(),
+        })
+    }
+}
+
+impl Pages for Board {
+    fn health(&self) -> Health {
+        self.state().health()
+    }
+
+    fn metrics(&self) -> String {
+        let snapshot = {
+            let state = self.state();
+            Snapshot {
+                interface: state.interface.clone(),
+                plane: state.plane.clone(),
+                started: state.opened,
+                healthy: state.health().healthy,
+                peers: state.peers.clone(),
+                counts: state.counts.clone(),
+            }
+        };
+        metrics::render(&snapshot)
+    }
+}
+
+/// Looks at a gateway.
+#[derive(Debug)]
+pub struct Watcher {
+    board: Arc<Board>,
+    log: fn(&Entry),
+    tracker: Tracker,
+    refusals: RefusalLog,
+    probe: Option<Probe>,
+    /// When DNS is asked next.
+    probe_due: Instant,
+}
+
+impl Watcher {
+    /// A watcher of a gateway that was opened just now.
+    pub fn new(gateway: &Gateway, interface: &str, log: fn(&Entry)) -> Self {
+        let now = Instant::now();
+        Self {
+            board: Arc::new(Board::new(interface, gateway.plane())),
+            log,
+            tracker: Tracker::default(),
+            refusals: RefusalLog::new(now, &gateway.counts()),
+            // Without it, DNS is not judged.
+            probe: gateway.dns_address().and_then(|address| Probe::new(address).ok()),
+            probe_due: now,
+        }
+    }
+
+    /// What is known of the gateway.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// Looks at the gateway, whose peers are these.
+    pub fn look(&mut self, gateway: &Gateway, peers: &[PeerState], now: Instant) {
+        for event in self.tracker.observe(now, SystemTime::now(), peers) {
+            (self.log)(&Entry::from(&event));
+        }
+        let counts = gateway.counts();
+        let refused = gateway.take_refusals();
+        let names: HashMap<PublicKey, &Name> = if refused.is_empty() {
+            HashMap::new()
+        } else {
+            peers.iter().map(|peer| (peer.public_key, &peer.name)).collect()
+        };
+        let name = |key: &PublicKey| names.get(key).map(|name| (*name).clone());
+        for entry in self.refusals.observe(now, &refused, &counts, name) {
+            (self.log)(&entry);
+        }
+        if let Some(probe) = self.probe.as_mut().filter(|_| self.probe_due <= now) {
+            probe.ask();
+            self.probe_due = now + PROBE_INTERVAL;
+        }
+        let samples = peers.iter().map(|peer| PeerSample {
+            name: peer.name.clone(),
+            received_bytes: peer.received_bytes,
+            sent_bytes: peer.sent_bytes,
+            latest_handshake: peer.latest_handshake,
+            totals: self.tracker.totals(&peer.public_key),
+        });
+        let samples = samples.collect();
+        let dns = self.probe.as_mut().map(|probe| Dns {
+            unanswered: probe.unanswered(),
+        });
+        let mut state = self.board.state();
+        (state.looked, state.peers, state.counts, state.dns) = (now, samples, counts, dns);
+    }
+}
