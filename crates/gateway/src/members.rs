@@ -115,6 +115,17 @@ impl Members {
         })
     }
 
+    /// The key that the peer of a change has.
+    pub(crate) fn key_before(&self, change: &PeerChange) -> Option<PublicKey> {
+        let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
+        self.peer(name).map(|peer| peer.public_key)
+    }
+
+    /// Whether a peer has this key.
+    pub(crate) fn has_key(&self, key: &PublicKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// What makes the peer of a change what it is.
     pub(crate) fn undoing(&self, change: &PeerChange) -> PeerChange {
         let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;

@@ -227,15 +227,25 @@ impl Gateway {
     fn change_members(&self, members: &mut Members, changes: &[PeerChange]) -> Result<(), GatewayError> {
         let update = members.update(changes)?;
         self.change_firewall(|firewall| firewall.change_before(changes))?;
+        // On the netstack plane rules are of keys, which may come before their peers.
+        let set = changes.iter().filter_map(|change| match change {
+            PeerChange::Set(_, peer) => Some((peer.public_key, peer.access.clone())),
+            PeerChange::Remove(_) => None,
+        });
+        self.set_access(set);
         if !update.peers.is_empty()
             && let Err(error) = self.tunnel.apply(&update)
         {
             let as_before: Vec<PeerChange> = changes.iter().map(|change| members.undoing(change)).collect();
             self.change_firewall(|firewall| firewall.change_before(&as_before))?;
             self.change_firewall(|firewall| firewall.change_after(&as_before))?;
+            self.set_access(members.iter().map(|(_, peer)| (peer.public_key, peer.access.clone())));
             return Err(GatewayError::Apply(error));
         }
+        let before: Vec<PublicKey> = changes.iter().filter_map(|change| members.key_before(change)).collect();
         members.commit(changes);
+        let gone = before.into_iter().filter(|key| !members.has_key(key));
+        self.set_access(gone.map(|key| (key, Access::OPEN)));
         self.change_firewall(|firewall| firewall.change_after(changes))?;
         for change in changes {
             match change {
@@ -244,6 +254,16 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    /// Tells the netstack plane what peers may reach; on the others the firewall knows.
+    fn set_access(&self, access: impl Iterator<Item = (PublicKey, Access)>) {
+        if let Some(netstack) = self.tunnel.netstack() {
+            let access: Vec<_> = access.collect();
+            if !access.is_empty() {
+                netstack.set_access(&access);
+            }
+        }
     }
 
     fn change_firewall(

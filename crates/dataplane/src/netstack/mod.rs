@@ -12,6 +12,7 @@
 //! One thread waits on all sockets with epoll ([`Plane`] is its handle), in rounds: it receives a batch, opens it,
 //! hands each packet to its flow, gives flows their turns, seals and sends what came of it.
 
+mod access;
 mod config;
 mod counters;
 mod datagrams;

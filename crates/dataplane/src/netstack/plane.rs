@@ -14,9 +14,11 @@ use std::{
 };
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
+use wg::{Access, PublicKey};
 
 use super::{
     Config, Counters,
+    access::Rules,
     counters::Tally,
     reactor::{COMMAND_EVENT, Command, Reactor, TUNNEL_EVENT},
     switch::Switch,
@@ -32,6 +34,7 @@ pub struct Plane {
     wake: Arc<OwnedFd>,
     commands: Sender<Command>,
     config: Mutex<Config>,
+    rules: Rules,
     thread: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
@@ -53,13 +56,14 @@ impl Plane {
         engine.set_mtu(config.mtu);
         let (commands, receiver) = channel();
         let tally = Arc::new(Tally::default());
+        let rules = Rules::default();
         let reactor = Reactor {
             engine: Arc::clone(&engine),
             sockets: Arc::clone(&sockets),
             epoll: Arc::clone(&epoll),
             wake: Arc::clone(&wake),
             commands: receiver,
-            switch: Switch::new(config.clone(), Arc::clone(&tally), epoll, descriptors),
+            switch: Switch::new(config.clone(), rules.clone(), Arc::clone(&tally), epoll, descriptors),
             ident: random(),
         };
         let thread = std::thread::Builder::new()
@@ -72,6 +76,7 @@ impl Plane {
             wake,
             commands,
             config: Mutex::new(config),
+            rules,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -82,6 +87,14 @@ impl Plane {
         change(&mut config);
         self.engine.set_mtu(config.mtu);
         self.tell(Command::Configure(Box::new(config.clone())));
+    }
+
+    /// Sets what the peers with these keys may reach, whether they are there already or come later. Flows that are
+    /// forbidden end; what is allowed is so at once.
+    pub fn set_access(&self, changes: &[(PublicKey, Access)]) {
+        self.rules.set(changes);
+        let keys = changes.iter().map(|(key, _)| *key).collect();
+        self.tell(Command::Access(keys));
     }
 
     /// Follows a change of the engine's configuration, to be called after each: ends the flows of peers that are gone or

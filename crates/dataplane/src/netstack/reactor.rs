@@ -1,6 +1,7 @@
 //! The loop: one thread that waits, receives, opens, passes on, seals and sends.
 
 use std::{
+    collections::HashSet,
     io,
     os::fd::OwnedFd,
     sync::{
@@ -11,6 +12,7 @@ use std::{
 };
 
 use rustix::event::{Timespec, epoll};
+use wg::PublicKey;
 
 use super::{Config, output::Output, switch::Switch};
 use crate::{
@@ -40,6 +42,8 @@ pub(super) enum Command {
     Sweep,
     /// Another configuration.
     Configure(Box<Config>),
+    /// Other access rules of the peers with these keys.
+    Access(HashSet<PublicKey>),
     /// The end.
     Stop,
 }
@@ -147,6 +151,7 @@ fn obey(wake: &OwnedFd, commands: &Receiver<Command>, switch: &mut Switch, out: 
                 out.mtu = config.mtu;
                 switch.configure(*config, out);
             }
+            Ok(Command::Access(peers)) => switch.check_access(&peers, out),
             Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return true,
             Err(TryRecvError::Empty) => return false,
         }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Verdict, config::Config, sys};
+use super::{Verdict, access::Rules, config::Config, sys};
 use crate::engine::{Engine, Peer};
 
 /// The way of a packet.
@@ -26,7 +26,7 @@ pub(super) enum Route {
 ///
 /// The gateway's own addresses come first, then the networks of other peers, so that a policy cannot be got around by
 /// an address that a peer also has. A peer that is everybody's way out (0.0.0.0/0) is a peer like any other.
-pub(super) fn find(config: &Config, engine: &Engine, from: &Peer, destination: IpAddr) -> Route {
+pub(super) fn find(config: &Config, rules: &Rules, engine: &Engine, from: &Peer, destination: IpAddr) -> Route {
     if config.is_own(destination) {
         return Route::Own;
     }
@@ -39,7 +39,7 @@ pub(super) fn find(config: &Config, engine: &Engine, from: &Peer, destination: I
         Verdict::Drop => return Route::Nowhere,
     }
     if let Some(peer) = engine.peer_for(destination).filter(|peer| peer.id() != from.id()) {
-        return if config.policy.peer_to_peer {
+        return if rules.are_willing(&config.policy, [from, &peer]) {
             Route::Peer(peer)
         } else {
             Route::Prohibited

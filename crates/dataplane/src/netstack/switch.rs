@@ -11,12 +11,14 @@
 mod arrive;
 mod settle;
 
-use std::{hash::RandomState, os::fd::OwnedFd, sync::Arc};
+use std::{collections::HashSet, hash::RandomState, os::fd::OwnedFd, sync::Arc};
 
 use rustix::event::epoll;
+use wg::PublicKey;
 
 use super::{
     Config,
+    access::{self, Exchanges, Rules},
     counters::Tally,
     datagrams::Datagrams,
     flows::{Flows, Key},
@@ -66,6 +68,8 @@ struct Flow {
 #[derive(Debug)]
 pub(super) struct Switch {
     pub(super) config: Config,
+    rules: Rules,
+    exchanges: Exchanges,
     tally: Arc<Tally>,
     epoll: Arc<OwnedFd>,
     flows: Flows<Flow>,
@@ -81,10 +85,18 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    pub(super) fn new(config: Config, tally: Arc<Tally>, epoll: Arc<OwnedFd>, descriptors: usize) -> Self {
+    pub(super) fn new(
+        config: Config,
+        rules: Rules,
+        tally: Arc<Tally>,
+        epoll: Arc<OwnedFd>,
+        descriptors: usize,
+    ) -> Self {
         let capacity = config.limits.flows.unwrap_or(usize::MAX);
         Self {
             config,
+            rules,
+            exchanges: Exchanges::default(),
             tally,
             epoll,
             flows: Flows::new(),
@@ -354,12 +366,28 @@ impl Switch {
     /// Follows another configuration: flows that it forbids end.
     pub(super) fn configure(&mut self, config: Config, out: &mut Output<'_>) {
         self.config = config;
+        self.check(|_| true, out);
+    }
+
+    /// Follows other access rules of these peers: flows that those forbid end.
+    pub(super) fn check_access(&mut self, peers: &HashSet<PublicKey>, out: &mut Output<'_>) {
+        self.check(|flow| peers.contains(flow.peer.public_key()), out);
+    }
+
+    /// Ends those of some flows that are forbidden.
+    fn check(&mut self, which: impl Fn(&Flow) -> bool, out: &mut Output<'_>) {
         for token in self.flows.tokens() {
-            let Some(flow) = self.flows.get_mut(token) else {
+            let Some(flow) = self.flows.get_mut(token).filter(|flow| which(flow)) else {
                 continue;
             };
-            let route = route::find(&self.config, out.engine, &flow.peer, flow.key.server.ip());
-            if !matches!(route, Route::Own | Route::Outside) {
+            let (key, server) = (flow.key, flow.key.server.ip());
+            let route = route::find(&self.config, &self.rules, out.engine, &flow.peer, server);
+            let may_stay = match route {
+                Route::Own => true,
+                Route::Outside => self.rules.permits(&flow.peer, server, access::service_of(&key)),
+                Route::Peer(_) | Route::Prohibited | Route::NoPeer | Route::Nowhere => false,
+            };
+            if !may_stay {
                 self.end(token, out);
             }
         }

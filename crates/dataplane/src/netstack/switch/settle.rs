@@ -3,6 +3,7 @@
 use std::{hash::BuildHasher, net::SocketAddr, sync::Arc};
 
 use rustix::io::Errno;
+use wg::access::Service;
 
 use super::{
     Body, Switch,
@@ -17,7 +18,7 @@ use crate::{
         icmp::{self, Echo, EchoKind, Report},
     },
     netstack::{
-        Protocol,
+        Protocol, access,
         datagrams::Datagrams,
         flows::Key,
         output::Output,
@@ -49,14 +50,20 @@ impl Switch {
     }
 
     fn settle_one(&mut self, peer: &Arc<Peer>, packet: &Packet<'_>, out: &mut Output<'_>) {
-        let route = route::find(&self.config, out.engine, peer, packet.destination);
+        let route = route::find(&self.config, &self.rules, out.engine, peer, packet.destination);
         if packet.hop_limit <= 1 && matches!(route, Route::Outside | Route::Peer(_)) {
             self.tally.hop_limit_exceeded.one();
             return self.refuse(peer, packet, icmp::Error::HopLimitExceeded, out);
         }
         match route {
             Route::Own | Route::Outside => {}
-            Route::Peer(other) => return self.forward(peer, &other, packet, out),
+            Route::Peer(other) => {
+                return if self.exchanges.permit(&self.rules, out.now, [peer, &other], packet) {
+                    self.forward(peer, &other, packet, out)
+                } else {
+                    self.prohibit(peer, packet, out)
+                };
+            }
             Route::Nowhere => return self.tally.bad_destination.one(),
             Route::NoPeer => {
                 self.tally.no_peer.one();
@@ -129,6 +136,9 @@ impl Switch {
 
     fn settle_whole(&mut self, peer: &Arc<Peer>, packet: &Packet<'_>, route: &Route, out: &mut Output<'_>) {
         let is_own = matches!(route, Route::Own);
+        if !is_own && !self.may_reach(peer, packet) {
+            return self.prohibit(peer, packet, out);
+        }
         match packet.protocol {
             ip::TCP => match Segment::parse(packet.payload) {
                 Some(segment) => self.settle_segment(peer, packet, &segment, is_own, out),
@@ -150,6 +160,13 @@ impl Switch {
                 self.refuse(peer, packet, icmp::Error::ProtocolUnreachable, out);
             }
         }
+    }
+
+    /// Whether the peer's own rules let a whole packet go outside. Errors about flows that there are may always.
+    fn may_reach(&self, peer: &Peer, packet: &Packet<'_>) -> bool {
+        let is_error = || Report::parse(packet).is_some();
+        let service = access::service(packet);
+        self.rules.permits(peer, packet.destination, service) || (service == Service::Icmp && is_error())
     }
 
     fn settle_segment(

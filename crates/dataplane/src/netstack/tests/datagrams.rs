@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use wg::{Access, Destination};
+
 use super::client::{Client, GATEWAY_V4, GATEWAY_V6, Gateway};
 use crate::{
     ip::{
@@ -250,6 +252,89 @@ fn peers_reach_each_other_only_if_told_so() {
         packet.is_some_and(|packet| Echo::parse(&packet).is_some_and(|echo| echo.data == b"hello"))
     });
     assert_eq!(hop_limit, 63);
+}
+
+#[test]
+fn peers_reach_each_other_if_both_are_willing_and_the_senders_list_lets_them() {
+    let access = |peer_to_peer, list: Option<&str>| Access {
+        destinations: list.map(|list| Destination::list(list).unwrap()),
+        peer_to_peer,
+    };
+    // (the gateway's word, one's access, two's access, one reaches two)
+    for (all, of_one, of_two, reached) in [
+        (true, access(None, None), access(None, None), true),
+        (true, access(Some(false), None), access(None, None), false),
+        (true, access(None, None), access(Some(false), None), false),
+        (false, access(Some(true), None), access(None, None), false),
+        (false, access(Some(true), None), access(Some(true), None), true),
+        (true, access(None, Some("10.13.13.3/icmp")), access(None, None), true),
+        (true, access(None, Some("10.13.13.3/udp")), access(None, None), false),
+        // Two may answer what one was allowed to ask.
+        (true, access(None, None), access(None, Some("none")), true),
+    ] {
+        let gateway = Gateway::start(|config| config.policy.peer_to_peer = all);
+        let (mut one, mut two) = (gateway.client(2), gateway.client(3));
+        let case = format!("{all} {of_one:?} {of_two:?}");
+        gateway
+            .plane
+            .set_access(&[(one.public_key, of_one), (two.public_key, of_two)]);
+        // Each tells the gateway where it is.
+        for client in [&mut one, &mut two] {
+            ping(client, GATEWAY_V4, b"");
+            expect_reply(client);
+        }
+        ping(&mut one, "10.13.13.3", b"hello");
+        if !reached {
+            let error = one.expect("an error", |packet| {
+                icmp::Report::parse(packet).map(|report| report.error)
+            });
+            assert_eq!(error, icmp::Error::Prohibited, "{case}");
+            continue;
+        }
+        let asked = two.expect("a peer's packet", |packet| Some(packet.bytes.to_vec()));
+        let asked = Packet::parse(&asked).unwrap();
+        let echo = Echo::parse(&asked).unwrap();
+        let reply = Echo {
+            kind: EchoKind::Reply,
+            ..echo
+        };
+        let mut message = vec![0; reply.message_len()];
+        reply.write_message(&mut message, asked.destination, asked.source);
+        two.send_ip(&Header::new(asked.destination, asked.source, ip::ICMP), &message);
+        one.expect("the answer", |packet| {
+            Echo::parse(packet).filter(|echo| echo.data == b"hello").map(|_| ())
+        });
+    }
+}
+
+#[test]
+fn a_list_holds_for_datagrams_and_a_change_ends_what_it_forbids() {
+    let gateway = Gateway::start(|_| {});
+    let mut client = gateway.client(2);
+    let (server, _thread) = echo_server("127.0.0.1", 2);
+    let list = |text: &str| Access {
+        destinations: Some(Destination::list(text).unwrap()),
+        peer_to_peer: None,
+    };
+    gateway
+        .plane
+        .set_access(&[(client.public_key, list(&format!("{server}/udp")))]);
+    client.send_udp(4_000, server, b"hello");
+    client.expect("the echo", |packet| (packet.protocol == ip::UDP).then_some(()));
+    assert_eq!(gateway.plane.counters().udp_flows, 1);
+    gateway.plane.set_access(&[(client.public_key, list("192.0.2.1"))]);
+    client.until("the flow ends", |_| gateway.plane.counters().udp_flows == 0);
+    client.send_udp(4_000, server, b"hello");
+    let error = client.expect("an error", |packet| {
+        icmp::Report::parse(packet).map(|report| report.error)
+    });
+    assert_eq!(error, icmp::Error::Prohibited);
+    // The gateway itself answers in any case.
+    ping(&mut client, GATEWAY_V4, b"");
+    expect_reply(&mut client);
+    gateway.plane.set_access(&[(client.public_key, Access::OPEN)]);
+    client.send_udp(4_000, server, b"hello");
+    client.expect("the echo", |packet| (packet.protocol == ip::UDP).then_some(()));
 }
 
 #[test]
