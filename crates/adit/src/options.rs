@@ -53,7 +53,7 @@ pub(crate) fn upstreams(given: &[Upstream], ca: Option<&Path>) -> Upstreams {
 }
 
 /// How a gateway is reached and what its clients are told.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct GatewayOptions {
     /// Address or name under which clients reach this machine, and the port if it differs from --listen.
     ///

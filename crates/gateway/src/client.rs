@@ -15,8 +15,11 @@ use crate::{
 /// One client: its keys and its addresses in the tunnel.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its private key, born here because the person asked for a ready configuration.
-    pub private_key: PrivateKey,
+    /// Its public key.
+    pub public_key: PublicKey,
+    /// Its private key, born here because the person asked for a ready configuration; `None` if it was born at the
+    /// client, where it stays.
+    pub private_key: Option<PrivateKey>,
     /// Its preshared key; `None` in installations from before there was one.
     pub preshared_key: Option<PresharedKey>,
     /// Its addresses, one of each family that the gateway has.
@@ -40,6 +43,9 @@ pub struct Terms {
     pub listen_port: Option<u16>,
 }
 
+/// Stands where the private key would, if only the client has it; its public key follows.
+pub const KEY_OF_CLIENT: &str = "# The line `PrivateKey = …` is for the client to add: the key that belongs to ";
+
 impl Client {
     /// A client with fresh keys.
     ///
@@ -47,17 +53,23 @@ impl Client {
     ///
     /// [`RandomError`].
     pub fn new(addresses: Vec<IpAddr>) -> Result<Self, RandomError> {
-        Ok(Self {
-            private_key: key::private()?,
-            preshared_key: Some(key::preshared()?),
+        Ok(Self::with_key(key::private()?, Some(key::preshared()?), addresses))
+    }
+
+    /// The client that has this private key.
+    pub fn with_key(private_key: PrivateKey, preshared_key: Option<PresharedKey>, addresses: Vec<IpAddr>) -> Self {
+        Self {
+            public_key: private_key.public_key(),
+            private_key: Some(private_key),
+            preshared_key,
             addresses,
-        })
+        }
     }
 
     /// The client as the gateway knows it: without its private key.
     pub fn peer(&self) -> Peer {
         Peer {
-            public_key: self.private_key.public_key(),
+            public_key: self.public_key,
             preshared_key: self.preshared_key.clone(),
             addresses: self.addresses.clone(),
             networks: Vec::new(),
@@ -72,7 +84,10 @@ impl Client {
         let mut line = |line: &[&str]| line.iter().chain(&["\n"]).for_each(|part| text.push_str(part));
         line(&["[Interface]"]);
         line(&["Address = ", &list(&self.addresses)]);
-        line(&["PrivateKey = ", &self.private_key.danger_base64()]);
+        match &self.private_key {
+            Some(key) => line(&["PrivateKey = ", &key.danger_base64()]),
+            None => line(&[KEY_OF_CLIENT, &self.public_key.to_string()]),
+        }
         if let Some(port) = terms.listen_port {
             line(&["ListenPort = ", &port.to_string()]);
         }

@@ -23,6 +23,7 @@ use wg::{KeyError, PresharedKey, PrivateKey};
 use zeroize::Zeroizing;
 
 use crate::{
+    client::Client,
     environment::PeerId,
     file::{self, Worth},
 };
@@ -114,6 +115,7 @@ impl Directory {
             _lock: lock,
         };
         directory.remove_leftovers().map_err(unwritable)?;
+        directory.undo()?;
         Ok(directory)
     }
 
@@ -217,31 +219,31 @@ impl Directory {
         Ok(found)
     }
 
-    /// Keeps a peer's keys. The preshared key is written first: a private key without one is an old installation's.
+    /// Keeps a peer's keys, as far as they are known. The preshared key is written first: a private key without one is
+    /// an old installation's.
     ///
     /// # Errors
     ///
     /// If a file cannot be written.
-    pub fn keep_peer_keys(
-        &self,
-        peer: &PeerId,
-        private_key: &PrivateKey,
-        preshared_key: Option<&PresharedKey>,
-    ) -> Result<(), DirectoryError> {
-        if let Some(key) = preshared_key {
-            write(
-                &self.peer_path(peer, Kind::PresharedKey),
-                &line(&key.danger_base64()),
-                Worth::Kept,
-            )?;
+    pub fn keep_peer_keys(&self, peer: &PeerId, client: &Client) -> Result<(), DirectoryError> {
+        let kept = |kind: Kind, key: Zeroizing<String>| write(&self.peer_path(peer, kind), &line(&key), Worth::Kept);
+        if let Some(key) = &client.preshared_key {
+            kept(Kind::PresharedKey, key.danger_base64())?;
         }
-        write(
-            &self.peer_path(peer, Kind::PrivateKey),
-            &line(&private_key.danger_base64()),
-            Worth::Kept,
-        )?;
-        let public = line(&private_key.public_key().to_string());
+        if let Some(key) = &client.private_key {
+            kept(Kind::PrivateKey, key.danger_base64())?;
+        }
+        let public = line(&client.public_key.to_string());
         write(&self.peer_path(peer, Kind::PublicKey), &public, Worth::Derived).map(drop)
+    }
+
+    /// The error of syncing the directory.
+    pub(crate) fn unsynced(&self, cause: io::Error) -> DirectoryError {
+        DirectoryError::File {
+            action: "write",
+            path: self.root.clone(),
+            cause,
+        }
     }
 
     /// Keeps a peer's configuration and its picture, which is drawn only if it is wanted. Says whether the configuration differs from the one before.
@@ -408,8 +410,9 @@ mod tests {
             let directory = Directory::open(root.path()).unwrap();
             assert!(directory.server_key().unwrap().is_none() && directory.peer(&one).unwrap().private_key.is_none());
             directory.keep_server_key(&key(1)).unwrap();
-            directory.keep_peer_keys(&one, &key(2), Some(&psk)).unwrap();
-            directory.keep_peer_keys(&phone, &key(3), None).unwrap();
+            let client = |seed, psk| Client::with_key(key(seed), psk, Vec::new());
+            directory.keep_peer_keys(&one, &client(2, Some(psk.clone()))).unwrap();
+            directory.keep_peer_keys(&phone, &client(3, None)).unwrap();
             let conf = "[Interface]\nAddress = 10.13.13.2, fd00::2/128 # two\nPrivateKey = x\n\n[Peer]\nendpoint=a:1\n";
             assert!(directory.keep_peer_conf(&one, conf, || b"png".to_vec()).unwrap());
             assert!(!directory.keep_peer_conf(&one, conf, || b"png".to_vec()).unwrap());

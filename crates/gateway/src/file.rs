@@ -1,6 +1,7 @@
 //! Writes files that only their owner reads, whole or not at all.
 
 use std::{
+    cell::Cell,
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
@@ -29,6 +30,40 @@ pub enum Worth {
     Derived,
 }
 
+thread_local! {
+    /// In [`together`]: whether anything was written by this thread that it has to sync.
+    static TOGETHER: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Carries out `write`, in which what is [kept](Worth::Kept) is not synced file by file: all of it is at the end, by
+/// one call for the file system of `path`. Worth it for more than a few files.
+///
+/// # Errors
+///
+/// What syncing says.
+pub fn together<T>(path: &Path, write: impl FnOnce() -> T) -> io::Result<T> {
+    let before = TOGETHER.replace(Some(false));
+    let result = write();
+    if TOGETHER.replace(before) == Some(true) {
+        rustix::fs::syncfs(File::open(path)?)?;
+    }
+    Ok(result)
+}
+
+impl Worth {
+    /// Whether a file of this worth is synced on its own; if not, [`together`] knows of it.
+    fn is_synced(self) -> bool {
+        match self {
+            Self::Kept if TOGETHER.get().is_some() => {
+                TOGETHER.set(Some(true));
+                false
+            }
+            Self::Kept => true,
+            Self::Derived => false,
+        }
+    }
+}
+
 /// Writes a file that only its owner reads (mode 0600), in place of one that may be there.
 ///
 /// At every moment, through a crash of the program, the path has the old content or the new; what is
@@ -44,10 +79,12 @@ pub fn write(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
         // What stopped the writing may stop this too; the next start removes it.
         let _leftover = fs::remove_file(&temporary);
     }
-    result.and_then(|()| match worth {
-        Worth::Kept => sync_directory_of(path),
-        Worth::Derived => Ok(()),
-    })
+    result?;
+    if worth.is_synced() {
+        sync_directory_of(path)
+    } else {
+        Ok(())
+    }
 }
 
 /// As [`write()`], but touches nothing if the file has this content already. Says whether it wrote.
@@ -97,9 +134,19 @@ fn write_new(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
-    match worth {
-        Worth::Kept => file.sync_all(),
-        Worth::Derived => Ok(()),
+    if worth.is_synced() { file.sync_all() } else { Ok(()) }
+}
+
+/// Removes a file, and its name from the disk.
+///
+/// # Errors
+///
+/// What the file system says; that there is no such file is none.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

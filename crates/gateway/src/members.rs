@@ -8,22 +8,15 @@ use wg::{PeerUpdate, PresharedKey, PublicKey, Update};
 
 use crate::{
     Name,
+    ordered::Ordered,
     server::{Peer, PeerChange},
 };
 
 /// The peers of a gateway in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    by_name: HashMap<Name, Member>,
+    peers: Ordered<Name, Peer>,
     by_key: HashMap<PublicKey, Name>,
-    order: BTreeMap<u64, Name>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Member {
-    peer: Peer,
-    place: u64,
 }
 
 /// Two peers cannot have one key.
@@ -41,23 +34,15 @@ pub struct KeyTaken {
 impl Members {
     /// The peers by name, in the order in which they came.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &Peer)> {
-        self.order
-            .values()
-            .filter_map(|name| self.by_name.get_key_value(name))
-            .map(|(name, member)| (name, &member.peer))
-    }
-
-    /// The peer of this name.
-    pub(crate) fn peer(&self, name: &Name) -> Option<&Peer> {
-        self.by_name.get(name).map(|member| &member.peer)
+        self.peers.iter()
     }
 
     /// The changes that lead to these peers and no others.
     pub(crate) fn difference(&self, wanted: Vec<(Name, Peer)>) -> Vec<PeerChange> {
         let names: HashSet<&Name> = wanted.iter().map(|(name, _)| name).collect();
-        let gone = self.order.values().filter(|name| !names.contains(name));
+        let gone = self.iter().map(|(name, _)| name).filter(|name| !names.contains(name));
         let mut changes: Vec<PeerChange> = gone.map(|name| PeerChange::Remove(name.clone())).collect();
-        let differs = |(name, peer): &(Name, Peer)| self.peer(name) != Some(peer);
+        let differs = |(name, peer): &(Name, Peer)| self.peers.get(name) != Some(peer);
         let set = wanted.into_iter().filter(differs);
         changes.extend(set.map(|(name, peer)| PeerChange::Set(name, peer)));
         changes
@@ -93,7 +78,7 @@ impl Members {
         }
         let mut peers = Vec::new();
         for name in wanted.keys() {
-            let before = self.peer(name).map(|peer| peer.public_key);
+            let before = self.peers.get(name).map(|peer| peer.public_key);
             peers.extend(before.filter(|key| !keys.contains_key(key)).map(|key| PeerUpdate {
                 remove: true,
                 update_only: true,
@@ -104,7 +89,7 @@ impl Members {
         for change in changes {
             if let PeerChange::Set(name, _) = change
                 && let Some(Some(peer)) = wanted.remove(name)
-                && self.peer(name) != Some(peer)
+                && self.peers.get(name) != Some(peer)
             {
                 peers.push(whole_update(peer));
             }
@@ -129,7 +114,7 @@ impl Members {
     /// What makes the peer of a change what it is.
     pub(crate) fn undoing(&self, change: &PeerChange) -> PeerChange {
         let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
-        match self.peer(name) {
+        match self.peers.get(name) {
             Some(peer) => PeerChange::Set(name.clone(), peer.clone()),
             None => PeerChange::Remove(name.clone()),
         }
@@ -140,36 +125,21 @@ impl Members {
         // All old keys go first: a key may have moved from one name to another.
         for change in changes {
             let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
-            if let Some(member) = self.by_name.get(name) {
-                self.by_key.remove(&member.peer.public_key);
+            if let Some(peer) = self.peers.get(name) {
+                self.by_key.remove(&peer.public_key);
             }
         }
         for change in changes {
             match change {
-                PeerChange::Set(name, peer) => {
-                    let place = match self.by_name.get(name) {
-                        Some(member) => member.place,
-                        None => {
-                            self.next += 1;
-                            self.order.insert(self.next, name.clone());
-                            self.next
-                        }
-                    };
-                    let peer = peer.clone();
-                    self.by_name.insert(name.clone(), Member { peer, place });
-                }
-                PeerChange::Remove(name) => {
-                    if let Some(member) = self.by_name.remove(name) {
-                        self.order.remove(&member.place);
-                    }
-                }
-            }
+                PeerChange::Set(name, peer) => self.peers.insert(name.clone(), peer.clone()),
+                PeerChange::Remove(name) => self.peers.remove(name),
+            };
         }
         for change in changes {
             if let PeerChange::Set(name, _) = change
-                && let Some(member) = self.by_name.get(name)
+                && let Some(peer) = self.peers.get(name)
             {
-                self.by_key.insert(member.peer.public_key, name.clone());
+                self.by_key.insert(peer.public_key, name.clone());
             }
         }
     }

@@ -26,7 +26,13 @@ pub enum NetworkError {
         /// The subnet.
         subnet: IpNet,
     },
-    /// Every address is taken.
+    /// No subnet is of the address's family.
+    #[error("{address} is of a family that the gateway does not have")]
+    Family {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The address, or any, cannot be had.
     #[error(transparent)]
     Pool(#[from] PoolError),
 }
@@ -77,6 +83,30 @@ impl Network {
                 // If it is another's, the peer gets a free one with its lease.
                 let _taken = subnet.pool.claim(peer, moved(*address, net));
             }
+        }
+    }
+
+    /// Gives a peer this very address, in place of the one of its family that it has.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError::Pool`] if it is another's, or no peer's; the peer keeps what it has.
+    pub fn reserve(&mut self, peer: &str, address: IpAddr) -> Result<(), NetworkError> {
+        let family = |subnet: &&mut Subnet| subnet.pool.subnet().addr().is_ipv4() == address.is_ipv4();
+        let mut subnets: Vec<&mut Subnet> = self.subnets.iter_mut().filter(family).collect();
+        let inside = subnets
+            .iter()
+            .position(|subnet| subnet.pool.subnet().contains(&address));
+        match subnets.get_mut(inside.unwrap_or(0)) {
+            Some(subnet) => Ok(subnet.pool.claim(peer, address)?),
+            None => Err(NetworkError::Family { address }),
+        }
+    }
+
+    /// Takes a peer's addresses back.
+    pub fn release(&mut self, peer: &str) {
+        for subnet in &mut self.subnets {
+            subnet.pool.release(peer);
         }
     }
 
@@ -181,6 +211,26 @@ mod tests {
             addresses(&["10.13.13.2", "10.13.13.4", "10.13.13.5", "10.13.13.6", "10.13.13.3"])
         );
         assert!(matches!(network.lease("f"), Err(NetworkError::Pool(_))));
+    }
+
+    #[test]
+    fn an_address_that_is_asked_for_is_given_or_refused() {
+        let mut network = network(&["10.13.13.0/24", "10.13.14.0/24"]);
+        network.lease("a").unwrap();
+        let mut reserve = |peer: &str, address: &str| network.reserve(peer, address.parse().unwrap());
+        assert_eq!(reserve("b", "10.13.14.77"), Ok(()));
+        for (address, reason) in [
+            ("10.13.13.2", "belongs to a"),
+            ("10.13.13.1", "the gateway's"),
+            ("10.13.15.1", "is not in"),
+            ("fd00::7", "of a family"),
+        ] {
+            let refusal = reserve("b", address).unwrap_err().to_string();
+            assert!(refusal.contains(reason), "{address}: {refusal}");
+        }
+        assert_eq!(network.lease("b"), Ok(addresses(&["10.13.13.3", "10.13.14.77"])));
+        network.release("a");
+        assert_eq!(network.lease("c"), Ok(addresses(&["10.13.13.2", "10.13.14.2"])));
     }
 
     #[test]

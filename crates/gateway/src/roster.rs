@@ -5,11 +5,13 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv6Addr},
+    panic::resume_unwind,
+    thread,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use wg::{
-    PrivateKey,
+    PrivateKey, PublicKey,
     access::{Access, Destination},
 };
 use zeroize::Zeroizing;
@@ -19,8 +21,11 @@ use crate::{
     client::{Client, Terms},
     directory::{Directory, DirectoryError, Stored},
     environment::{Keepalive, PeerId},
+    file,
     key::{self, RandomError},
     network::{Network, NetworkError},
+    ordered::Ordered,
+    record::{Record, Standing},
     server::Peer,
 };
 
@@ -60,12 +65,16 @@ pub enum WithoutIpv6 {
 #[derive(Debug)]
 pub struct Roster {
     private_key: PrivateKey,
-    addresses: Vec<IpNet>,
-    members: Vec<Member>,
+    network: Network,
+    wish: Wish,
+    listed: HashSet<PeerId>,
+    members: Ordered<PeerId, Member>,
+    /// Whom commands have removed.
+    removed: Vec<(PeerId, Record)>,
 }
 
 /// One peer of a [`Roster`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     /// Who it is.
     pub id: PeerId,
@@ -73,7 +82,9 @@ pub struct Member {
     pub client: Client,
     /// Whether its keys are new.
     pub is_new: bool,
-    peer: Peer,
+    /// What commands have said about it.
+    pub record: Record,
+    pub(crate) peer: Peer,
 }
 
 /// Why there is no roster.
@@ -98,19 +109,29 @@ impl Roster {
     /// [`RosterError`]; nothing was written.
     pub fn new(directory: &Directory, wish: &Wish) -> Result<Self, RosterError> {
         let mut network = Network::new(&subnets(directory, wish)?)?;
-        let stored = wish
-            .peers
-            .iter()
-            .map(|id| directory.peer(id))
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses = lease(&mut network, directory, wish, &stored)?;
+        let listed: HashSet<PeerId> = wish.peers.iter().cloned().collect();
+        let mut records: BTreeMap<PeerId, Record> = directory.records()?.into_iter().collect();
+        let is_peer = |id: &PeerId| records.get(id).is_none_or(|record| record.standing.is_peer(true));
+        let mut ids: Vec<PeerId> = wish.peers.iter().filter(|id| is_peer(id)).cloned().collect();
+        let added = records.iter().filter(|(_, record)| record.standing.is_peer(false));
+        ids.extend(added.map(|(id, _)| id).filter(|id| !listed.contains(*id)).cloned());
+        let stored = load(directory, &ids)?;
+        let addresses = lease(&mut network, directory, &ids, &stored)?;
         let private_key = directory.server_key()?.map_or_else(key::private, Ok)?;
-        let members = wish.peers.iter().zip(stored).zip(addresses);
-        let members = members.map(|((id, stored), addresses)| member(id, stored, addresses, wish));
+        let members = ids.into_iter().zip(stored).zip(addresses);
+        let members = members.map(|((id, stored), addresses)| {
+            let record = records.remove(&id).unwrap_or_default();
+            Ok((id.clone(), member(id, stored, record, addresses, wish)?))
+        });
+        let members = members.collect::<Result<_, RandomError>>()?;
+        records.retain(|_, record| !record.standing.is_peer(true));
         Ok(Self {
             private_key,
-            addresses: network.gateway_addresses(),
-            members: members.collect::<Result<_, RandomError>>()?,
+            network,
+            wish: wish.clone(),
+            listed,
+            members,
+            removed: records.into_iter().collect(),
         })
     }
 
@@ -120,25 +141,80 @@ impl Roster {
     }
 
     /// The gateway's own addresses, each with the peers' network.
-    pub fn addresses(&self) -> &[IpNet] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<IpNet> {
+        self.network.gateway_addresses()
     }
 
-    /// The peers, in the order of the wish.
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    /// The peers: those of the wish in its order, then the others.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// How many peers there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no peer.
+    pub fn is_empty(&self) -> bool {
+        self.members.len() == 0
+    }
+
+    /// The peer of this name.
+    pub fn member(&self, id: &PeerId) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// Whether the wish has this peer, be it removed or not.
+    pub(crate) fn is_listed(&self, id: &PeerId) -> bool {
+        self.listed.contains(id)
+    }
+
+    /// The addresses, to give and take.
+    pub(crate) fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// Describes a peer that is to come, or to change; it is none before [`Roster::put`].
+    pub(crate) fn draft(
+        &self,
+        id: &PeerId,
+        stored: Stored,
+        record: Record,
+        addresses: Vec<IpAddr>,
+    ) -> Result<Member, RandomError> {
+        let public_key = public_key(&stored);
+        member(id.clone(), Loaded { stored, public_key }, record, addresses, &self.wish)
+    }
+
+    /// Describes a peer that has other addresses, or another record.
+    pub(crate) fn changed(&self, before: &Member, record: Record, addresses: Vec<IpAddr>) -> Member {
+        let mut client = before.client.clone();
+        client.addresses = addresses;
+        Member {
+            peer: peer(&before.id, &client, &record, &self.wish),
+            id: before.id.clone(),
+            client,
+            is_new: false,
+            record,
+        }
+    }
+
+    /// Takes a peer in, in place of one of that name.
+    pub(crate) fn put(&mut self, member: Member) {
+        self.members.insert(member.id.clone(), member);
+    }
+
+    /// Takes a peer out. Its addresses are free for others.
+    pub(crate) fn take(&mut self, id: &PeerId) -> Option<Member> {
+        self.network.release(&id.file_name());
+        self.members.remove(id)
     }
 
     /// The peers as the gateway knows them, by the names of their directories.
     pub fn peers(&self) -> Vec<(Name, Peer)> {
-        let name = |id: &PeerId| {
-            id.file_name()
-                .parse()
-                .expect("a name after `peer` or `peer_` is a name")
-        };
-        self.members
-            .iter()
-            .map(|member| (name(&member.id), member.peer.clone()))
+        self.members()
+            .map(|member| (member.name(), member.peer.clone()))
             .collect()
     }
 
@@ -152,30 +228,51 @@ impl Roster {
         directory: &Directory,
         terms: &Terms,
         listen_port: u16,
-        picture: impl Fn(&str) -> Vec<u8>,
+        picture: impl Fn(&str) -> Vec<u8> + Sync,
     ) -> Result<Vec<&Member>, DirectoryError> {
         directory.keep_server_key(&self.private_key)?;
-        let mut changed = Vec::new();
-        for member in &self.members {
-            let Client {
-                private_key,
-                preshared_key,
-                ..
-            } = &member.client;
-            directory.keep_peer_keys(&member.id, private_key, preshared_key.as_ref())?;
-            let conf = member.client.conf(terms);
-            if directory.keep_peer_conf(&member.id, &conf, || picture(&conf))? {
-                changed.push(member);
+        let members: Vec<&Member> = self.members().collect();
+        let changed = in_threads(&members, |members| {
+            file::together(directory.root(), || {
+                members
+                    .iter()
+                    .map(|member| member.keep(directory, terms, &picture))
+                    .collect::<Result<Vec<bool>, DirectoryError>>()
+            })
+            .map_err(|cause| directory.unsynced(cause))?
+        })?;
+        self.forget(directory)?;
+        self.keep_server_conf(directory, listen_port)?;
+        let changed = members.into_iter().zip(changed).filter(|(_, changed)| *changed);
+        Ok(changed.map(|(member, _)| member).collect())
+    }
+
+    /// Writes the gateway's own configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`].
+    pub fn keep_server_conf(&self, directory: &Directory, listen_port: u16) -> Result<(), DirectoryError> {
+        directory.keep_server_conf(&self.server_conf(listen_port)).map(drop)
+    }
+
+    /// Removes what is left of peers that were removed, and forgets the removal of those that the list has no more.
+    fn forget(&self, directory: &Directory) -> Result<(), DirectoryError> {
+        for (id, record) in &self.removed {
+            match (record.standing, self.is_listed(id)) {
+                (Standing::Removed, true) => directory.remove_peer(id, Standing::Removed)?,
+                (Standing::Removed, false) => directory.remove_peer(id, Standing::Listed)?,
+                (_, false) => directory.keep_record(id, &Record::default())?,
+                (_, true) => {}
             }
         }
-        directory.keep_server_conf(&self.server_conf(listen_port))?;
-        Ok(changed)
+        Ok(())
     }
 
     /// The gateway's own configuration, its lines and comments in linuxserver's order.
     fn server_conf(&self, listen_port: u16) -> Zeroizing<String> {
         let addresses: Vec<String> = self
-            .addresses
+            .addresses()
             .iter()
             .map(|address| address.addr().to_string())
             .collect();
@@ -185,7 +282,7 @@ impl Roster {
         line(&["Address = ", &addresses.join(", ")]);
         line(&["ListenPort = ", &listen_port.to_string()]);
         line(&["PrivateKey = ", &self.private_key.danger_base64()]);
-        for Member { id, peer, .. } in &self.members {
+        for Member { id, peer, .. } in self.members() {
             line(&[""]);
             line(&["[Peer]"]);
             line(&["# ", &id.file_name()]);
@@ -238,55 +335,153 @@ fn subnets(directory: &Directory, wish: &Wish) -> Result<Vec<IpNet>, RosterError
 fn lease(
     network: &mut Network,
     directory: &Directory,
-    wish: &Wish,
-    stored: &[Stored],
+    ids: &[PeerId],
+    stored: &[Loaded],
 ) -> Result<Vec<Vec<IpAddr>>, RosterError> {
     let served: HashSet<String> = directory.served()?;
     for round in [true, false] {
-        for (id, stored) in wish.peers.iter().zip(stored) {
+        for (id, Loaded { stored, .. }) in ids.iter().zip(stored) {
             let name = id.file_name();
             if served.contains(&name) == round {
                 network.claim(&name, &stored.addresses);
             }
         }
     }
-    Ok(wish
-        .peers
+    Ok(ids
         .iter()
         .map(|id| network.lease(&id.file_name()))
         .collect::<Result<_, _>>()?)
 }
 
-fn member(id: &PeerId, stored: Stored, addresses: Vec<IpAddr>, wish: &Wish) -> Result<Member, RandomError> {
-    let is_new = stored.private_key.is_none();
-    let client = match stored.private_key {
-        Some(private_key) => Client {
-            private_key,
-            preshared_key: stored.preshared_key,
-            addresses,
-        },
-        None => Client {
-            private_key: key::private()?,
+/// What the directory holds of a peer.
+#[derive(Debug)]
+struct Loaded {
+    stored: Stored,
+    /// That of its private key.
+    public_key: Option<PublicKey>,
+}
+
+fn public_key(stored: &Stored) -> Option<PublicKey> {
+    stored.private_key.as_ref().map(PrivateKey::public_key)
+}
+
+/// Reads what there is of all these peers.
+fn load(directory: &Directory, ids: &[PeerId]) -> Result<Vec<Loaded>, DirectoryError> {
+    in_threads(ids, |ids| {
+        let load = |id: &PeerId| {
+            let stored = directory.peer(id)?;
+            let public_key = public_key(&stored);
+            Ok(Loaded { stored, public_key })
+        };
+        ids.iter().map(load).collect()
+    })
+}
+
+/// Fewest items for which a thread is worth its start.
+const MIN_SHARE: usize = 64;
+
+/// Shares the items out among all processors: reading files and deriving keys takes each of them the same time.
+fn in_threads<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    work: impl Fn(&[T]) -> Result<Vec<R>, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(processors).max(MIN_SHARE);
+    if items.len() <= share {
+        return work(items);
+    }
+    thread::scope(|scope| {
+        let shares: Vec<_> = items.chunks(share).map(|share| scope.spawn(|| work(share))).collect();
+        let mut results = Vec::with_capacity(items.len());
+        for share in shares {
+            results.extend(share.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(results)
+    })
+}
+
+fn member(
+    id: PeerId,
+    loaded: Loaded,
+    record: Record,
+    addresses: Vec<IpAddr>,
+    wish: &Wish,
+) -> Result<Member, RandomError> {
+    let Loaded { stored, public_key } = loaded;
+    let of_client = record.public_key.map(|key| key.0);
+    let is_new = match of_client {
+        Some(_) => stored.addresses.is_empty(),
+        None => stored.private_key.is_none(),
+    };
+    let client = match (of_client, stored.private_key, public_key) {
+        (Some(public_key), ..) => Client {
+            public_key,
+            private_key: None,
             preshared_key: Some(stored.preshared_key.map_or_else(key::preshared, Ok)?),
             addresses,
         },
-    };
-    let peer = Peer {
-        networks: wish.networks.get(id).cloned().unwrap_or_default(),
-        keepalive: wish.keepalive.covers(id).then_some(KEEPALIVE_SECS),
-        access: Access {
-            destinations: wish.destinations.get(id).cloned(),
-            peer_to_peer: None,
-        }
-        .or(&wish.access),
-        ..client.peer()
+        (None, Some(private_key), Some(public_key)) => Client {
+            public_key,
+            private_key: Some(private_key),
+            preshared_key: stored.preshared_key,
+            addresses,
+        },
+        _ => Client::with_key(
+            key::private()?,
+            Some(stored.preshared_key.map_or_else(key::preshared, Ok)?),
+            addresses,
+        ),
     };
     Ok(Member {
-        id: id.clone(),
+        peer: peer(&id, &client, &record, wish),
+        id,
         client,
         is_new,
-        peer,
+        record,
     })
+}
+
+/// The peer as the gateway knows it: what it has of its own stands before what the wish has for it.
+fn peer(id: &PeerId, client: &Client, record: &Record, wish: &Wish) -> Peer {
+    let Record { settings, .. } = record;
+    let listed = Access {
+        destinations: wish.destinations.get(id).cloned(),
+        peer_to_peer: None,
+    };
+    Peer {
+        networks: settings
+            .own_networks()
+            .or_else(|| wish.networks.get(id).cloned())
+            .unwrap_or_default(),
+        keepalive: match settings.keepalive {
+            Some(seconds) => Some(seconds).filter(|seconds| *seconds != 0),
+            None => wish.keepalive.covers(id).then_some(KEEPALIVE_SECS),
+        },
+        access: settings.access().or(&listed).or(&wish.access),
+        ..client.peer()
+    }
+}
+
+impl Member {
+    /// The name by which the gateway knows it: that of its directory.
+    pub fn name(&self) -> Name {
+        self.id
+            .file_name()
+            .parse()
+            .expect("a name after `peer` or `peer_` is a name")
+    }
+
+    /// Writes its keys and its configuration. Says whether the configuration is not the one that was there before.
+    pub(crate) fn keep(
+        &self,
+        directory: &Directory,
+        terms: &Terms,
+        picture: &impl Fn(&str) -> Vec<u8>,
+    ) -> Result<bool, DirectoryError> {
+        directory.keep_peer_keys(&self.id, &self.client)?;
+        let conf = self.client.conf(terms);
+        directory.keep_peer_conf(&self.id, &conf, || picture(&conf))
+    }
 }
 
 /// The network that a gateway has unless another one is asked for.
@@ -295,8 +490,6 @@ pub const DEFAULT_SUBNET: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use wg::PublicKey;
 
     use super::*;
     use crate::environment;
@@ -334,13 +527,12 @@ mod tests {
     }
 
     fn keys(roster: &Roster) -> Vec<PublicKey> {
-        roster.members().iter().map(|member| member.peer.public_key).collect()
+        roster.members().map(|member| member.peer.public_key).collect()
     }
 
     fn v4(roster: &Roster) -> Vec<String> {
         roster
             .members()
-            .iter()
             .map(|member| member.client.addresses[0].to_string())
             .collect()
     }
@@ -382,7 +574,8 @@ mod tests {
                 .trim_end()
                 .to_owned()
         };
-        let [laptop, seven] = [&roster.members()[0], &roster.members()[1]];
+        let members: Vec<&Member> = roster.members().collect();
+        let [laptop, seven] = [members[0], members[1]];
         let conf = format!(
             "[Interface]\nAddress = 10.13.13.2, fd00:1::2\nPrivateKey = {}\nListenPort = 51820\nDNS = 10.13.13.1\n\n\
              [Peer]\nPublicKey = {}\nPresharedKey = {}\nEndpoint = vpn.example.com:51820\nAllowedIPs = 0.0.0.0/0, ::/0",
@@ -453,15 +646,15 @@ mod tests {
         }
         let directory = Directory::open(root.path()).unwrap();
         let (roster, _) = start(&directory, &wish("2"));
-        let one = &roster.members()[0];
-        assert_eq!((roster.private_key(), &one.client.private_key), (&server, &peer));
+        let one = roster.members().next().unwrap();
+        assert_eq!((roster.private_key(), &one.client.private_key), (&server, &Some(peer)));
         // No preshared key, no IPv6: the client has neither.
         assert_eq!(
             (one.client.preshared_key.as_ref(), one.client.addresses.len()),
             (None, 1)
         );
         assert_eq!(v4(&roster), ["10.13.13.9", "10.13.13.2"]);
-        assert!(roster.members()[1].client.preshared_key.is_some());
+        assert!(roster.members().nth(1).unwrap().client.preshared_key.is_some());
     }
 
     #[test]
@@ -501,6 +694,6 @@ mod tests {
             "{error}"
         );
         assert!(!root.path().join("server").exists());
-        assert_eq!(Roster::new(&directory, &wish("253")).unwrap().members().len(), 253);
+        assert_eq!(Roster::new(&directory, &wish("253")).unwrap().len(), 253);
     }
 }

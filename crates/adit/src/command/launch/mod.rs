@@ -211,7 +211,7 @@ impl Lease {
                 config,
                 &Event::Peer {
                     peer: name.as_str(),
-                    public_key: client.private_key.public_key().to_string(),
+                    public_key: client.public_key.to_string(),
                     addresses: &client.addresses,
                     config: &path,
                 },

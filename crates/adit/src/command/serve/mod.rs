@@ -2,6 +2,7 @@
 
 mod config;
 mod server;
+mod source;
 
 use std::{path::PathBuf, time::Instant};
 
@@ -11,7 +12,7 @@ use self::config::Config;
 use crate::{failure, options::GatewayOptions};
 
 /// The arguments of `adit serve`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     PEERS=laptop,phone SERVERURL=vpn.example.com adit serve\n  \
     adit serve --config-dir ./config --peers 3 --endpoint vpn.example.com\n\n\
@@ -48,6 +49,11 @@ fn peers(text: &str) -> Result<Peers, String> {
 
 /// Serves until a signal comes.
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
+    server::run(&config(&arguments)?, arguments, started)
+}
+
+/// What is asked for at this moment: variables may be files.
+fn config(arguments: &Arguments) -> anyhow::Result<Config> {
     let environment = Environment::read(std::env::vars_os()).map_err(|error| failure::usage(error.to_string()))?;
-    server::run(&Config::new(arguments, environment)?, started)
+    Config::new(arguments.clone(), environment)
 }

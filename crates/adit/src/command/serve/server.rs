@@ -1,13 +1,11 @@
 //! Server mode: opens the gateway, and goes on until a signal comes.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use gateway::{
     client::Terms,
+    daemon::{self, Daemon, Desk, Socket},
     directory::{Directory, Kind},
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
@@ -17,14 +15,11 @@ use gateway::{
 use linux::signal::{Signal, Signals};
 use wg::qr::{Ink, Qr};
 
-use super::Config;
+use super::{Arguments, Config, source::Files};
 use crate::{
     log,
     options::{self, DEFAULT_PORT},
 };
-
-/// How often the gateway is asked how its peers are.
-const TICK: Duration = Duration::from_secs(2);
 
 /// What the gateway's interface is called.
 const INTERFACE: &str = "wg0";
@@ -33,7 +28,7 @@ const INTERFACE: &str = "wg0";
 const PIXELS: u32 = 4;
 
 /// Serves until a signal comes.
-pub(super) fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
+pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> anyhow::Result<()> {
     // Before the first thread: every thread leaves the signals to this one.
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
@@ -48,9 +43,24 @@ pub(super) fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         "{} plane · udp {} · {} · clients connect to {}:{port}",
         gateway.plane(),
         gateway.listen_port(),
-        count(roster.members().len()),
+        count(roster.len()),
         reach.host,
     );
+    let mut daemon = Daemon::new(
+        Desk {
+            gateway,
+            directory,
+            roster,
+            terms,
+            listen_port: config.listen_port,
+            picture,
+        },
+        Box::new(Files::new(arguments, config, (reach.host.clone(), port))),
+        log::line,
+    );
+    let socket = Socket::open(INTERFACE, &config.config_dir)
+        .inspect_err(|error| log::line(&format!("note: {error}; `adit peer` cannot reach this gateway")))
+        .ok();
     let after = started.elapsed();
     log::line(&format!(
         "gateway ready in {}.{:03} s · {summary}",
@@ -63,31 +73,12 @@ pub(super) fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     notifier
         .ready(&summary)
         .context("cannot tell the service manager that the gateway is ready")?;
-    let watched = watch(&gateway, &signals);
+    let ended = daemon::run(&mut daemon, &signals, socket);
     // It may have gone before us.
     let _unheard = notifier.stopping();
-    gateway.close();
+    daemon.close();
     log::line("the gateway is gone; its peers' configurations work again at the next start");
-    watched
-}
-
-/// Logs who connects until a signal comes.
-fn watch(gateway: &Gateway, signals: &Signals) -> anyhow::Result<()> {
-    let mut before: Vec<Option<SocketAddr>> = Vec::new();
-    loop {
-        let peers = gateway.peers()?;
-        before.resize(peers.len(), None);
-        for (peer, before) in peers.iter().zip(&mut before) {
-            let connected = peer.latest_handshake.and(peer.endpoint);
-            if let Some(endpoint) = connected.filter(|_| connected != *before) {
-                log::line(&format!("{}: handshake from {endpoint}", peer.name));
-            }
-            *before = connected;
-        }
-        if signals.wait(Some(TICK)).context("cannot wait for signals")?.is_some() {
-            return Ok(());
-        }
-    }
+    Ok(ended?)
 }
 
 /// Where clients connect to. A guess does not replace what the clients were told before.
@@ -115,7 +106,7 @@ fn open(config: &Config, roster: &Roster) -> anyhow::Result<Gateway> {
         plane: options.plane.plane(),
         private_key: roster.private_key().clone(),
         listen_port: config.listen_port,
-        addresses: roster.addresses().to_owned(),
+        addresses: roster.addresses(),
         mtu: options.mtu.unwrap_or(DEFAULT_MTU),
         dns: config
             .serve_dns
@@ -125,9 +116,10 @@ fn open(config: &Config, roster: &Roster) -> anyhow::Result<Gateway> {
     })?)
 }
 
-fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Terms {
+/// What all clients are told.
+pub(super) fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Terms {
     // Without its own DNS the gateway is no resolver for anybody: the clients keep theirs.
-    let own = roster.addresses().iter().filter(|_| config.serve_dns);
+    let own = roster.addresses().into_iter().filter(|_| config.serve_dns);
     let own_dns = || own.map(|address| Host::Address(address.addr())).collect();
     Terms {
         server_key: roster.private_key().public_key(),
@@ -139,10 +131,13 @@ fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Terms {
     }
 }
 
+fn picture(conf: &str) -> Vec<u8> {
+    // A configuration is far shorter than the longest text that fits.
+    Qr::new(conf).map(|qr| qr.png(PIXELS).to_vec()).unwrap_or_default()
+}
+
 /// Writes what is to be kept, and shows the configurations that are not what they were.
 fn keep(config: &Config, directory: &Directory, roster: &Roster, terms: &Terms) -> anyhow::Result<()> {
-    // A configuration is far shorter than the longest text that fits.
-    let picture = |conf: &str| Qr::new(conf).map(|qr| qr.png(PIXELS).to_vec()).unwrap_or_default();
     for member in roster.keep(directory, terms, config.listen_port, picture)? {
         let path = directory.peer_path(&member.id, Kind::Conf);
         let what = if member.is_new { "new" } else { "changed" };

@@ -1,0 +1,71 @@
+//! Reads again what a running gateway is asked for, when files have changed.
+
+use std::path::{Path, PathBuf};
+
+use gateway::{
+    client::Terms,
+    daemon::Source,
+    reach::Host,
+    roster::{Roster, Wish},
+};
+
+use super::{Arguments, Config, server};
+
+/// How the name of a variable begins whose value is the name of a file.
+const FILE: &str = "FILE__";
+
+/// The files of `adit serve`: templates, tunnels, and those that variables name.
+pub(super) struct Files {
+    arguments: Arguments,
+    config_dir: PathBuf,
+    named: Vec<PathBuf>,
+    /// Where clients connect to; it does not change while the gateway runs.
+    endpoint: (Host, u16),
+}
+
+impl Files {
+    pub(super) fn new(arguments: Arguments, config: &Config, endpoint: (Host, u16)) -> Self {
+        let is_file = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(FILE));
+        let named = std::env::vars_os().filter(|(name, _)| is_file(name));
+        Self {
+            arguments,
+            config_dir: config.config_dir.clone(),
+            named: named.map(|(_, path)| path.into()).collect(),
+            endpoint,
+        }
+    }
+
+    fn config(&self) -> Result<Config, String> {
+        super::config(&self.arguments).map_err(|error| format!("{error:#}"))
+    }
+
+    fn templates(&self) -> PathBuf {
+        self.config_dir.join("templates")
+    }
+}
+
+impl Source for Files {
+    fn directories(&self) -> Vec<PathBuf> {
+        let named = self.named.iter().filter_map(|path| path.parent()).map(Path::to_owned);
+        let mut directories: Vec<PathBuf> = named.chain([self.templates()]).collect();
+        directories.sort();
+        directories.dedup();
+        directories
+    }
+
+    fn wish(&mut self) -> Result<Wish, String> {
+        Ok(self.config()?.wish)
+    }
+
+    fn terms(&mut self, roster: &Roster) -> Result<Terms, String> {
+        Ok(server::terms(&self.config()?, roster, self.endpoint.clone()))
+    }
+
+    fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool {
+        // The link by which Kubernetes changes all files of a volume at once.
+        let is_volume = |path: &Path| path.file_name().is_some_and(|name| name == "..data");
+        changed
+            .iter()
+            .any(|path| path.starts_with(self.templates()) || self.named.contains(path) || is_volume(path))
+    }
+}

@@ -1,0 +1,161 @@
+//! One connection to the control socket: requests in, one reply to each out. Nothing here waits.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    time::Instant,
+};
+
+use rustix::event::PollFlags;
+use zeroize::Zeroizing;
+
+use crate::control::{Lines, Reply, Request, line};
+
+/// Bytes that are read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// A connection of the gateway's own user, or of root.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    lines: Lines,
+    /// A request that was cut out already, while an earlier one was answered.
+    waiting: Option<Result<Request, String>>,
+    /// What is not written yet, and how much of it is.
+    reply: Zeroizing<Vec<u8>>,
+    written: usize,
+    /// Nothing more comes, and what is answered is the last.
+    ended: bool,
+    active: Instant,
+}
+
+impl Connection {
+    /// A connection with somebody who may ask; others are hung up on.
+    pub(super) fn new(stream: UnixStream, now: Instant) -> Option<Self> {
+        stream.set_nonblocking(true).ok()?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+        if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
+            return None;
+        }
+        Some(Self {
+            stream,
+            lines: Lines::default(),
+            waiting: None,
+            reply: Zeroizing::default(),
+            written: 0,
+            ended: false,
+            active: now,
+        })
+    }
+
+    /// When a byte last went in or out.
+    pub(super) fn active(&self) -> Instant {
+        self.active
+    }
+
+    /// Whether the last reply has been written.
+    fn is_answered(&self) -> bool {
+        self.written == self.reply.len()
+    }
+
+    pub(super) fn waits_for(&self) -> PollFlags {
+        if !self.is_answered() {
+            PollFlags::OUT
+        } else if self.ended {
+            // Writable at once: the next turn ends it.
+            PollFlags::OUT
+        } else {
+            PollFlags::IN
+        }
+    }
+
+    /// Whether there is a request that needs no more of the other end.
+    pub(super) fn has_more(&self) -> bool {
+        self.waiting.is_some() && self.is_answered()
+    }
+
+    /// Writes what waits; then the next request, if a whole one has come.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub(super) fn next_request(&mut self, now: Instant) -> io::Result<Option<Result<Request, String>>> {
+        self.write(now)?;
+        if !self.is_answered() {
+            return Ok(None);
+        }
+        if self.waiting.is_none() {
+            self.read(now)?;
+        }
+        let request = self.waiting.take();
+        if request.is_none() && self.ended {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // Whether another whole one is there already is known without reading.
+        self.waiting = self.cut();
+        Ok(request)
+    }
+
+    /// Answers the request that was given last.
+    pub(super) fn reply(&mut self, reply: &Reply, now: Instant) {
+        self.reply = Zeroizing::new(line(reply));
+        self.written = 0;
+        // What fails here fails at the next turn again.
+        let _later = self.write(now);
+    }
+
+    /// Reads until there is a whole request, or nothing more has come.
+    fn read(&mut self, now: Instant) -> io::Result<()> {
+        let mut chunk = Zeroizing::new([0; CHUNK]);
+        while !self.ended && self.waiting.is_none() {
+            match self.stream.read(&mut *chunk) {
+                Ok(0) => self.ended = true,
+                Ok(count) => {
+                    self.active = now;
+                    self.lines.feed(&chunk[..count]);
+                    self.waiting = self.cut();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Option<Result<Request, String>> {
+        match self.lines.next_line() {
+            Ok(line) => line.map(|line| Request::read(&line)),
+            Err(error) => {
+                self.ended = true;
+                self.lines = Lines::default();
+                Some(Err(error.to_string()))
+            }
+        }
+    }
+
+    fn write(&mut self, now: Instant) -> io::Result<()> {
+        while !self.is_answered() {
+            match self.stream.write(&self.reply[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count;
+                    self.active = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

@@ -1,0 +1,318 @@
+//! Carries out what is asked of a running gateway: files, tunnel and memory change together, or not at all.
+//!
+//! ```text
+//! decide ─▶ announce ─▶ keys, configurations, records ─▶ tunnel ─▶ settle ─▶ remember ─▶ reply
+//!               └────────── an error, or a kill, undoes all of it ──────┘
+//! ```
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::SystemTime,
+};
+
+use super::decide::{Step, Wanted};
+use crate::{
+    client::Terms,
+    control::{Change, Changed, Listed, Reply, Request},
+    directory::{Directory, DirectoryError, Kind},
+    environment::PeerId,
+    file,
+    ledger::Before,
+    record::Standing,
+    roster::{Member, Roster, RosterError, Wish},
+    server::{Gateway, GatewayError, PeerChange, PeerState},
+    text::Text,
+};
+
+/// Changes with more peers than this are synced by one call for the file system, not file by file.
+const FEW: usize = 4;
+
+/// A peer whose latest handshake is not older has a session (WireGuard whitepaper 6.1: `REJECT_AFTER_TIME`).
+const SESSION_SECS: u64 = 180;
+
+/// A gateway for good with all that belongs to its peers.
+#[derive(Debug)]
+pub struct Desk {
+    /// The tunnel and who is on it.
+    pub gateway: Gateway,
+    /// The files.
+    pub directory: Directory,
+    /// Who they are.
+    pub roster: Roster,
+    /// What all clients are told alike.
+    pub terms: Terms,
+    /// The port that is written into the gateway's own configuration.
+    pub listen_port: u16,
+    /// Draws a configuration.
+    pub picture: fn(&str) -> Vec<u8>,
+}
+
+/// Why something asked for is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// It cannot be as it is asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// The files cannot be read or written.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The tunnel does not take it.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// There is no address or no key.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
+}
+
+impl Desk {
+    /// Carries out a request; the peers of the gateway are different only if the reply says so. Says too what is worth
+    /// a line in the log.
+    pub fn handle(&mut self, request: Request) -> (Reply, Option<String>) {
+        let result = match request {
+            Request::Add { peers } => self.change(Wanted::Add(peers)),
+            Request::Set {
+                names,
+                settings,
+                address,
+            } => self.change(Wanted::Set {
+                names,
+                settings,
+                address,
+            }),
+            Request::Remove { names, keep } => self.change(Wanted::Remove { names, keep }),
+            Request::List { names } => self.list(&names).map(|reply| (reply, None)),
+            Request::Conf { name } => self.conf(&name).map(|reply| (reply, None)),
+        };
+        result.unwrap_or_else(|error| {
+            let message = error.to_string();
+            (Reply::Refused { message }, None)
+        })
+    }
+
+    fn change(&mut self, wanted: Wanted) -> Result<(Reply, Option<String>), DeskError> {
+        let steps = wanted.decide(&mut self.roster, &self.directory);
+        let steps = match steps {
+            Ok(steps) => steps,
+            Err((steps, error)) => {
+                self.give_back(&steps);
+                return Err(error);
+            }
+        };
+        let replies: Vec<Changed> = steps.iter().map(|step| self.describe(step)).collect();
+        let steps: Vec<Step> = steps
+            .into_iter()
+            .filter(|step| step.change != Change::Unchanged)
+            .collect();
+        if let Err(error) = self.carry_out(&steps) {
+            self.give_back(&steps);
+            return Err(error);
+        }
+        let log = summary(&steps);
+        for step in steps {
+            self.remember(step);
+        }
+        Ok((Reply::Changed { peers: replies }, log))
+    }
+
+    /// Files and tunnel. What fails is undone.
+    fn carry_out(&self, steps: &[Step]) -> Result<(), DeskError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let before = steps
+            .iter()
+            .map(|step| Before::of(&self.directory, &step.id, &step.record_before));
+        self.directory.announce(before.collect())?;
+        let changes: Vec<PeerChange> = steps.iter().map(Step::peer_change).collect();
+        let mut is_live = false;
+        let done = self
+            .write(steps)
+            .and_then(|()| {
+                self.gateway.change(&changes)?;
+                is_live = true;
+                Ok(())
+            })
+            .and_then(|()| Ok(self.directory.settle()?));
+        if done.is_err() {
+            // What fails here is undone by the next start, or by the next change.
+            let _undone = self.undo(steps, is_live);
+        }
+        done
+    }
+
+    fn write(&self, steps: &[Step]) -> Result<(), DeskError> {
+        let write = || steps.iter().try_for_each(|step| self.write_one(step));
+        if steps.len() <= FEW {
+            return Ok(write()?);
+        }
+        Ok(file::together(self.directory.root(), write).map_err(|cause| self.directory.unsynced(cause))??)
+    }
+
+    /// The record last: it is what makes a peer.
+    fn write_one(&self, step: &Step) -> Result<(), DirectoryError> {
+        if let Some(member) = &step.after {
+            member.keep(&self.directory, &self.terms, &self.picture)?;
+        }
+        self.directory.keep_record(&step.id, &step.record)
+    }
+
+    fn undo(&self, steps: &[Step], is_live: bool) -> Result<(), DeskError> {
+        if is_live {
+            let back: Vec<PeerChange> = steps.iter().map(Step::peer_change_back).collect();
+            self.gateway.change(&back)?;
+        }
+        self.directory.undo()?;
+        for member in steps.iter().filter_map(|step| step.before.as_ref()) {
+            member.keep(&self.directory, &self.terms, &self.picture)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the addresses back that were taken for steps that are not to be.
+    fn give_back(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.roster.network().release(&step.id.file_name());
+        }
+        for before in steps.iter().filter_map(|step| step.before.as_ref()) {
+            self.roster
+                .network()
+                .claim(&before.id.file_name(), &before.client.addresses);
+        }
+    }
+
+    fn remember(&mut self, step: Step) {
+        match step.after {
+            Some(member) => self.roster.put(member),
+            None => {
+                self.roster.take(&step.id);
+                let listed = self.roster.is_listed(&step.id);
+                if step.record.standing == Standing::Removed {
+                    let standing = if listed { Standing::Removed } else { Standing::Listed };
+                    // It is no peer any more; what could not be removed is removed at the next start.
+                    let _later = self.directory.remove_peer(&step.id, standing);
+                }
+            }
+        }
+    }
+
+    fn describe(&self, step: &Step) -> Changed {
+        let member = step.after.as_ref().or(step.before.as_ref());
+        Changed {
+            name: step.id.item().to_string(),
+            change: step.change,
+            addresses: member.map(|member| member.client.addresses.clone()).unwrap_or_default(),
+            public_key: step.public_key(),
+            config: step
+                .after
+                .is_some()
+                .then(|| self.directory.peer_path(&step.id, Kind::Conf)),
+            is_complete: member.is_some_and(|member| member.client.private_key.is_some()),
+        }
+    }
+
+    fn list(&self, names: &[String]) -> Result<Reply, DeskError> {
+        let ids = names.iter().map(|name| super::decide::known(&self.roster, name));
+        let wanted: HashSet<PeerId> = ids
+            .map(|member| Ok(member?.id.clone()))
+            .collect::<Result<_, DeskError>>()?;
+        let members = self
+            .roster
+            .members()
+            .filter(|member| names.is_empty() || wanted.contains(&member.id));
+        let mut states: HashMap<_, _> = self
+            .gateway
+            .peers()?
+            .into_iter()
+            .map(|state| (state.name.clone(), state))
+            .collect();
+        let now = SystemTime::now();
+        let peers = members.map(|member| listed(member, states.remove(&member.name()), now));
+        Ok(Reply::Peers { peers: peers.collect() })
+    }
+
+    fn conf(&self, name: &str) -> Result<Reply, DeskError> {
+        let member = super::decide::known(&self.roster, name)?;
+        Ok(Reply::Conf {
+            path: self.directory.peer_path(&member.id, Kind::Conf),
+            text: member.client.conf(&self.terms).to_string(),
+            is_complete: member.client.private_key.is_some(),
+        })
+    }
+
+    /// Makes the peers those of another wish. Gives the peers whose configuration is another.
+    ///
+    /// # Errors
+    ///
+    /// [`DeskError`]; then everything is as it was.
+    pub fn reload(
+        &mut self,
+        wish: &Wish,
+        terms: impl FnOnce(&Roster) -> Result<Terms, String>,
+    ) -> Result<Vec<PeerId>, DeskError> {
+        let roster = Roster::new(&self.directory, wish)?;
+        if roster.addresses() != self.roster.addresses() || roster.private_key() != self.roster.private_key() {
+            return Err(DeskError::Refused(
+                "the gateway's own key or network is another; that takes effect at the next start".to_owned(),
+            ));
+        }
+        let terms = terms(&roster).map_err(DeskError::Refused)?;
+        self.gateway.set_peers(roster.peers())?;
+        let kept = roster.keep(&self.directory, &terms, self.listen_port, self.picture);
+        let changed = kept.map(|members| members.iter().map(|member| member.id.clone()).collect());
+        match changed {
+            Ok(changed) => {
+                (self.roster, self.terms) = (roster, terms);
+                Ok(changed)
+            }
+            Err(error) => {
+                self.gateway.set_peers(self.roster.peers())?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Writes the gateway's own configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`].
+    pub fn keep_server_conf(&self) -> Result<(), DirectoryError> {
+        self.roster.keep_server_conf(&self.directory, self.listen_port)
+    }
+}
+
+/// One line on what was done; `None` if it was nothing.
+fn summary(steps: &[Step]) -> Option<String> {
+    let first = steps.first()?;
+    let verb = |change| match change {
+        Change::Added => "added",
+        Change::Changed | Change::Moved => "changed",
+        Change::Unchanged => "left as it is",
+        Change::Removed => "removed",
+    };
+    Some(match steps.len() {
+        1 => format!("{}: {} by command", first.id.file_name(), verb(first.change)),
+        count => format!("{count} peers {} by command", verb(first.change)),
+    })
+}
+
+fn listed(member: &Member, state: Option<PeerState>, now: SystemTime) -> Listed {
+    let since_1970 = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .map(|time| time.as_secs())
+    };
+    let handshake = state.as_ref().and_then(|state| state.latest_handshake);
+    let age = handshake.and_then(|time| now.duration_since(time).ok());
+    Listed {
+        name: member.id.item().to_string(),
+        public_key: Text(member.client.public_key),
+        addresses: member.client.addresses.clone(),
+        settings: member.record.settings.clone(),
+        endpoint: state.as_ref().and_then(|state| state.endpoint),
+        latest_handshake: handshake.and_then(since_1970),
+        connected: handshake.is_some() && age.is_none_or(|age| age.as_secs() < SESSION_SECS),
+        received_bytes: state.as_ref().map_or(0, |state| state.received_bytes),
+        sent_bytes: state.map_or(0, |state| state.sent_bytes),
+    }
+}

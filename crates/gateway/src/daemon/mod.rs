@@ -1,0 +1,258 @@
+//! A gateway for good while it runs: what happens comes in as events, one after the other, and is answered at once.
+//!
+//! ```text
+//!   control socket ─┐                        ┌─▶ Desk: files, tunnel, memory
+//!   edited files ───┼─▶ Event ─▶ Daemon ─────┼─▶ replies
+//!   clock, signals ─┘                        └─▶ log
+//! ```
+//!
+//! The packets have threads of their own: nothing that happens here holds them up.
+
+mod connection;
+mod decide;
+mod desk;
+mod shell;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use linux::signal::Signal;
+
+pub use self::{
+    desk::{Desk, DeskError},
+    shell::{RunError, run},
+    socket::{Asker, Socket, SocketError},
+};
+use crate::{
+    Name,
+    client::Terms,
+    control::{Reply, Request},
+    roster::{Roster, Wish},
+    server::{Gateway, GatewayError, PeerState},
+};
+
+/// How often the gateway is asked how its peers are.
+pub const TICK: Duration = Duration::from_secs(2);
+
+/// How long after a change the gateway's own configuration is written: many changes in a row cost one file.
+const CONF_DELAY: Duration = Duration::from_secs(1);
+
+/// Something that happens.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody asks for something, rightly or wrongly.
+    Control(Asker, Result<Request, String>),
+    /// A person has changed these files.
+    FilesChanged(Vec<PathBuf>),
+    /// [`TICK`] has passed.
+    Tick,
+    /// The process was sent a signal.
+    Signal(Signal),
+}
+
+/// What is to be done after an event.
+#[derive(Debug)]
+pub enum Action {
+    /// Nothing.
+    Nothing,
+    /// Somebody is to be answered.
+    Reply(Asker, Reply),
+    /// The gateway ends: as it was asked to, or by an error.
+    End(Result<(), GatewayError>),
+}
+
+/// Where wishes come from, and where they come from again.
+pub trait Source {
+    /// The directories in which files of it lie.
+    fn directories(&self) -> Vec<PathBuf>;
+
+    /// What is wanted of the peers, as the files have it at this moment.
+    ///
+    /// # Errors
+    ///
+    /// Says which file is wrong, and in which line.
+    fn wish(&mut self) -> Result<Wish, String>;
+
+    /// What clients are told, as the files have it at this moment.
+    ///
+    /// # Errors
+    ///
+    /// Says which file is wrong, and in which line.
+    fn terms(&mut self, roster: &Roster) -> Result<Terms, String>;
+
+    /// Whether a changed file may be one of the peers'; what else the file is for is done here.
+    fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool;
+}
+
+/// Looks at the gateway at every [`TICK`].
+pub trait Observer {
+    /// Looks at the gateway, whose peers are these.
+    fn look(&mut self, gateway: &Gateway, peers: &[PeerState], now: Instant);
+}
+
+/// A gateway for good while it runs.
+pub struct Daemon {
+    desk: Desk,
+    source: Box<dyn Source>,
+    observers: Vec<Box<dyn Observer>>,
+    log: fn(&str),
+    heard_from: HashMap<Name, SocketAddr>,
+    /// Since when the gateway's own configuration is not that of its peers.
+    stale_since: Option<Instant>,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon")
+            .field("desk", &self.desk)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// A daemon for a gateway that is open and whose files are written.
+    pub fn new(desk: Desk, source: Box<dyn Source>, log: fn(&str)) -> Self {
+        Self {
+            desk,
+            source,
+            observers: Vec::new(),
+            log,
+            heard_from: HashMap::new(),
+            stale_since: None,
+        }
+    }
+
+    /// Has somebody look at the gateway at every tick.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.observers.push(observer);
+    }
+
+    /// The gateway and its files.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Where files are watched.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        self.source.directories()
+    }
+
+    /// Carries on from an event.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Action {
+        match event {
+            Event::Control(asker, request) => Action::Reply(asker, self.answer(request, now)),
+            Event::FilesChanged(paths) => {
+                self.reload(&paths);
+                Action::Nothing
+            }
+            Event::Tick => match self.look(now) {
+                Ok(()) => Action::Nothing,
+                Err(error) => Action::End(Err(error)),
+            },
+            Event::Signal(Signal::Interrupt | Signal::Terminate | Signal::Hangup) => Action::End(Ok(())),
+        }
+    }
+
+    /// When [`Daemon::handle_timeout`] is to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.stale_since.map(|since| since + CONF_DELAY)
+    }
+
+    /// Does what has waited for its time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.keep_server_conf();
+        }
+    }
+
+    /// Writes what is not written yet, and closes the gateway.
+    pub fn close(mut self) {
+        if self.stale_since.is_some() {
+            self.keep_server_conf();
+        }
+        self.desk.gateway.close();
+    }
+
+    fn answer(&mut self, request: Result<Request, String>, now: Instant) -> Reply {
+        let request = match request {
+            Ok(request) => request,
+            Err(message) => return Reply::Refused { message },
+        };
+        let (reply, line) = self.desk.handle(request);
+        if let Some(line) = line {
+            (self.log)(&line);
+            self.stale_since.get_or_insert(now);
+        }
+        reply
+    }
+
+    /// Takes changed files to heart. One with an error is reported, and what was before stays.
+    fn reload(&mut self, paths: &[PathBuf]) {
+        if !self.source.concerns_peers(paths) {
+            return;
+        }
+        let (desk, source) = (&mut self.desk, &mut self.source);
+        let reloaded = source.wish().and_then(|wish| {
+            desk.reload(&wish, |roster| source.terms(roster))
+                .map_err(|error| error.to_string())
+        });
+        match reloaded {
+            Ok(changed) => {
+                let count = desk.roster.len();
+                (self.log)(&format!(
+                    "read changed files again: {count} {}, {} new or changed {}",
+                    plural(count, "peer"),
+                    changed.len(),
+                    plural(changed.len(), "configuration"),
+                ));
+            }
+            Err(problem) => (self.log)(&format!("changed files are not taken over: {problem}")),
+        }
+    }
+
+    fn look(&mut self, now: Instant) -> Result<(), GatewayError> {
+        let mut heard_from = HashMap::new();
+        let peers = self.desk.gateway.peers()?;
+        for peer in &peers {
+            let Some(endpoint) = peer.latest_handshake.and(peer.endpoint) else {
+                continue;
+            };
+            if self.heard_from.get(&peer.name) != Some(&endpoint) {
+                (self.log)(&format!("{}: handshake from {endpoint}", peer.name));
+            }
+            heard_from.insert(peer.name.clone(), endpoint);
+        }
+        self.heard_from = heard_from;
+        for observer in &mut self.observers {
+            observer.look(&self.desk.gateway, &peers, now);
+        }
+        Ok(())
+    }
+
+    fn keep_server_conf(&mut self) {
+        match self.desk.keep_server_conf() {
+            Ok(()) => self.stale_since = None,
+            Err(error) => {
+                (self.log)(&format!("note: {error}"));
+                // Not at every turn of the loop.
+                self.stale_since = self.stale_since.map(|_| Instant::now() + CONF_DELAY * 9);
+            }
+        }
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 {
+        word.to_owned()
+    } else {
+        format!("{word}s")
+    }
+}

@@ -1,0 +1,172 @@
+//! The control socket of a gateway, and who is connected to it. Nothing here waits.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::connection::Connection;
+use crate::control::{self, LINK, Request};
+
+/// Connections that are served at once; more wait.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A connection on which nothing moves for so long is closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// No control socket can be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a control socket in {}: {cause}", path.display())]
+pub struct SocketError {
+    path: PathBuf,
+    cause: io::Error,
+}
+
+/// A socket that listens, and its connections. Dropping it removes it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The socket's device and inode, so that no other is removed.
+    identity: (u64, u64),
+    link: Option<PathBuf>,
+    connections: Vec<(u64, Connection)>,
+    next: u64,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker(u64);
+
+impl Socket {
+    /// Listens for the gateway with this interface and directory: in the first place that can be written.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`] if there is no place at all.
+    pub fn open(name: &str, directory: &Path) -> Result<Self, SocketError> {
+        let link = directory.join(LINK);
+        // The directory is ours alone: what is there is of a gateway that was killed.
+        let _none = fs::remove_file(&link);
+        let listened = control::places().find_map(|place| listen_in(&place, name));
+        if let Some((listener, path)) = listened {
+            let link = symlink(&path, &link).ok().map(|()| link);
+            return Self::new(listener, path, link);
+        }
+        listen(directory, &link)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .map_err(|cause| SocketError {
+                path: directory.to_owned(),
+                cause,
+            })
+            .and_then(|listener| Self::new(listener, link, None))
+    }
+
+    fn new(listener: UnixListener, path: PathBuf, link: Option<PathBuf>) -> Result<Self, SocketError> {
+        let identity = match fs::symlink_metadata(&path) {
+            Ok(found) => (found.dev(), found.ino()),
+            Err(cause) => return Err(SocketError { path, cause }),
+        };
+        Ok(Self {
+            listener,
+            path,
+            identity,
+            link,
+            connections: Vec::new(),
+            next: 0,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What to wait for: the listener's descriptor while there is room, and each connection's with what it waits for.
+    pub(super) fn waits(&self) -> impl Iterator<Item = (BorrowedFd<'_>, rustix::event::PollFlags)> {
+        use rustix::event::PollFlags;
+        let room = self.connections.len() < MAX_CONNECTIONS;
+        let knock = if room { PollFlags::IN } else { PollFlags::empty() };
+        let connections = self.connections.iter();
+        std::iter::once((self.listener.as_fd(), knock))
+            .chain(connections.map(|(_, connection)| (connection.as_fd(), connection.waits_for())))
+    }
+
+    /// Takes in who knocks and what they ask: at most one request of each, so that nobody is served at others' cost.
+    pub(super) fn requests(&mut self, now: Instant) -> Vec<(Asker, Result<Request, String>)> {
+        while self.connections.len() < MAX_CONNECTIONS {
+            let Ok((stream, _)) = self.listener.accept() else { break };
+            if let Some(connection) = Connection::new(stream, now) {
+                self.next += 1;
+                self.connections.push((self.next, connection));
+            }
+        }
+        let mut requests = Vec::new();
+        self.connections.retain_mut(|(number, connection)| {
+            let asker = Asker(*number);
+            match connection.next_request(now) {
+                Ok(request) => requests.extend(request.map(|request| (asker, request))),
+                Err(_) => return false,
+            }
+            now.duration_since(connection.active()) < IDLE_LIMIT
+        });
+        requests
+    }
+
+    /// Whether a connection has another whole request already.
+    pub(super) fn has_more(&self) -> bool {
+        self.connections.iter().any(|(_, connection)| connection.has_more())
+    }
+
+    /// Answers. Who has gone in the meantime is not told.
+    pub(super) fn reply(&mut self, asker: Asker, reply: &control::Reply, now: Instant) {
+        if let Some((_, connection)) = self.connections.iter_mut().find(|(number, _)| Asker(*number) == asker) {
+            connection.reply(reply, now);
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let found = fs::symlink_metadata(&self.path).ok();
+        if found.is_some_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _gone_already = fs::remove_file(&self.path);
+        }
+        if let Some(link) = &self.link {
+            let _gone_already = fs::remove_file(link);
+        }
+    }
+}
+
+/// Listens in a place under the first name that is free there.
+fn listen_in(place: &Path, name: &str) -> Option<(UnixListener, PathBuf)> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(place).ok()?;
+    let mut names = std::iter::once(name.to_owned()).chain((2..100).map(|number| format!("{name}-{number}")));
+    let path = names
+        .by_ref()
+        .map(|name| place.join(format!("{name}.sock")))
+        .find(|path| tunnel::uapi::remove_if_stale(path))?;
+    let listener = listen(place, &path).ok()?;
+    listener.set_nonblocking(true).ok()?;
+    Some((listener, path))
+}
+
+/// Listens on a socket that only its owner can reach, from its first moment on: it gets its mode under another name.
+fn listen(directory: &Path, path: &Path) -> io::Result<UnixListener> {
+    let fresh = directory.join(format!(".{}.new", std::process::id()));
+    let _stale = fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh)?;
+    let placed = fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(&fresh, path));
+    if placed.is_err() {
+        let _best_effort = fs::remove_file(&fresh);
+    }
+    placed.map(|()| listener)
+}

@@ -1,0 +1,356 @@
+//! The desk with a real gateway on the netstack plane and a directory.
+
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
+
+use tunnel::Plane;
+use wg::Access;
+
+use super::Desk;
+use crate::{
+    client::Terms,
+    control::{Change, Changed, NewPeer, Reply, Request},
+    directory::Directory,
+    environment::{self, Keepalive, PeerId},
+    key,
+    record::{FILE_NAME, Settings},
+    roster::{DEFAULT_SUBNET, Roster, Wish, WithoutIpv6},
+    server::{DEFAULT_MTU, Gateway, Plan},
+    text::Text,
+};
+
+fn wish(peers: &str) -> Wish {
+    Wish {
+        peers: environment::peers(peers).unwrap(),
+        subnets: vec![DEFAULT_SUBNET.into()],
+        without_ipv6: WithoutIpv6::Obey,
+        keepalive: Keepalive::Off,
+        networks: BTreeMap::new(),
+        access: Access::OPEN,
+        destinations: BTreeMap::new(),
+    }
+}
+
+fn terms(roster: &Roster) -> Terms {
+    Terms {
+        server_key: roster.private_key().public_key(),
+        endpoint: ("vpn.example.com".parse().unwrap(), 51820),
+        dns: Vec::new(),
+        allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
+        mtu: None,
+        listen_port: None,
+    }
+}
+
+fn start(root: &Path, peers: &str) -> Desk {
+    let directory = Directory::open(root).unwrap();
+    let roster = Roster::new(&directory, &wish(peers)).unwrap();
+    let terms = terms(&roster);
+    let picture = |text: &str| text.len().to_string().into_bytes();
+    roster.keep(&directory, &terms, 51820, picture).unwrap();
+    let gateway = Gateway::open(Plan {
+        name: "test".to_owned(),
+        plane: Plane::Netstack,
+        private_key: roster.private_key().clone(),
+        listen_port: 0,
+        addresses: roster.addresses(),
+        mtu: DEFAULT_MTU,
+        dns: None,
+        peer_to_peer: true,
+        peers: roster.peers(),
+    })
+    .unwrap();
+    Desk {
+        gateway,
+        directory,
+        roster,
+        terms,
+        listen_port: 51820,
+        picture,
+    }
+}
+
+fn new(name: &str) -> NewPeer {
+    NewPeer {
+        name: name.to_owned(),
+        ..NewPeer::default()
+    }
+}
+
+fn add(names: &[&str]) -> Request {
+    Request::Add {
+        peers: names.iter().map(|name| new(name)).collect(),
+    }
+}
+
+fn remove(names: &[&str], keep: bool) -> Request {
+    Request::Remove {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        keep,
+    }
+}
+
+#[track_caller]
+fn done(desk: &mut Desk, request: Request) -> Vec<Changed> {
+    let reply = desk.handle(request).0;
+    let Reply::Changed { peers } = reply else {
+        panic!("{reply:?}");
+    };
+    peers
+}
+
+#[track_caller]
+fn refused(desk: &mut Desk, request: Request) -> String {
+    let reply = desk.handle(request).0;
+    let Reply::Refused { message } = reply else {
+        panic!("{reply:?}");
+    };
+    message
+}
+
+/// The names on the gateway, which are those of the roster, and those that a start would find.
+#[track_caller]
+fn names(desk: &Desk, listed: &str) -> Vec<String> {
+    let names = |peers: Vec<(crate::Name, crate::server::Peer)>| -> Vec<String> {
+        let mut names: Vec<_> = peers.iter().map(|(name, _)| name.to_string()).collect();
+        names.sort();
+        names
+    };
+    let mut live: Vec<_> = desk
+        .gateway
+        .peers()
+        .unwrap()
+        .iter()
+        .map(|peer| peer.name.to_string())
+        .collect();
+    live.sort();
+    assert_eq!(names(desk.roster.peers()), live);
+    let again = Roster::new(&desk.directory, &wish(listed)).unwrap();
+    assert_eq!(names(again.peers()), live, "a start finds the same");
+    for member in again.members() {
+        let here = desk.roster.member(&member.id).unwrap();
+        assert_eq!((&here.peer, &here.record), (&member.peer, &member.record));
+    }
+    live
+}
+
+#[test]
+fn peers_are_added_and_removed_and_a_start_finds_them_so() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop");
+    let added = done(&mut desk, add(&["phone", "7"]));
+    assert_eq!(
+        added.iter().map(|peer| peer.change).collect::<Vec<_>>(),
+        [Change::Added; 2]
+    );
+    assert_eq!(added[1].addresses, ["10.13.13.4".parse::<IpAddr>().unwrap()]);
+    assert!(added[0].is_complete && added[0].config.as_ref().unwrap().is_file());
+    assert_eq!(names(&desk, "laptop"), ["peer7", "peer_laptop", "peer_phone"]);
+    let before = fs::read_to_string(added[0].config.as_ref().unwrap()).unwrap();
+    assert_eq!(done(&mut desk, add(&["phone"]))[0].change, Change::Unchanged);
+    assert_eq!(fs::read_to_string(added[0].config.as_ref().unwrap()).unwrap(), before);
+
+    // One of the list stays removed; one that was added goes with its files; its address is free.
+    done(&mut desk, remove(&["laptop", "phone"], false));
+    assert_eq!(names(&desk, "laptop"), ["peer7"]);
+    assert!(!root.path().join("peer_phone").exists());
+    let left: Vec<_> = fs::read_dir(root.path().join("peer_laptop")).unwrap().collect();
+    assert_eq!(left.len(), 1, "only the record");
+    assert_eq!(
+        done(&mut desk, add(&["tablet"]))[0].addresses[0].to_string(),
+        "10.13.13.2"
+    );
+    // It comes back by a command, or once the list has left it out.
+    done(&mut desk, add(&["laptop"]));
+    assert_eq!(names(&desk, "laptop"), ["peer7", "peer_laptop", "peer_tablet"]);
+}
+
+#[test]
+fn a_removed_peer_of_the_list_comes_back_after_the_list_left_it_out() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop,phone");
+    done(&mut desk, remove(&["phone"], false));
+    drop(desk);
+    drop(start(root.path(), "laptop"));
+    assert!(!root.path().join("peer_phone").exists());
+    let desk = start(root.path(), "laptop,phone");
+    assert_eq!(names(&desk, "laptop,phone"), ["peer_laptop", "peer_phone"]);
+}
+
+#[test]
+fn what_is_kept_of_a_removed_peer_comes_back_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "0");
+    let before = done(&mut desk, add(&["phone"])).remove(0);
+    done(&mut desk, remove(&["phone"], true));
+    assert!(names(&desk, "0").is_empty());
+    let after = done(&mut desk, add(&["phone"])).remove(0);
+    assert_eq!(
+        (after.public_key, after.addresses),
+        (before.public_key, before.addresses)
+    );
+}
+
+#[test]
+fn a_client_that_made_its_keys_leaves_no_private_key_here() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop");
+    let key = key::private().unwrap().public_key();
+    let wanted = |key| Request::Add {
+        peers: vec![NewPeer {
+            public_key: Some(Text(key)),
+            ..new("phone")
+        }],
+    };
+    let added = done(&mut desk, wanted(key)).remove(0);
+    assert_eq!((added.public_key, added.is_complete), (Text(key), false));
+    let mut files: Vec<_> = fs::read_dir(root.path().join("peer_phone"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".png"))
+        .collect();
+    files.sort();
+    assert_eq!(
+        files,
+        [
+            FILE_NAME,
+            "peer_phone.conf",
+            "presharedkey-peer_phone",
+            "publickey-peer_phone"
+        ]
+    );
+    let conf = fs::read_to_string(added.config.unwrap()).unwrap();
+    assert!(!conf.lines().any(|line| line.starts_with("PrivateKey")), "{conf}");
+    assert!(conf.contains(&format!("belongs to {key}")), "{conf}");
+    assert_eq!(done(&mut desk, wanted(key))[0].change, Change::Unchanged);
+    assert_eq!(names(&desk, "laptop"), ["peer_laptop", "peer_phone"]);
+    // The key is one peer's.
+    let other = key::private().unwrap().public_key();
+    assert!(refused(&mut desk, wanted(other)).contains("remove it first"));
+    let taken = Request::Add {
+        peers: vec![
+            new("fresh"),
+            NewPeer {
+                public_key: Some(Text(key)),
+                ..new("thief")
+            },
+        ],
+    };
+    assert!(refused(&mut desk, taken).contains("that of peer_phone"));
+    assert!(!root.path().join("peer_fresh").exists() && !root.path().join("peer_thief").exists());
+    assert_eq!(
+        done(&mut desk, add(&["next"]))[0].addresses[0].to_string(),
+        "10.13.13.4"
+    );
+}
+
+#[test]
+fn settings_and_addresses_change_and_are_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop,phone");
+    let set = |settings: Settings, address: Option<&str>| Request::Set {
+        names: vec!["phone".to_owned()],
+        settings,
+        address: address.map(|address| address.parse().unwrap()),
+    };
+    let networks = Settings {
+        networks: Some(vec![Text("192.168.7.0/24".parse().unwrap())]),
+        keepalive: Some(15),
+        allow: Some(vec![Text("10.0.0.0/8".parse().unwrap())]),
+        peer_to_peer: None,
+    };
+    assert_eq!(done(&mut desk, set(networks.clone(), None))[0].change, Change::Changed);
+    assert_eq!(done(&mut desk, set(networks, None))[0].change, Change::Unchanged);
+    assert_eq!(names(&desk, "laptop,phone").len(), 2);
+    let moved = done(&mut desk, set(Settings::default(), Some("10.13.13.77"))).remove(0);
+    assert_eq!(
+        (moved.change, moved.addresses[0].to_string()),
+        (Change::Moved, "10.13.13.77".to_owned())
+    );
+    assert_eq!(names(&desk, "laptop,phone").len(), 2);
+    assert_eq!(
+        done(&mut desk, add(&["next"]))[0].addresses[0].to_string(),
+        "10.13.13.3"
+    );
+    for (address, reason) in [("10.13.13.2", "belongs to peer_laptop"), ("10.13.14.2", "is not in")] {
+        let refusal = refused(&mut desk, set(Settings::default(), Some(address)));
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+}
+
+#[test]
+fn a_command_is_carried_out_whole_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop");
+    for (request, reason) in [
+        (add(&["one", "two", "my phone"]), "`my phone` cannot name a peer"),
+        (add(&["one", "one"]), "one is named twice"),
+        (add(&["../../etc"]), "cannot name a peer"),
+        (add(&[]), "no peer is named"),
+        (remove(&["laptop", "nobody"], false), "there is no peer nobody"),
+        (
+            Request::Conf {
+                name: "nobody".to_owned(),
+            },
+            "there is no peer nobody",
+        ),
+    ] {
+        let refusal = refused(&mut desk, request);
+        assert!(refusal.contains(reason), "{refusal}");
+        assert_eq!(names(&desk, "laptop"), ["peer_laptop"]);
+    }
+    // A file system that refuses in the middle.
+    fs::write(root.path().join("peer_two"), "a file where a directory should be").unwrap();
+    refused(&mut desk, add(&["one", "two", "three"]));
+    assert_eq!(names(&desk, "laptop"), ["peer_laptop"]);
+    assert!(!root.path().join("peer_one").exists() && !root.path().join("peer_three").exists());
+    let added = done(&mut desk, add(&["three"]));
+    assert_eq!(added[0].addresses[0].to_string(), "10.13.13.3", "no address is lost");
+}
+
+#[test]
+fn what_a_killed_gateway_left_half_done_is_undone() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop");
+    done(&mut desk, add(&["phone"]));
+    let id = |name: &str| name.parse::<PeerId>().unwrap();
+    let before = ["phone", "tablet"]
+        .map(|name| crate::ledger::Before::of(&desk.directory, &id(name), &desk.directory.record(&id(name)).unwrap()));
+    desk.directory.announce(before.into()).unwrap();
+    // The phone is removed, the tablet added, and the power goes.
+    desk.directory
+        .keep_record(
+            &id("phone"),
+            &crate::record::Record::read("{\"standing\":\"removed\"}").unwrap(),
+        )
+        .unwrap();
+    fs::create_dir(root.path().join("peer_tablet")).unwrap();
+    fs::write(root.path().join("peer_tablet/privatekey-peer_tablet"), "half").unwrap();
+    drop(desk);
+    let desk = start(root.path(), "laptop");
+    assert_eq!(names(&desk, "laptop"), ["peer_laptop", "peer_phone"]);
+    assert!(!root.path().join("peer_tablet").exists());
+}
+
+#[test]
+fn another_list_is_taken_over_while_the_gateway_runs() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop,phone");
+    done(&mut desk, add(&["guest"]));
+    let changed = desk.reload(&wish("phone,tablet"), |roster| Ok(terms(roster))).unwrap();
+    assert_eq!(
+        changed.iter().map(PeerId::file_name).collect::<Vec<_>>(),
+        ["peer_tablet"]
+    );
+    assert_eq!(
+        names(&desk, "phone,tablet"),
+        ["peer_guest", "peer_phone", "peer_tablet"]
+    );
+    let error = desk
+        .reload(&wish("phone"), |_| Err("templates/peer.conf:3: no".to_owned()))
+        .unwrap_err();
+    assert_eq!(error.to_string(), "templates/peer.conf:3: no");
+    let mut elsewhere = wish("phone");
+    elsewhere.subnets = vec!["10.9.0.0/24".parse().unwrap()];
+    desk.reload(&elsewhere, |roster| Ok(terms(roster))).unwrap_err();
+    assert_eq!(names(&desk, "phone,tablet").len(), 3);
+}
