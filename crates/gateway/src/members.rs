@@ -103,7 +103,7 @@ impl Members {
     /// The key that the peer of a change has.
     pub(crate) fn key_before(&self, change: &PeerChange) -> Option<PublicKey> {
         let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
-        self.peer(name).map(|peer| peer.public_key)
+        self.peers.get(name).map(|peer| peer.public_key)
     }
 
     /// Whether a peer has this key.
