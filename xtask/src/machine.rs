@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::apt::{self, Suite};
-use crate::run;
+use crate::{python, run};
 
 /// How long it may take to compile cargo-deny.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// A program that tests call, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),
     ("ip", "iproute2"),
@@ -27,6 +27,12 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("busybox", "busybox-static"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
+    ("dockerd", "docker.io"),
+    ("docker", "docker.io"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("iptables", "iptables"),
+    ("docker-compose", "docker-compose"),
 ];
 
 /// The user-space WireGuard that stands at the other end. Debian 12's own is of 2022; the newest runs there too.
@@ -99,6 +105,9 @@ pub(crate) fn prepare(root: &Path, install: bool) -> Result<Machine> {
             println!("{error:#}; this machine's own instead");
             apt::machine(&["install", "-y", "-qq", "--no-install-recommends", PEER])?;
         }
+    }
+    if install {
+        python::install(&tools, "kubernetes-validate", may_install)?;
     }
     Ok(Machine { root: is_root, tools })
 }

@@ -1,11 +1,13 @@
-//! What a developer runs: tests, fuzzers, benchmarks, a guest with another kernel.
+//! What a developer runs: tests, fuzzers, benchmarks, the container image, a guest with another kernel.
 #![allow(clippy::print_stdout, reason = "a developer's tool talks on standard output")]
 
 mod apt;
 mod bench;
 mod fuzz;
 mod guest;
+mod image;
 mod machine;
+mod python;
 mod report;
 mod run;
 mod test;
@@ -25,6 +27,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Measures start, memory, size and throughput of a release build, and writes docs/benchmarks.md.
     Bench(bench::Arguments),
+    /// Builds a static binary and the container image around it, as an archive that `docker load` takes.
+    Image(image::Arguments),
     /// Runs a command in a virtual machine with Debian's kernel, which has WireGuard; the host's files are there.
     Guest(guest::Arguments),
 }
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Image(arguments) => image::run(&arguments),
         Task::Guest(arguments) => guest::run(&arguments),
     };
     match done {

@@ -8,12 +8,16 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::guest;
+use crate::image;
 use crate::machine::{self, Machine};
 use crate::report::{Count, Report};
 use crate::run;
 
 /// How long a compilation may take, and a program of tests.
 const LIMIT: Duration = Duration::from_secs(1800);
+
+/// The program of tests that runs the image.
+const IN_DOCKER: &str = "adit: docker";
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -89,6 +93,14 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
     report.add("compile the tests", Count::one(programs.is_some()), start.elapsed());
     let Some(programs) = programs else { return Ok(()) };
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|text| name.contains(text.as_str()));
+    let runs_image = programs
+        .iter()
+        .any(|program| program.name == IN_DOCKER && wanted(&program.name));
+    let image = if runs_image && machine.root {
+        image(root, report)
+    } else {
+        None
+    };
     for program in programs.iter().filter(|program| wanted(&program.name)) {
         heading(&program.name);
         let mut command = Command::new(&program.path);
@@ -98,6 +110,9 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
             .current_dir(&program.folder)
             .env("CARGO_MANIFEST_DIR", &program.folder);
         prepare(&mut command, machine);
+        if let Some(image) = &image {
+            command.env("ADIT_TEST_IMAGE", image);
+        }
         let ran = run::show(&mut command, LIMIT)?;
         report.add(&program.name, Count::read(&ran.lines, ran.success), ran.took);
     }
@@ -114,6 +129,15 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
         report.add("examples in documents", Count::read(&ran.lines, ran.success), ran.took);
     }
     Ok(())
+}
+
+/// Builds the image that the tests in Docker run; `None` if that fails, which has then been shown.
+fn image(root: &Path, report: &mut Report) -> Option<PathBuf> {
+    heading("image");
+    let start = Instant::now();
+    let built = image::build(root);
+    report.add("image", Count::one(built.is_ok()), start.elapsed());
+    built.inspect_err(|error| println!("{error:#}")).ok()
 }
 
 /// Root skips nothing: a test that cannot run fails.

@@ -1,0 +1,220 @@
+//! A Docker Engine of the test's own, and containers in it.
+//!
+//! ```text
+//!   internet ── eth0 203.0.113.2  gateway: dockerd, docker0 172.17.0.1 ── 172.17.0.2 container: adit
+//! ```
+//!
+//! The Engine has process numbers and mounts of its own: when its first process goes, everything in it does.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use netlab::{Command, Host, Process, wait_until};
+
+use crate::network::Network;
+
+/// The variable that names the archive of the image.
+pub(crate) const IMAGE: &str = "ADIT_TEST_IMAGE";
+
+/// What the image is called in the archive.
+pub(crate) const TAG: &str = "adit:latest";
+
+/// Lets the Engine see its own processes, and keeps what it writes beside its folder from the machine.
+const START: &str = r#"
+for folder in /etc/docker /run/docker; do
+    mkdir -p $folder && mount -t tmpfs none $folder
+done
+exec "$@"
+"#;
+
+/// The Engine, its image loaded.
+pub(crate) struct Engine {
+    pub(crate) host: Host,
+    folder: PathBuf,
+    groups: String,
+    /// Ends with the test.
+    daemon: Process,
+}
+
+impl Engine {
+    /// Starts the Engine on `network.gateway` and loads the image.
+    #[track_caller]
+    pub(crate) fn start(network: &Network) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let host = network.gateway.clone();
+        let folder = host.folder().join("docker");
+        std::fs::create_dir(&folder).expect("make a folder for the Engine");
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let groups = format!("adit-test-{}-{number}", std::process::id());
+        let daemon = Self::daemon(&host, &folder, &groups).spawn();
+        let mut engine = Self {
+            host,
+            folder,
+            groups,
+            daemon,
+        };
+        wait_until("the Engine answers", Duration::from_secs(60), || {
+            assert!(engine.daemon.poll().is_none(), "dockerd has ended");
+            engine.docker(&["version"]).output().status.success().then_some(())
+        });
+        let archive = std::env::var_os(IMAGE).expect("asked for before");
+        let load = engine.docker(&["load", "--quiet", "--input"]).arg(archive);
+        let said = load.limit(Duration::from_secs(120)).run();
+        assert!(said.contains(TAG), "{said}");
+        engine
+    }
+
+    /// dockerd in the host's network, with the machine's own mounts, where the control groups are.
+    fn daemon(host: &Host, folder: &Path, groups: &str) -> Command {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let mounts = format!("--mount=/proc/{}/ns/mnt", std::process::id());
+        let separate = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        let options = [
+            ["--data-root", &path("data")],
+            ["--exec-root", &path("exec")],
+            ["--pidfile", &path("pid")],
+            ["--host", &format!("unix://{}", path("socket"))],
+            ["--cgroup-parent", &format!("/{groups}")],
+            ["--dns", "198.51.100.2"],
+            ["--log-level", "warn"],
+        ];
+        host.command("nsenter")
+            .arg(mounts)
+            .args(separate)
+            .args(["sh", "-c", START, "sh", "dockerd"])
+            .args(options.concat())
+    }
+
+    /// A command of Docker's own command line.
+    #[must_use]
+    pub(crate) fn docker(&self, arguments: &[&str]) -> Command {
+        self.tool("docker").args(arguments)
+    }
+
+    /// A program that talks to the Engine.
+    #[must_use]
+    pub(crate) fn tool(&self, program: &str) -> Command {
+        self.host
+            .command(program)
+            .env(
+                "DOCKER_HOST",
+                format!("unix://{}", self.folder.join("socket").display()),
+            )
+            .env("HOME", self.folder.display().to_string())
+            .limit(Duration::from_secs(60))
+    }
+
+    /// Starts a container called `name` with the `options` of `docker run`, and waits until its gateway is ready.
+    #[track_caller]
+    pub(crate) fn serve(&self, name: &str, options: &[&str]) -> Container<'_> {
+        self.docker(&["run", "--detach", "--name", name, "--publish", "51820:51820/udp"])
+            .args(options)
+            .arg(TAG)
+            .run();
+        let container = self.container(name);
+        container.wait_for("gateway ready", 1);
+        container
+    }
+
+    /// The container called `name`.
+    pub(crate) fn container(&self, name: &str) -> Container<'_> {
+        Container {
+            engine: self,
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // In order, so that the control groups are empty; what is left goes with the Engine's first process.
+        let containers = self.docker(&["ps", "--all", "--quiet"]).output().stdout;
+        let containers: Vec<_> = containers.split_whitespace().collect();
+        if !containers.is_empty() {
+            self.docker(&["rm", "--force", "--volumes"]).args(containers).output();
+        }
+        self.daemon.signal(libc::SIGKILL);
+        self.daemon.wait(Duration::from_secs(10));
+        remove_groups(&self.groups);
+    }
+}
+
+/// Removes the empty control groups that Docker leaves, in every hierarchy.
+fn remove_groups(name: &str) {
+    let top = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(top).into_iter().flatten().flatten();
+    let hierarchies = hierarchies.map(|entry| entry.path()).chain([top.to_owned()]);
+    for group in hierarchies.map(|hierarchy| hierarchy.join(name)) {
+        let _not_there = std::fs::remove_dir(group);
+    }
+}
+
+/// A container of the Engine.
+pub(crate) struct Container<'a> {
+    engine: &'a Engine,
+    name: String,
+}
+
+impl Container<'_> {
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        let output = self.engine.docker(&["logs", &self.name]).output();
+        output.stdout + &output.stderr
+    }
+
+    /// Waits until it has said `text` so many times.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str, times: usize) {
+        wait_until(&format!("{} says {text:?}", self.name), Duration::from_secs(30), || {
+            let log = self.log();
+            assert!(
+                self.inspect("{{.State.Running}}") == "true" || log.matches(text).count() >= times,
+                "{} has ended:\n{log}",
+                self.name
+            );
+            (log.matches(text).count() >= times).then_some(())
+        });
+    }
+
+    /// A fact of `docker inspect`.
+    #[track_caller]
+    pub(crate) fn inspect(&self, format: &str) -> String {
+        let inspect = ["inspect", "--format", format, &self.name];
+        self.engine.docker(&inspect).run().trim().to_owned()
+    }
+
+    /// Runs a program in it that has to succeed, and gives what it says.
+    #[track_caller]
+    pub(crate) fn run(&self, words: &[&str]) -> String {
+        self.engine.docker(&["exec", &self.name]).args(words).run()
+    }
+
+    /// A file in it; there is no `cat`.
+    #[track_caller]
+    pub(crate) fn read(&self, path: &str) -> String {
+        let copy = self.engine.folder.join("copied");
+        let source = format!("{}:{path}", self.name);
+        self.engine.docker(&["cp", &source]).arg(&copy).run();
+        std::fs::read_to_string(&copy).expect("read a copied file")
+    }
+
+    /// Stops it: it ends by itself, in time, and is content.
+    #[track_caller]
+    pub(crate) fn stop(&self) {
+        let took = self.engine.docker(&["stop", &self.name]).output().took;
+        let code = self.inspect("{{.State.ExitCode}}");
+        assert_eq!(code, "0", "{}", self.log());
+        assert!(took < Duration::from_secs(2), "stopping took {took:?}");
+    }
+
+    /// Starts it again after [`Container::stop`]; `times` is how often it has started then.
+    #[track_caller]
+    pub(crate) fn start(&self, times: usize) {
+        self.engine.docker(&["start", &self.name]).run();
+        self.wait_for("gateway ready", times);
+    }
+}

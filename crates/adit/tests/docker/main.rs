@@ -1,0 +1,32 @@
+//! The image in a real Docker Engine, with wireguard-go outside.
+//!
+//! `cargo xtask test` builds the image and gives its archive as `ADIT_TEST_IMAGE`. The Engine is started for each test
+//! on the host `gateway` of the lab's network, so that its bridge and its rules are gone with it.
+
+#[path = "../lab/network.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod network;
+#[path = "../lab/peer.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod peer;
+
+mod client;
+mod engine;
+
+mod contents;
+mod drop_in;
+mod examples;
+mod ways;
+
+/// What every test here needs of the machine.
+#[macro_export]
+macro_rules! needs_an_engine {
+    () => {
+        $crate::needs_a_lab!();
+        netlab::requires!("dockerd", "containerd", "runc", "iptables", "docker", "dig", "ping");
+        if std::env::var_os($crate::engine::IMAGE).is_none() {
+            netlab::skip("ADIT_TEST_IMAGE, the archive that `cargo xtask image` writes");
+            return;
+        }
+    };
+}

@@ -1,0 +1,103 @@
+//! The ways to run the image: with `NET_ADMIN` on the kernel's or adit's own plane, and with no privilege at all.
+//!
+//! ```text
+//!   client ══ tunnel ══ gateway: dockerd, docker0 ── container: adit serve ── server
+//! ```
+
+use std::path::PathBuf;
+
+use crate::client::{comes_back, uses};
+use crate::engine::Engine;
+use crate::network::Network;
+use crate::peer::Peer;
+
+/// One way: what `docker run` takes, and the plane that has to come of it.
+struct Way {
+    options: &'static [&'static str],
+    /// The planes of which it has to be one.
+    planes: &'static [&'static str],
+    /// Whether nobody runs it.
+    rootless: bool,
+}
+
+const KERNEL: Way = Way {
+    options: &["--cap-add=NET_ADMIN"],
+    // Without WireGuard in the kernel, and without the device of the way below, what is left is netstack.
+    planes: &["kernel plane", "netstack plane"],
+    rootless: false,
+};
+
+const TUN: Way = Way {
+    options: &[
+        "--cap-add=NET_ADMIN",
+        "--device=/dev/net/tun",
+        "--sysctl=net.ipv4.ip_forward=1",
+        "--env=ADIT_PLANE=tun",
+    ],
+    planes: &["tun plane"],
+    rootless: false,
+};
+
+const ROOTLESS: Way = Way {
+    options: &[
+        "--user=65534:65534",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+    ],
+    planes: &["netstack plane"],
+    rootless: true,
+};
+
+#[test]
+fn with_net_admin_it_takes_the_best_plane_that_there_is() {
+    crate::needs_an_engine!();
+    holds(&KERNEL);
+}
+
+#[test]
+fn with_net_admin_and_the_device_it_serves_on_the_tun_plane() {
+    crate::needs_an_engine!();
+    holds(&TUN);
+}
+
+#[test]
+fn without_any_privilege_it_serves_on_the_netstack_plane() {
+    crate::needs_an_engine!();
+    holds(&ROOTLESS);
+}
+
+/// A client works through it, a restart keeps the keys, it is healthy, and it stops at once.
+#[track_caller]
+fn holds(way: &Way) {
+    let network = Network::new();
+    let engine = Engine::start(&network);
+    let folder = folder(&network, way.rootless);
+    let volume = format!("--volume={}:/config", folder.display());
+    let mut options = vec!["--env=PEERS=laptop,2", "--env=SERVERURL=203.0.113.2", &volume];
+    options.extend(way.options);
+    let gateway = engine.serve("gateway", &options);
+    let log = gateway.log();
+    assert!(way.planes.iter().any(|plane| log.contains(plane)), "{log}");
+    let file = folder.join("peer_laptop/peer_laptop.conf");
+    let _peer = Peer::up(&network.client, &file);
+    uses(&network.client, &file);
+    let before = std::fs::read_to_string(&file).expect("read a peer's file");
+    gateway.stop();
+    gateway.start(2);
+    let after = std::fs::read_to_string(&file).expect("read a peer's file");
+    assert_eq!(before, after, "the keys are kept");
+    comes_back(&network);
+    uses(&network.client, &file);
+    gateway.stop();
+}
+
+/// The folder for `/config`.
+fn folder(network: &Network, rootless: bool) -> PathBuf {
+    if rootless {
+        return network.gateway.nobodys_folder("config");
+    }
+    let folder = network.gateway.folder().join("config");
+    std::fs::create_dir(&folder).expect("make a folder");
+    folder
+}
