@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, device, doctor, down, launch, man, serve, show, up};
+use crate::command::{completions, device, doctor, down, launch, man, peer, serve, show, up};
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
 ///
@@ -37,6 +37,10 @@ pub(crate) enum Command {
     /// Reads the environment variables of linuxserver/wireguard and keeps keys and configurations in its layout. What
     /// the directory holds is kept over restarts, so that clients go on by themselves.
     Serve(Box<serve::Arguments>),
+    /// Adds, changes, removes and shows the peers of a gateway that runs.
+    ///
+    /// Speaks to `adit serve`. Nothing is restarted, and nobody else's tunnel drops.
+    Peer(peer::Arguments),
     /// Says what works on this machine, and what is missing for the rest.
     Doctor(doctor::Arguments),
     /// Brings a tunnel up from its configuration file.
@@ -96,6 +100,11 @@ mod tests {
         for subcommand in command.get_subcommands_mut() {
             let name = format!("help/{}.txt", subcommand.get_name());
             snapshot::check(&name, &subcommand.render_long_help().to_string());
+            let outer = subcommand.get_name().to_owned();
+            for inner in subcommand.get_subcommands_mut() {
+                let name = format!("help/{outer}-{}.txt", inner.get_name());
+                snapshot::check(&name, &inner.render_long_help().to_string());
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod genkey;
 mod genpsk;
 pub(crate) mod launch;
 pub(crate) mod man;
+pub(crate) mod peer;
 mod pubkey;
 pub(crate) mod serve;
 pub(crate) mod show;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
     match command {
         Command::Launch(arguments) => launch::run(*arguments, started),
         Command::Serve(arguments) => serve::run(*arguments, started),
+        Command::Peer(arguments) => peer::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
