@@ -8,6 +8,7 @@ mod network;
 mod peer;
 mod reference;
 
+mod access;
 mod connections;
 mod datagrams;
 mod device;

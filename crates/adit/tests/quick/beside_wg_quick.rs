@@ -18,6 +18,7 @@ fn network(host: &Host, has_port: bool) -> String {
     }
     text += &host.ip("-o link show dev wg0");
     text += &host.command("wg").args(["showconf", "wg0"]).run();
+    text += &host.command("nft").args(["list", "ruleset"]).run();
     let is_random = |line: &str| line.contains("fe80:") || (!has_port && line.starts_with("ListenPort"));
     // The index counts the interfaces that there were.
     let index = |line: &str| {
@@ -97,7 +98,7 @@ const CASES: &[(&str, &[&str])] = &[
 
 #[test]
 fn both_make_the_same_of_a_file() {
-    netlab::requires!("root", "/dev/net/tun", "wg", "wg-quick", "ip");
+    netlab::requires!("root", "/dev/net/tun", "wg", "wg-quick", "ip", "nft");
     let lab = Lab::new();
     let (host, _router) = host(&lab);
     let device = host.folder().join("adit-device");
@@ -132,7 +133,7 @@ fn both_make_the_same_of_a_file() {
 
 #[test]
 fn each_takes_down_what_the_other_brought_up() {
-    netlab::requires!("root", "/dev/net/tun", "wg", "wg-quick", "ip");
+    netlab::requires!("root", "/dev/net/tun", "wg", "wg-quick", "ip", "nft");
     let lab = Lab::new();
     let (host, _router) = host(&lab);
     let device = host.folder().join("adit-device");
@@ -147,11 +148,12 @@ fn each_takes_down_what_the_other_brought_up() {
     wg_quick("up");
     host.command(ADIT).arg("down").arg(&path).run();
     assert_eq!([host.ip("-4 rule"), host.ip("-6 rule"), host.ip("-brief link")], before);
-    host.command("nft").args(["flush", "ruleset"]).run();
+    assert_eq!(host.command("nft").args(["list", "ruleset"]).run(), "");
 
     host.command(ADIT).arg("up").arg(&path).run();
     wg_quick("down");
     assert_eq!([host.ip("-4 rule"), host.ip("-6 rule"), host.ip("-brief link")], before);
+    assert_eq!(host.command("nft").args(["list", "ruleset"]).run(), "");
     // What adit wrote down is no obstacle.
     host.command(ADIT).arg("up").arg(&path).run();
     host.command(ADIT).arg("down").arg(&path).run();

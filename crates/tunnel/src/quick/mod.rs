@@ -12,6 +12,7 @@
 mod down;
 mod endpoint;
 mod error;
+mod guard;
 mod hook;
 mod journal;
 mod mtu;

@@ -1,7 +1,7 @@
 //! Brings a tunnel up.
 
 use linux::{
-    address, link,
+    Family, address, link,
     netlink::Netlink,
     resolv::{self, Resolv},
     sysctl,
@@ -12,7 +12,7 @@ use wg::{
 };
 
 use super::{
-    Error, Errors, Options, endpoint, hook,
+    Error, Errors, Options, endpoint, guard, hook,
     journal::{Journal, Records},
     mtu, routes,
     source::Source,
@@ -187,6 +187,7 @@ impl Attempt<'_> {
                 let table = self.table(client, device)?;
                 for network in defaults {
                     routes::add_default(&mut self.netlink, index, *network, table)?;
+                    self.guard(Family::of(network.addr()), index, table)?;
                     if network.addr().is_ipv4() {
                         self.set_src_valid_mark()?;
                     }
@@ -194,6 +195,18 @@ impl Attempt<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Guards the tunnel's addresses. A kernel without nf_tables has tunnels all the same.
+    fn guard(&mut self, family: Family, index: u32, table: u32) -> Result<(), Error> {
+        let name = &self.source.name;
+        let addresses = address::list(&mut self.netlink, index)?;
+        if let Err(error) = guard::add(name, family, &addresses, table) {
+            (self.say)(&format!(
+                "warning: nothing guards the addresses of {name} on other interfaces: {error}"
+            ));
+        }
+        Ok(())
     }
 
     /// The table for default routes, which is also the tunnel's mark: the configuration's or a free one.
