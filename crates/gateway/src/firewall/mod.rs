@@ -13,7 +13,6 @@
 
 mod book;
 mod forwarding;
-mod guests;
 mod table;
 
 use std::collections::HashMap;
@@ -22,14 +21,17 @@ use ipnet::IpNet;
 use linux::{
     link,
     netlink::{self, Netlink},
-    nftables::{Batch, Nftables, TableFamily},
+    nftables::{
+        Batch, Nftables,
+        guest::{self, Label},
+    },
 };
 
 pub use self::forwarding::ForwardingError;
 use self::{
     book::Book,
     forwarding::Forwarding,
-    table::{FAMILY, Label, Table},
+    table::{FAMILY, Table},
 };
 use crate::{Name, server::PeerChange};
 
@@ -109,7 +111,9 @@ impl Firewall {
         let mut batch = left.removal;
         let label = Label::new(&self.interface, self.forwarding.switched());
         batch.append(self.table.create(&label));
-        batch.append(guests::admit(&mut self.nftables, &self.interface).map_err(FirewallError::Nftables)?);
+        batch.append(
+            guest::admit(&mut self.nftables, &self.interface, &linux::Family::ALL).map_err(FirewallError::Nftables)?,
+        );
         self.commit(&batch, "making the table")
     }
 
@@ -154,7 +158,7 @@ impl Firewall {
         let mut batch = Batch::new();
         batch.remove_table(FAMILY, self.table.name());
         let is_ours = |interface: &str| interface == self.interface;
-        batch.append(guests::dismiss(&mut self.nftables, is_ours).map_err(FirewallError::Nftables)?);
+        batch.append(guest::dismiss(&mut self.nftables, is_ours).map_err(FirewallError::Nftables)?);
         self.commit(&batch, "removing the table")
     }
 }
@@ -163,7 +167,7 @@ impl Drop for Firewall {
     fn drop(&mut self) {
         // If it fails, the next gateway of this name does it.
         let _left_to_the_next = self.remove();
-        if !guests::others_forward(&mut self.nftables) {
+        if !guest::others_forward(&mut self.nftables) {
             self.forwarding.switch_back();
         }
     }
@@ -185,7 +189,7 @@ impl Leftovers {
         let links = links.map_err(FirewallError::Links)?;
         let is_left = |of: &str| of == interface || links.iter().all(|link| link.name != of);
         let mut found = Self {
-            removal: guests::dismiss(nftables, is_left).map_err(FirewallError::Nftables)?,
+            removal: guest::dismiss(nftables, is_left).map_err(FirewallError::Nftables)?,
             forwarding: Vec::new(),
             is_taken: false,
         };
@@ -218,11 +222,6 @@ pub fn clear(interface: &str) -> Result<(), FirewallError> {
     nftables
         .commit(&left.removal, || "removing what a killed gateway left".to_owned())
         .map_err(FirewallError::Nftables)
-}
-
-/// The family of tables as a family of addresses has it, where tables of both are none.
-fn family_of(family: linux::Family) -> TableFamily {
-    family.into()
 }
 
 #[cfg(test)]

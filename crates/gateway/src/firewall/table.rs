@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use linux::{
     Family,
-    nftables::{Batch, Chain, ChainType, Element, Hook, Policy, Rule, Set, TableFamily, Verdict},
+    nftables::{Batch, Chain, ChainType, Element, Hook, Policy, Rule, Set, TableFamily, Verdict, guest::Label},
 };
 use tunnel::netstack::Policy as Reach;
 use wg::access::{Destination, Traffic};
@@ -23,49 +23,6 @@ const PROHIBITED: &str = "prohibited";
 const MANGLE: i32 = -150;
 const FILTER: i32 = 0;
 const SOURCE_NAT: i32 = 100;
-
-/// What a table's comment says, so that the next gateway knows whose it was and what it had switched on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Label {
-    pub(super) interface: String,
-    pub(super) forwarding: Vec<Family>,
-}
-
-impl Label {
-    pub(super) fn new(interface: &str, forwarding: &[Family]) -> Self {
-        Self {
-            interface: interface.to_owned(),
-            forwarding: forwarding.to_vec(),
-        }
-    }
-
-    pub(super) fn read(comment: &str) -> Option<Self> {
-        let mut words = comment.split(' ');
-        if words.next()? != "adit" {
-            return None;
-        }
-        let interface = words.next()?.to_owned();
-        let family = |word| match word {
-            "ip" => Some(Family::V4),
-            "ip6" => Some(Family::V6),
-            _ => None,
-        };
-        Some(Self {
-            interface,
-            forwarding: words.filter_map(family).collect(),
-        })
-    }
-}
-
-impl std::fmt::Display for Label {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "adit {}", self.interface)?;
-        for family in &self.forwarding {
-            write!(f, " {}", super::family_of(*family))?;
-        }
-        Ok(())
-    }
-}
 
 /// Which elements a set of the table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -331,26 +288,5 @@ fn rules_of(destination: &Destination) -> Vec<Rule> {
         Traffic::Tcp(range) => vec![ports(place().tcp(), range)],
         Traffic::Udp(range) => vec![ports(place().udp(), range)],
         Traffic::TcpAndUdp(range) => vec![ports(place().tcp(), range), ports(place().udp(), range)],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_is_read_as_it_is_written() {
-        for (text, interface, forwarding) in [
-            ("adit wg0", "wg0", &[][..]),
-            ("adit wg0 ip", "wg0", &[Family::V4]),
-            ("adit a ip ip6", "a", &[Family::V4, Family::V6]),
-        ] {
-            let label = Label::new(interface, forwarding);
-            assert_eq!(label.to_string(), text);
-            assert_eq!(Label::read(text), Some(label));
-        }
-        for text in ["", "adit", "aditwg0 x", "another's"] {
-            assert_eq!(Label::read(text), None, "{text}");
-        }
     }
 }

@@ -14,6 +14,7 @@ mod attribute;
 mod batch;
 mod connection;
 mod expression;
+pub mod guest;
 mod list;
 mod rule;
 mod set;

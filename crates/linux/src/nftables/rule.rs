@@ -87,6 +87,18 @@ impl Rule {
         self.name(Meta::OutputName, Compare::Equal, name)
     }
 
+    /// Packets that leave by an interface whose name begins so; any if it is empty.
+    #[must_use]
+    pub fn to_interfaces(self, beginning: &str) -> Self {
+        if beginning.is_empty() {
+            return self;
+        }
+        self.step(|steps| {
+            steps.meta(Meta::OutputName);
+            steps.compare(Compare::Equal, beginning.as_bytes());
+        })
+    }
+
     /// Packets that do not leave by this interface.
     #[must_use]
     pub fn not_to_interface(self, name: &str) -> Self {
@@ -106,10 +118,21 @@ impl Rule {
     /// Packets to an address of this network, which is of the family that was asked for before.
     #[must_use]
     pub fn to_network(self, network: IpNet) -> Self {
+        let place = destination(Family::of(network.addr()));
+        self.address(place, network)
+    }
+
+    /// Packets from an address of this network, which is of the family that was asked for before.
+    #[must_use]
+    pub fn from_network(self, network: IpNet) -> Self {
+        let place = source(Family::of(network.addr()));
+        self.address(place, network)
+    }
+
+    fn address(self, (offset, len): (u32, u32), network: IpNet) -> Self {
         if network.prefix_len() == 0 {
             return self;
         }
-        let (offset, len) = destination(Family::of(network.addr()));
         self.step(|steps| {
             steps.payload(Header::Network, offset, len);
             if network.prefix_len() < network.max_prefix_len() {

@@ -20,6 +20,7 @@ use wg::{
 use super::{
     Error, Errors, Options, hook,
     journal::{Journal, Records},
+    native,
     source::Source,
     undo::{self, Undo},
 };
@@ -55,9 +56,15 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
     let mut errors = Vec::new();
     let conf = source.read(say).map_err(|error| errors.push(error.into())).ok();
     let interface = conf.as_ref().map(Conf::interface).unwrap_or_default();
+    // What `up` did without iptables goes without it.
+    let are_native = native::is_there(&name);
     let mut run = |word, commands: &[String], errors: &mut Vec<Error>| {
         for command in commands {
-            errors.extend(hook::run(word, command, &name, say).err().map(Error::from));
+            if are_native && native::is_native(command, &name) {
+                continue;
+            }
+            let ran = hook::run(word, command, (&name, &source.path), say);
+            errors.extend(ran.err().map(Error::from));
         }
     };
     run("PreDown", &interface.pre_down, &mut errors);

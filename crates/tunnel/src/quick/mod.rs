@@ -13,9 +13,10 @@ mod down;
 mod endpoint;
 mod error;
 mod guard;
-mod hook;
+pub mod hook;
 mod journal;
 mod mtu;
+mod native;
 mod routes;
 mod source;
 mod undo;
@@ -29,6 +30,7 @@ pub use self::{
     error::{Error, Errors},
     hook::HookError,
     journal::JournalError,
+    native::is_native,
     source::SourceError,
     up::{Up, up},
 };

@@ -16,7 +16,7 @@ use linux::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Error, guard, journal::Records, routes, up::reset_src_valid_mark};
+use super::{Error, guard, journal::Records, native, routes, up::reset_src_valid_mark};
 use crate::uapi;
 
 /// How long the process of an interface has to remove its socket after its interface was removed.
@@ -43,6 +43,7 @@ impl Undo<'_> {
             errors.extend(routes::remove_rules(netlink, table).into_iter().map(Error::from));
         }
         errors.extend(guard::remove(self.name).err().map(Error::from));
+        errors.extend(native::remove(self.name).err().map(Error::from));
         errors.extend(self.interface(netlink).err());
         if records.src_valid_mark {
             errors.extend(reset_src_valid_mark(netlink).err());

@@ -14,7 +14,7 @@ use wg::{
 use super::{
     Error, Errors, Options, endpoint, guard, hook,
     journal::{Journal, Records},
-    mtu, routes,
+    mtu, native, routes,
     source::Source,
     undo::{self, Undo},
 };
@@ -79,6 +79,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         netlink,
         journal,
         records: Records::default(),
+        are_native: false,
         say,
     };
     match attempt.bring_up() {
@@ -115,15 +116,15 @@ struct Attempt<'a> {
     journal: Journal,
     /// What the journal says so far.
     records: Records,
+    /// Whether what templates ask of iptables was done without it.
+    are_native: bool,
     say: &'a mut dyn FnMut(&str),
 }
 
 impl Attempt<'_> {
     fn bring_up(&mut self) -> Result<Up, Error> {
         let name = self.source.name.clone();
-        for command in self.interface.pre_up.clone() {
-            hook::run("PreUp", &command, &name, self.say)?;
-        }
+        self.run_hooks("PreUp")?;
         let device = self.conf.device(|endpoint| endpoint::resolve(endpoint, self.say))?;
         device::start(&name, Some(self.journal.lock()?))?;
         let mut client = Client::open(&name)?;
@@ -138,15 +139,42 @@ impl Attempt<'_> {
         link::set_up(&mut self.netlink, index)?;
         self.set_resolvers()?;
         self.add_routes(&mut client, &device, index)?;
-        for command in self.interface.post_up.clone() {
-            hook::run("PostUp", &command, &name, self.say)?;
-        }
+        self.run_hooks("PostUp")?;
         Ok(Up {
             name,
             mtu,
             peers: device.peers.len(),
             table: self.records.table,
         })
+    }
+
+    /// Runs the commands of `PreUp` or `PostUp`. What templates ask of iptables is done without it, before the first.
+    fn run_hooks(&mut self, word: &'static str) -> Result<(), Error> {
+        let name = &self.source.name;
+        let is_native = |hook: &String| native::is_native(hook, name);
+        let mut commands = if word == "PreUp" {
+            self.interface.pre_up.clone()
+        } else {
+            self.interface.post_up.clone()
+        };
+        if word == "PreUp" {
+            let hooks = self.interface.pre_up.iter().chain(&self.interface.post_up);
+            let hooks = hooks.filter(|hook| is_native(hook));
+            self.are_native = match native::add(hooks, name) {
+                Ok(()) => true,
+                Err(error) => {
+                    (self.say)(&format!("warning: the shell does what nf_tables would: {error}"));
+                    false
+                }
+            };
+        }
+        if self.are_native {
+            commands.retain(|hook| !is_native(hook));
+        }
+        for command in commands {
+            hook::run(word, &command, (name, &self.source.path), self.say)?;
+        }
+        Ok(())
     }
 
     fn mtu(&mut self, device: &Device) -> Result<u32, Error> {
