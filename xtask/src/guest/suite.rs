@@ -44,11 +44,17 @@ const RUNS: &[Run] = &[
         tests: &["kernel::", "updown::", "tun::", "device::"],
         without: &[],
     },
+    Run {
+        program: "tunnel: planes",
+        plane: "kernel",
+        tests: &["kernel::"],
+        without: &[],
+    },
 ];
 
 /// Programs whose tests need the kernel's WireGuard, and the module in each that has them: the host leaves them to
 /// the guest.
-const ONLY_HERE: [(&str, &str); 1] = [("adit: lab", "kernel::")];
+const ONLY_HERE: [(&str, &str); 2] = [("adit: lab", "kernel::"), ("tunnel: planes", "kernel::")];
 
 /// What makes `program` leave out the tests that are the guest's.
 pub(crate) fn left_to_it(program: &str) -> Vec<String> {

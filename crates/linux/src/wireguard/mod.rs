@@ -11,6 +11,8 @@
 mod get;
 mod link;
 mod set;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
