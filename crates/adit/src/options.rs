@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use gateway::{
     environment,
+    firewall::{self, FirewallError},
     reach::{Endpoint, Host},
     upstream::{self, Upstream, Upstreams},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use tunnel::Plane;
+use tunnel::{Choice, Chosen, Plane, Unavailable};
 
 use crate::failure;
 
@@ -18,24 +19,37 @@ pub(crate) const DEFAULT_PORT: u16 = 51_820;
 /// Who handles the packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum PlaneChoice {
-    /// netstack, which works on every machine.
+    /// The first that works here: kernel, tun, netstack.
     #[default]
     Auto,
-    /// The kernel's own WireGuard: needs NET_ADMIN, and forwarding and NAT set up on this machine.
+    /// The kernel's own WireGuard: needs NET_ADMIN, the module, and a kernel that may forward.
     Kernel,
-    /// adit itself, on a TUN device: needs NET_ADMIN, and forwarding and NAT set up on this machine.
+    /// adit itself, on a TUN device: needs NET_ADMIN, /dev/net/tun, and a kernel that may forward.
     Tun,
     /// adit itself, on ordinary sockets: needs no privilege at all.
     Netstack,
 }
 
 impl PlaneChoice {
-    /// The plane that this choice stands for.
-    pub(crate) fn plane(self) -> Plane {
-        match self {
-            Self::Kernel => Plane::Kernel,
-            Self::Tun => Plane::Tun,
-            Self::Auto | Self::Netstack => Plane::Netstack,
+    /// The plane that this choice stands for, for a gateway with these addresses, and why.
+    pub(crate) fn choose(self, addresses: &[IpNet]) -> Result<Chosen, Unavailable> {
+        tunnel::choose(self.into(), || {
+            firewall::check(addresses).map_err(|error| match error {
+                FirewallError::Forwarding(error) => format!("{} is 0 and cannot be set here", error.setting),
+                FirewallError::Nftables(error) => format!("nf_tables cannot be used here: {error}"),
+                FirewallError::Links(error) => error.to_string(),
+            })
+        })
+    }
+}
+
+impl From<PlaneChoice> for Choice {
+    fn from(choice: PlaneChoice) -> Self {
+        match choice {
+            PlaneChoice::Auto => Self::Auto,
+            PlaneChoice::Kernel => Self::Only(Plane::Kernel),
+            PlaneChoice::Tun => Self::Only(Plane::Tun),
+            PlaneChoice::Netstack => Self::Only(Plane::Netstack),
         }
     }
 }

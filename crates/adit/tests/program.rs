@@ -18,12 +18,13 @@ use serde_json::Value;
 /// More than enough for anything that the program does, on a machine that does much else.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The program, with an environment of its own.
+/// The program, with an environment of its own, on the plane that changes nothing on this machine.
 fn adit(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
     command
         .args(arguments)
         .env_clear()
+        .env("ADIT_PLANE", "netstack")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

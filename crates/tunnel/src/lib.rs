@@ -1,5 +1,6 @@
 //! One tunnel on any plane, the sockets by which other programs see it, and what wg-quick does.
 
+pub mod control;
 mod counts;
 pub mod device;
 mod plane;

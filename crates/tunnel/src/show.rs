@@ -2,14 +2,13 @@
 
 use std::{
     fmt::Write as _,
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use serde::Serialize;
 use wg::{Peer, PeerStatus, PublicKey, Status};
 
-use crate::uapi::{self, Client, ClientError};
+use crate::control::{self, Control, ControlError};
 
 /// A tunnel and how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +19,13 @@ pub struct Shown {
     pub status: Status,
 }
 
-/// Asks the tunnel of this name, ours or any other program's that has a socket.
+/// Asks the tunnel of this name: the kernel's, ours or any other program's that has a socket.
 ///
 /// # Errors
 ///
-/// [`ClientError::Unknown`] if there is none.
-pub fn one(name: &str) -> Result<Shown, ClientError> {
-    let status = Client::open(name)?.get()?;
+/// [`crate::uapi::ClientError::Unknown`] if there is none.
+pub fn one(name: &str) -> Result<Shown, ControlError> {
+    let status = Control::open(name)?.status()?;
     Ok(Shown {
         name: name.to_owned(),
         status,
@@ -36,28 +35,15 @@ pub fn one(name: &str) -> Result<Shown, ClientError> {
 /// Asks all tunnels, in the order of their names, and gathers the errors of those that do not answer.
 ///
 /// Sockets whose process was killed are passed over.
-pub fn all() -> (Vec<Shown>, Vec<ClientError>) {
+pub fn all() -> (Vec<Shown>, Vec<ControlError>) {
     let (mut shown, mut errors) = (Vec::new(), Vec::new());
-    for (name, path) in uapi::list() {
-        if is_stale(&path) {
-            continue;
-        }
-        match Client::connect(&path).and_then(|mut client| client.get()) {
+    for (name, control) in control::all() {
+        match control.and_then(|mut control| control.status()) {
             Ok(status) => shown.push(Shown { name, status }),
             Err(error) => errors.push(error),
         }
     }
     (shown, errors)
-}
-
-fn is_stale(path: &PathBuf) -> bool {
-    let connected = std::os::unix::net::UnixStream::connect(path);
-    connected.is_err_and(|error| {
-        matches!(
-            error.kind(),
-            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound
-        )
-    })
 }
 
 /// The tunnels as `wg show` prints them. Private and preshared keys are hidden.

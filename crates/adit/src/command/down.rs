@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use tunnel::quick::{self, Options};
+use tunnel::{
+    Choice,
+    quick::{self, Options},
+};
 
 use super::up::say;
 
@@ -21,6 +24,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let target = arguments.target.as_path();
     let options = Options {
         target,
+        plane: Choice::Auto,
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,
     };

@@ -4,7 +4,10 @@ use std::{io::Write as _, path::Path, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use tunnel::quick::{self, Options};
+use tunnel::{
+    Choice, Plane,
+    quick::{self, Options},
+};
 
 /// What to bring up.
 #[derive(Debug, Args)]
@@ -12,6 +15,35 @@ pub(crate) struct Arguments {
     /// A configuration file, whose name becomes the tunnel's, or the NAME of /etc/wireguard/NAME.conf.
     #[arg(value_name = "FILE|NAME")]
     target: PathBuf,
+    /// Who handles the packets.
+    #[arg(long, value_enum, default_value_t, env = "ADIT_PLANE", hide_env_values = true)]
+    plane: InterfacePlane,
+}
+
+/// Who handles the packets of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum InterfacePlane {
+    /// The kernel's own WireGuard where it is there, else a TUN device.
+    #[default]
+    Auto,
+    /// The kernel's own WireGuard.
+    Kernel,
+    /// adit itself, on a TUN device, in a process of its own.
+    Tun,
+    /// Has no interface: an error that says so.
+    #[value(hide = true)]
+    Netstack,
+}
+
+impl From<InterfacePlane> for Choice {
+    fn from(plane: InterfacePlane) -> Self {
+        match plane {
+            InterfacePlane::Auto => Self::Auto,
+            InterfacePlane::Kernel => Self::Only(Plane::Kernel),
+            InterfacePlane::Tun => Self::Only(Plane::Tun),
+            InterfacePlane::Netstack => Self::Only(Plane::Netstack),
+        }
+    }
 }
 
 /// Brings the tunnel up and says how it is.
@@ -19,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let target = arguments.target.as_path();
     let options = Options {
         target,
+        plane: arguments.plane.into(),
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,
     };
@@ -33,8 +66,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .map(|table| format!(" · default route, table {table}"))
         .unwrap_or_default();
     say(&format!(
-        "{} is up · tun plane · {peers} · mtu {}{table}",
-        up.name, up.mtu
+        "{} is up · {} · {peers} · mtu {}{table}",
+        up.name, up.chosen, up.mtu
     ));
     Ok(())
 }

@@ -24,7 +24,7 @@ use super::{
     source::Source,
     undo::{self, Undo},
 };
-use crate::uapi::Client;
+use crate::control::Control;
 
 /// Takes a tunnel down, whoever brought it up, and clears away what is left of one whose process has died.
 ///
@@ -36,6 +36,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
         target,
         resolv_conf,
         say,
+        plane: _,
     } = options;
     let mut source = Source::new(target)?;
     let name = source.name.clone();
@@ -70,7 +71,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
     run("PreDown", &interface.pre_down, &mut errors);
     let device = link
         .as_ref()
-        .and_then(|_| Client::open(&name).ok()?.get().ok())
+        .and_then(|_| Control::open(&name).ok()?.status().ok())
         .map(|status| status.device);
     if let (Some(link), Some(conf), Some(device)) = (&link, &conf, &device)
         && interface.save_config

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use super::{EndpointError, HookError, JournalError, SourceError};
-use crate::{device::DeviceError, uapi::ClientError};
+use crate::{Unavailable, control::ControlError, device::DeviceError};
 
 /// A step failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,13 @@ pub enum Error {
     Device(#[from] DeviceError),
     /// The interface refused its configuration, or gives none.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Control(#[from] ControlError),
+    /// No interface can be made.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The kernel's WireGuard refused the interface.
+    #[error(transparent)]
+    Wireguard(#[from] linux::wireguard::Error),
     /// The kernel refused something.
     #[error(transparent)]
     Kernel(#[from] linux::netlink::Error),

@@ -24,6 +24,8 @@ mod up;
 
 use std::path::Path;
 
+use crate::Choice;
+
 pub use self::{
     down::down,
     endpoint::EndpointError,
@@ -39,6 +41,8 @@ pub use self::{
 pub struct Options<'a> {
     /// A configuration file, or the NAME of `/etc/wireguard/NAME.conf`.
     pub target: &'a Path,
+    /// Who shall handle the tunnel's packets; the netstack plane has no interface and cannot. `down` takes it as it is.
+    pub plane: Choice,
     /// The file that this process's namespace reads its resolvers from, normally [`linux::resolv::PATH`].
     pub resolv_conf: &'a Path,
     /// Is told each command of the configuration before it runs, and each warning.

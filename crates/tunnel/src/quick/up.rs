@@ -4,7 +4,7 @@ use linux::{
     Family, address, link,
     netlink::Netlink,
     resolv::{self, Resolv},
-    sysctl,
+    sysctl, wireguard,
 };
 use wg::{
     Device,
@@ -18,7 +18,7 @@ use super::{
     source::Source,
     undo::{self, Undo},
 };
-use crate::{device, uapi::Client};
+use crate::{Chosen, Plane, choose_interface, control::Control, device};
 
 /// The setting without which answers to marked packets look as if they came from nowhere.
 const SRC_VALID_MARK: &str = "net.ipv4.conf.all.src_valid_mark";
@@ -28,6 +28,8 @@ const SRC_VALID_MARK: &str = "net.ipv4.conf.all.src_valid_mark";
 pub struct Up {
     /// Its name.
     pub name: String,
+    /// Who handles its packets, and why.
+    pub chosen: Chosen,
     /// Its MTU, in bytes.
     pub mtu: u32,
     /// Its peers.
@@ -44,6 +46,7 @@ pub struct Up {
 pub fn up(options: Options<'_>) -> Result<Up, Errors> {
     let Options {
         target,
+        plane,
         resolv_conf,
         say,
     } = options;
@@ -53,6 +56,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         say(&format!("warning: {warning}"));
     }
     let interface = conf.interface();
+    let chosen = choose_interface(plane)?;
     let mut netlink = Netlink::route().map_err(Error::from)?;
     let (mut journal, records) = Journal::open(&source.name)?;
     if let Some(error) = obstacle(&mut netlink, &source.name, &records)? {
@@ -75,6 +79,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         source: &source,
         conf: &conf,
         interface,
+        chosen,
         undo: &undo,
         netlink,
         journal,
@@ -111,6 +116,7 @@ struct Attempt<'a> {
     source: &'a Source,
     conf: &'a Conf,
     interface: Interface,
+    chosen: Chosen,
     undo: &'a Undo<'a>,
     netlink: Netlink,
     journal: Journal,
@@ -126,9 +132,8 @@ impl Attempt<'_> {
         let name = self.source.name.clone();
         self.run_hooks("PreUp")?;
         let device = self.conf.device(|endpoint| endpoint::resolve(endpoint, self.say))?;
-        device::start(&name, Some(self.journal.lock()?))?;
-        let mut client = Client::open(&name)?;
-        client.set(&Device::default().difference(&device))?;
+        let mut control = self.make()?;
+        control.change(&Device::default().difference(&device))?;
         let link = link::find(&mut self.netlink, &name)?;
         let index = link.ok_or_else(|| Error::Vanished { name: name.clone() })?.index;
         for address in &self.interface.addresses {
@@ -138,10 +143,11 @@ impl Attempt<'_> {
         link::set_mtu(&mut self.netlink, index, mtu)?;
         link::set_up(&mut self.netlink, index)?;
         self.set_resolvers()?;
-        self.add_routes(&mut client, &device, index)?;
+        self.add_routes(&mut control, &device, index)?;
         self.run_hooks("PostUp")?;
         Ok(Up {
             name,
+            chosen: self.chosen.clone(),
             mtu,
             peers: device.peers.len(),
             table: self.records.table,
@@ -177,6 +183,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Makes the interface, on the plane that was chosen. The kernel's stays without a process.
+    fn make(&mut self) -> Result<Control, Error> {
+        let name = &self.source.name;
+        if self.chosen.plane == Plane::Kernel {
+            let link = wireguard::create(&mut self.netlink, name, 0)?;
+            return Ok(Control::kernel(name, link.index)?);
+        }
+        device::start(name, Some(self.journal.lock()?))?;
+        Ok(Control::open(name)?)
+    }
+
     fn mtu(&mut self, device: &Device) -> Result<u32, Error> {
         match self.interface.mtu {
             Some(mtu) => Ok(mtu.into()),
@@ -199,7 +216,7 @@ impl Attempt<'_> {
         Ok(resolv::set(self.undo.resolv_conf, &self.source.name, &wanted)?)
     }
 
-    fn add_routes(&mut self, client: &mut Client, device: &Device, index: u32) -> Result<(), Error> {
+    fn add_routes(&mut self, control: &mut Control, device: &Device, index: u32) -> Result<(), Error> {
         let networks = device.peers.values().flat_map(|peer| peer.allowed_ips.iter().copied());
         let networks = routes::in_order(networks);
         match self.interface.table {
@@ -212,7 +229,7 @@ impl Attempt<'_> {
                 if defaults.is_empty() {
                     return Ok(());
                 }
-                let table = self.table(client, device)?;
+                let table = self.table(control, device)?;
                 for network in defaults {
                     routes::add_default(&mut self.netlink, index, *network, table)?;
                     self.guard(Family::of(network.addr()), index, table)?;
@@ -238,7 +255,7 @@ impl Attempt<'_> {
     }
 
     /// The table for default routes, which is also the tunnel's mark: the configuration's or a free one.
-    fn table(&mut self, client: &mut Client, device: &Device) -> Result<u32, Error> {
+    fn table(&mut self, control: &mut Control, device: &Device) -> Result<u32, Error> {
         let table = match device.fwmark {
             Some(mark) => mark,
             None => routes::free_table(&mut self.netlink)?,
@@ -246,7 +263,7 @@ impl Attempt<'_> {
         self.journal.record("table", &table.to_string())?;
         self.records.table = Some(table);
         if device.fwmark.is_none() {
-            client.set(&wg::Update {
+            control.change(&wg::Update {
                 fwmark: Some(table),
                 ..wg::Update::default()
             })?;

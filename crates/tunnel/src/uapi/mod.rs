@@ -103,6 +103,12 @@ pub fn remove_if_stale(path: &Path) -> bool {
     }
 }
 
+/// Whether a socket is one whose process has gone without removing it.
+pub(crate) fn is_stale(path: &Path) -> bool {
+    UnixStream::connect(path)
+        .is_err_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
+}
+
 /// A descriptor of the process that serves a socket, readable once it has ended; `None` if it cannot be seen from here.
 pub fn process_of(path: &Path) -> Option<OwnedFd> {
     let stream = UnixStream::connect(path).ok()?;

@@ -156,7 +156,7 @@ struct Random(u64);
 impl Random {
     fn below(&mut self, limit: u32) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        u32::try_from(self.0 >> 33).unwrap() % limit
+        u32::try_from(self.0 >> 33).expect("31 bits") % limit
     }
 
     fn peer(&mut self) -> PeerUpdate {
@@ -171,7 +171,7 @@ impl Random {
             remove: self.below(8) == 0,
             update_only: self.below(3) == 0,
             replace_allowed_ips: self.below(4) == 0,
-            persistent_keepalive: (self.below(2) == 0).then(|| self.below(3).try_into().unwrap()),
+            persistent_keepalive: (self.below(2) == 0).then_some(25),
             allowed_ips: (0..self.below(5)).map(|_| change(self)).collect(),
             ..PeerUpdate::new(key(self.below(4)))
         }

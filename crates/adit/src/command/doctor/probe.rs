@@ -8,7 +8,7 @@ use gateway::{
     server,
     upstream::{RESOLV_CONF, Upstreams},
 };
-use linux::{sysctl, tun};
+use linux::{sysctl, tun, wireguard};
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
@@ -25,7 +25,7 @@ const NET_ADMIN: u32 = 12;
 
 /// The ways to handle a tunnel's packets.
 pub(super) fn planes() -> Vec<Finding> {
-    vec![tun_plane(), netstack_plane()]
+    vec![kernel_plane(), tun_plane(), netstack_plane()]
 }
 
 /// What makes the planes faster, or lets them do more.
@@ -34,7 +34,6 @@ pub(super) fn features() -> Vec<Finding> {
     let (ping_v4, ping_v6) = netstack::probe_echo();
     let sources = Sources::of_this_machine();
     vec![
-        kernel_module(),
         net_admin(),
         way_out("IPv4", sources.v4.map(|address| address.to_string())),
         way_out("IPv6", sources.v6.map(|address| address.to_string())),
@@ -58,6 +57,27 @@ pub(super) fn features() -> Vec<Finding> {
         port(),
         resolvers(),
     ]
+}
+
+fn kernel_plane() -> Finding {
+    const NAME: &str = "kernel";
+    let is_there = wireguard::Wireguard::open();
+    match (wireguard::probe(), is_there) {
+        (Ok(()), _) => Finding::works(NAME, "the kernel has WireGuard"),
+        (Err(wireguard::Error::NotPermitted { .. }), Ok(_)) => Finding::missing(
+            NAME,
+            "the kernel has WireGuard, but this process may not make interfaces",
+            "run as root, or in a container with --cap-add NET_ADMIN",
+        ),
+        (_, Err(wireguard::Error::Missing)) => Finding::missing(
+            NAME,
+            "the kernel has no WireGuard",
+            "load the module (modprobe wireguard), on the host if this is a container; the other planes do without",
+        ),
+        (_, Err(error)) | (Err(error), Ok(_)) => {
+            Finding::missing(NAME, error.to_string(), "use another plane, which does without")
+        }
+    }
 }
 
 fn tun_plane() -> Finding {
@@ -90,18 +110,6 @@ fn netstack_plane() -> Finding {
             "look for a seccomp profile, a firewall for programs or a limit of open files that forbids it",
         ),
     }
-}
-
-fn kernel_module() -> Finding {
-    const NAME: &str = "WireGuard module";
-    if Path::new("/sys/module/wireguard").exists() {
-        return Finding::works(NAME, "the kernel's own WireGuard is loaded; adit does not need it");
-    }
-    Finding::limited(
-        NAME,
-        "the kernel's own WireGuard is not loaded; adit does not need it",
-        "other programs may: modprobe wireguard",
-    )
 }
 
 fn net_admin() -> Finding {

@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     duration, moment,
-    options::{self, GatewayOptions},
+    options::{self, GatewayOptions, PlaneChoice},
     output,
 };
 
@@ -347,9 +347,13 @@ fn open(
             0
         }
     };
+    let chosen = config.plane.choose(&network.gateway_addresses())?;
+    if config.plane == PlaneChoice::Auto {
+        screen.line(&chosen.to_string());
+    }
     Gateway::open(Plan {
         name: gateway::server::free_name(INTERFACE),
-        plane: config.plane.plane(),
+        plane: chosen.plane,
         private_key,
         listen_port,
         addresses: network.gateway_addresses(),

@@ -13,6 +13,7 @@ use gateway::{
     server::{DEFAULT_MTU, Gateway, Plan},
 };
 use linux::signal::{Signal, Signals};
+use tunnel::Plane;
 use wg::qr::{Ink, Qr};
 
 use super::{Arguments, Config, source::Files};
@@ -35,13 +36,13 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let directory = Directory::open(&config.config_dir)?;
     let roster = Roster::new(&directory, &config.wish)?;
     let reach = reach(config, &directory)?;
-    let gateway = open(config, &roster)?;
+    let chosen = config.options.plane.choose(&roster.addresses())?;
+    let gateway = open(config, &roster, chosen.plane)?;
     let port = config.port.unwrap_or(gateway.listen_port());
     let terms = terms(config, &roster, (reach.host.clone(), port));
     keep(config, &directory, &roster, &terms)?;
     let summary = format!(
-        "{} plane · udp {} · {} · clients connect to {}:{port}",
-        gateway.plane(),
+        "{chosen} · udp {} · {} · clients connect to {}:{port}",
         gateway.listen_port(),
         count(roster.len()),
         reach.host,
@@ -99,11 +100,11 @@ fn reach(config: &Config, directory: &Directory) -> anyhow::Result<Reach> {
     Ok(found?)
 }
 
-fn open(config: &Config, roster: &Roster) -> anyhow::Result<Gateway> {
+fn open(config: &Config, roster: &Roster, plane: Plane) -> anyhow::Result<Gateway> {
     let options = &config.options;
     Ok(Gateway::open(Plan {
         name: INTERFACE.to_owned(),
-        plane: options.plane.plane(),
+        plane,
         private_key: roster.private_key().clone(),
         listen_port: config.listen_port,
         addresses: roster.addresses(),
