@@ -13,7 +13,7 @@ use crate::{python, run};
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// A program that tests call, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),
     ("ip", "iproute2"),
@@ -32,6 +32,7 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("iptables", "iptables"),
+    ("dbus-daemon", "dbus-daemon"),
     ("docker-compose", "docker-compose"),
 ];
 

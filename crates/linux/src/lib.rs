@@ -1,6 +1,8 @@
-//! What the kernel is asked: links, addresses, routes, rules, WireGuard, packet filter, namespaces, settings, resolv.conf.
+//! What the kernel is asked: links, addresses, routes, rules, WireGuard, packet filter, namespaces, settings,
+//! resolvers.
 //!
-//! Everything is synchronous and goes straight to the kernel: rtnetlink and files, never a program.
+//! Everything is synchronous and goes straight to the kernel: netlink and files, never a program. The one exception is
+//! `resolvconf`, where that manages the resolvers: it has no other interface.
 
 pub mod address;
 mod attribute;

@@ -1,4 +1,4 @@
-//! `resolv.conf`: what it says, and how a tunnel takes its place and gives it back.
+//! A `resolv.conf` that nobody manages: how a tunnel takes its place and gives it back.
 //!
 //! Each tunnel that is in charge keeps what it found under `resolv.conf.before-NAME`, beside the file; the file that it
 //! wrote names it in the first line. Where a container runtime or `ip netns exec` has mounted the file, it is written in
@@ -12,96 +12,14 @@ use std::{
     fmt::Write as _,
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    net::IpAddr,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-/// Where the C library looks for its resolvers.
-pub const PATH: &str = "/etc/resolv.conf";
+use super::{Error, Resolv};
 
 /// The first line of a file of ours begins with this; the tunnel's name and a semicolon follow.
 const MARK: &str = "# Written by adit for the tunnel ";
-
-/// What a `resolv.conf` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resolv {
-    /// The servers, in the order in which they are asked.
-    pub servers: Vec<IpAddr>,
-    /// The domains that short names are looked up in.
-    pub search: Vec<String>,
-    /// The words after `options`.
-    pub options: Vec<String>,
-}
-
-/// `resolv.conf` could not be read, changed or given back.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The tunnel is in charge already.
-    #[error("{} is the tunnel {tunnel}'s already; `adit down {tunnel}` gives it back", path.display())]
-    Taken {
-        /// The file.
-        path: PathBuf,
-        /// The tunnel.
-        tunnel: String,
-    },
-    /// A file refused.
-    #[error("{action} {}: {cause}", path.display())]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Its error.
-        cause: io::Error,
-    },
-}
-
-impl Resolv {
-    /// Reads a file's text; what the C library would pass over is passed over.
-    pub fn parse(text: &str) -> Self {
-        let mut found = Self::default();
-        for line in text.lines() {
-            let line = line.split(['#', ';']).next().unwrap_or_default();
-            let mut words = line.split_ascii_whitespace();
-            match words.next() {
-                Some("nameserver") => found.servers.extend(words.next().and_then(server)),
-                // The last of several lines counts (resolv.conf(5)).
-                Some("search" | "domain") => found.search = words.map(str::to_owned).collect(),
-                Some("options") => found.options.extend(words.map(str::to_owned)),
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// Reads a file.
-    ///
-    /// # Errors
-    ///
-    /// The file's error.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        fs::read(path).map(|bytes| Self::parse(&String::from_utf8_lossy(&bytes)))
-    }
-
-    fn text(&self, tunnel: &str, before: &Path) -> String {
-        let mut text = format!("{MARK}{tunnel}; what was here is in {}.\n", before.display());
-        for server in &self.servers {
-            let _infallible = writeln!(text, "nameserver {server}");
-        }
-        for (word, values) in [("search", &self.search), ("options", &self.options)] {
-            if !values.is_empty() {
-                let _infallible = writeln!(text, "{word} {}", values.join(" "));
-            }
-        }
-        text
-    }
-}
-
-/// A server's address; the zone of a link-local one (`fe80::1%eth0`) is for the C library alone.
-fn server(text: &str) -> Option<IpAddr> {
-    text.split('%').next().and_then(|address| address.parse().ok())
-}
 
 /// Puts a tunnel's resolvers in charge and keeps what was there beside it. Without servers of its own the tunnel adds
 /// its search domains to the servers that are there.
@@ -109,7 +27,7 @@ fn server(text: &str) -> Option<IpAddr> {
 /// # Errors
 ///
 /// [`Error`]; the file is then as it was.
-pub fn set(path: &Path, tunnel: &str, wanted: &Resolv) -> Result<(), Error> {
+pub(super) fn set(path: &Path, tunnel: &str, wanted: &Resolv) -> Result<(), Error> {
     let before = before(path, tunnel);
     if owner(path).as_deref() == Some(tunnel) {
         return Err(Error::Taken {
@@ -127,7 +45,7 @@ pub fn set(path: &Path, tunnel: &str, wanted: &Resolv) -> Result<(), Error> {
         path: before.clone(),
         cause,
     })?;
-    if let Err(cause) = put(path, &fresh(&before), wanted.text(tunnel, &before).as_bytes()) {
+    if let Err(cause) = put(path, &fresh(&before), text(&wanted, tunnel, &before).as_bytes()) {
         let _best_effort = fs::remove_file(&before);
         return Err(Error::File {
             action: "writing",
@@ -144,7 +62,7 @@ pub fn set(path: &Path, tunnel: &str, wanted: &Resolv) -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error`] if a file refuses.
-pub fn restore(path: &Path, tunnel: &str) -> Result<(), Error> {
+pub(super) fn restore(path: &Path, tunnel: &str) -> Result<(), Error> {
     let before = before(path, tunnel);
     let _of_a_killed_process = fs::remove_file(fresh(&before));
     if fs::symlink_metadata(&before).is_err() {
@@ -162,8 +80,22 @@ pub fn restore(path: &Path, tunnel: &str) -> Result<(), Error> {
     })
 }
 
+/// The file that a tunnel writes.
+fn text(wanted: &Resolv, tunnel: &str, before: &Path) -> String {
+    let mut text = format!("{MARK}{tunnel}; what was here is in {}.\n", before.display());
+    for server in &wanted.servers {
+        let _infallible = writeln!(text, "nameserver {server}");
+    }
+    for (word, values) in [("search", &wanted.search), ("options", &wanted.options)] {
+        if !values.is_empty() {
+            let _infallible = writeln!(text, "{word} {}", values.join(" "));
+        }
+    }
+    text
+}
+
 /// Whether a tunnel is in charge of the file, or would be if another were not on top of it.
-pub fn is_set(path: &Path, tunnel: &str) -> bool {
+pub(super) fn is_set(path: &Path, tunnel: &str) -> bool {
     place_of(path, tunnel).is_some()
 }
 
