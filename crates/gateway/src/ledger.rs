@@ -131,6 +131,7 @@ impl Directory {
     ///
     /// If a file cannot be read, written or removed.
     pub fn undo(&self) -> Result<(), DirectoryError> {
+        file::remove_leftovers(self.root()).map_err(error("read", self.root()))?;
         let path = self.root().join(ANNOUNCEMENT);
         let text = match fs::read(&path) {
             Ok(text) => text,

@@ -23,7 +23,7 @@ use crate::{record::Settings, text::Text};
 
 pub use client::{Client, ClientError};
 pub use lines::{Lines, MAX_LINE, TooLong};
-pub use place::{Found, LINK, find, in_directory, places};
+pub use place::{Found, LINK, find, in_directory, name_of, places};
 
 /// What is asked of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

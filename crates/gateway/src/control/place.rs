@@ -33,6 +33,24 @@ pub fn places() -> impl Iterator<Item = PathBuf> {
     [Some(PathBuf::from("/run/adit")), users].into_iter().flatten()
 }
 
+/// What the socket of the gateway with this directory is called: no other gateway's is, not even after its end, so that
+/// a link that a killed one has left leads to nobody else.
+pub fn name_of(directory: &Path) -> String {
+    let path = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    // FNV-1a, 64 bits.
+    let hash = path
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let last = path.file_name().unwrap_or_default().to_string_lossy();
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+    let slug: String = last.chars().take(24).map(safe).collect();
+    format!("{slug}-{hash:016x}.sock")
+}
+
 /// The socket of the gateway that uses this directory.
 pub fn in_directory(directory: &Path) -> PathBuf {
     let path = directory.join(LINK);
@@ -60,4 +78,25 @@ fn sockets_in(directory: &Path) -> Vec<PathBuf> {
     paths
         .filter(|path| path.extension().is_some_and(|extension| extension == "sock"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sockets_name_is_its_directorys() {
+        let root = tempfile::tempdir().unwrap();
+        let names = ["config", "my config", "conf"].map(|name| {
+            let directory = root.path().join(name);
+            fs::create_dir(&directory).unwrap();
+            assert_eq!(name_of(&directory), name_of(&root.path().join(".").join(name)));
+            name_of(&directory)
+        });
+        assert!(
+            names[0].starts_with("config-") && names[1].starts_with("my_config-"),
+            "{names:?}"
+        );
+        assert_ne!(name_of(root.path()), names[2]);
+    }
 }

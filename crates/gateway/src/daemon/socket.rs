@@ -47,16 +47,17 @@ pub struct Socket {
 pub struct Asker(u64);
 
 impl Socket {
-    /// Listens for the gateway with this interface and directory: in the first place that can be written.
+    /// Listens for the gateway with this directory: in the first place that can be written.
     ///
     /// # Errors
     ///
     /// [`SocketError`] if there is no place at all.
-    pub fn open(name: &str, directory: &Path) -> Result<Self, SocketError> {
+    pub fn open(directory: &Path) -> Result<Self, SocketError> {
         let link = directory.join(LINK);
         // The directory is ours alone: what is there is of a gateway that was killed.
         let _none = fs::remove_file(&link);
-        let listened = control::places().find_map(|place| listen_in(&place, name));
+        let name = control::name_of(directory);
+        let listened = control::places().find_map(|place| listen_in(&place, &name));
         if let Some((listener, path)) = listened {
             let link = symlink(&path, &link).ok().map(|()| link);
             return Self::new(listener, path, link);
@@ -146,14 +147,13 @@ impl Drop for Socket {
     }
 }
 
-/// Listens in a place under the first name that is free there.
+/// Listens in a place, if it can be written. A socket of that name is of a gateway that was killed.
 fn listen_in(place: &Path, name: &str) -> Option<(UnixListener, PathBuf)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(place).ok()?;
-    let mut names = std::iter::once(name.to_owned()).chain((2..100).map(|number| format!("{name}-{number}")));
-    let path = names
-        .by_ref()
-        .map(|name| place.join(format!("{name}.sock")))
-        .find(|path| tunnel::uapi::remove_if_stale(path))?;
+    let path = place.join(name);
+    if !tunnel::uapi::remove_if_stale(&path) {
+        return None;
+    }
     let listener = listen(place, &path).ok()?;
     listener.set_nonblocking(true).ok()?;
     Some((listener, path))

@@ -59,7 +59,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         Box::new(Files::new(arguments, config, (reach.host.clone(), port))),
         log::line,
     );
-    let socket = Socket::open(INTERFACE, &config.config_dir)
+    let socket = Socket::open(&config.config_dir)
         .inspect_err(|error| log::line(&format!("note: {error}; `adit peer` cannot reach this gateway")))
         .ok();
     let after = started.elapsed();

@@ -1,0 +1,361 @@
+//! `adit peer` and `adit serve` as people use them, and as machines fail them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use gateway::control::{self, Client, NewPeer, Reply, Request};
+use serde_json::Value;
+
+/// More than enough for anything that the program does, on a machine that does much else.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A gateway on the netstack plane, killed when dropped.
+struct Serve {
+    child: Child,
+    config: PathBuf,
+}
+
+impl Serve {
+    /// Starts one, and waits until it takes commands.
+    fn start(config: &Path, variables: &[(&str, &str)]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_adit"))
+            .args([
+                "serve",
+                "--plane",
+                "netstack",
+                "--listen",
+                "0",
+                "--endpoint",
+                "192.0.2.1:51820",
+            ])
+            .arg("--config-dir")
+            .arg(config)
+            .env_clear()
+            .env("LOG_CONFS", "false")
+            .envs(variables.iter().copied())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut serve = Self {
+            child,
+            config: config.to_owned(),
+        };
+        serve.wait_for("commands are taken", |serve| serve.try_connect().is_some());
+        serve
+    }
+
+    fn try_connect(&self) -> Option<Client> {
+        Client::connect(&control::in_directory(&self.config)).ok()
+    }
+
+    fn connect(&self) -> Client {
+        self.try_connect().unwrap()
+    }
+
+    fn wait_for(&mut self, what: &str, fact: impl Fn(&Self) -> bool) {
+        let limit = Instant::now() + LIMIT;
+        while !fact(self) {
+            assert!(Instant::now() < limit, "never: {what}");
+            assert!(
+                self.child.try_wait().unwrap().is_none(),
+                "the gateway has ended before: {what}"
+            );
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let Reply::Peers { peers } = self.connect().ask(&Request::List { names: Vec::new() }).unwrap() else {
+            panic!("no list");
+        };
+        peers.into_iter().map(|peer| peer.name).collect()
+    }
+
+    /// `adit peer …` for this gateway.
+    fn peer(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_adit"))
+            .arg("peer")
+            .args(arguments)
+            .env_clear()
+            .env("ADIT_CONFIG_DIR", &self.config)
+            .output()
+            .unwrap()
+    }
+
+    /// What it prints; it has to succeed.
+    #[track_caller]
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.peer(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.says(arguments)).unwrap()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn peers_come_and_go_by_command() {
+    let root = tempfile::tempdir().unwrap();
+    let serve = Serve::start(root.path(), &[("PEERS", "laptop")]);
+    let text = serve.says(&["add", "phone", "tablet", "--allow", "10.0.0.0/8:443/tcp"]);
+    assert!(text.contains("phone: added · 10.13.13.3"), "{text}");
+    assert!(text.contains("peer_phone/peer_phone.conf"), "{text}");
+    assert!(serve.says(&["add", "laptop"]).contains("there already"));
+
+    let list = serve.says(&["list"]);
+    assert_eq!(list.lines().count(), 4, "{list}");
+    let listed = serve.json(&["list", "phone", "--json"]);
+    assert_eq!(listed["peers"][0]["settings"]["allow"][0], "10.0.0.0/8:443/tcp");
+    assert_eq!(listed["peers"][0]["connected"], false);
+
+    let conf = serve.says(&["show", "phone"]);
+    assert_eq!(
+        conf,
+        fs::read_to_string(root.path().join("peer_phone/peer_phone.conf")).unwrap()
+    );
+    assert!(serve.says(&["qr", "phone", "--plain"]).lines().count() > 20);
+
+    let key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+    let printed = serve.says(&["add", "own", "--public-key", key]);
+    assert!(
+        printed.contains("[Interface]") && !printed.contains("\nPrivateKey"),
+        "{printed}"
+    );
+    assert_eq!(serve.peer(&["qr", "own"]).status.code(), Some(1));
+
+    let moved = serve.json(&["set", "phone", "--address", "10.13.13.99", "--json"]);
+    assert_eq!(moved["peers"][0]["change"], "moved");
+    let removed = serve.json(&["remove", "phone", "laptop", "--json"]);
+    assert_eq!(removed["peers"][1]["change"], "removed");
+    assert_eq!(serve.names(), set(&["own", "tablet"]));
+    assert!(!root.path().join("peer_phone").exists());
+
+    for (arguments, code, reason) in [
+        (&["remove", "phone"][..], 1, "there is no peer phone"),
+        (&["add", "my phone"], 1, "cannot name a peer"),
+        (&["add", "a", "--address", "10.13.13.1"], 1, "the gateway's"),
+        (&["add", "a", "--networks", "office"], 2, "not a network"),
+        (&["add", "a", "b", "--public-key", key], 2, "one by one"),
+        (&["set", "own"], 2, "say what to change"),
+        (&["add"], 2, "NAME"),
+    ] {
+        let output = serve.peer(arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.contains(reason), "{arguments:?}: {message}");
+    }
+    drop(serve);
+    let serve = Serve::start(root.path(), &[("PEERS", "laptop")]);
+    assert_eq!(
+        serve.names(),
+        set(&["own", "tablet"]),
+        "a restart has what commands have said"
+    );
+}
+
+#[test]
+fn without_a_gateway_the_command_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+        .args(["peer", "list", "--config-dir"])
+        .arg(root.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("is `adit serve` running"), "{message}");
+}
+
+#[test]
+fn an_edited_list_is_taken_over_at_once_and_a_wrong_one_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let (config, list) = (root.path().join("config"), root.path().join("peers"));
+    fs::write(&list, "laptop,phone\n").unwrap();
+    let mut serve = Serve::start(&config, &[("FILE__PEERS", list.to_str().unwrap())]);
+    assert_eq!(serve.names(), set(&["laptop", "phone"]));
+    serve.says(&["add", "guest"]);
+    fs::write(&list, "phone,tablet\n").unwrap();
+    serve.wait_for("the list is read again", |serve| {
+        serve.names() == set(&["guest", "phone", "tablet"])
+    });
+    fs::write(&list, "phone,my tablet\n").unwrap();
+    // The next right one is seen after the wrong one was.
+    fs::write(root.path().join("new"), "phone,watch\n").unwrap();
+    fs::rename(root.path().join("new"), &list).unwrap();
+    serve.wait_for("the list is read again", |serve| {
+        serve.names() == set(&["guest", "phone", "watch"])
+    });
+}
+
+#[test]
+fn who_is_slow_or_talks_nonsense_holds_nobody_up() {
+    let root = tempfile::tempdir().unwrap();
+    let serve = Serve::start(root.path(), &[("PEERS", "50")]);
+    let path = control::in_directory(root.path());
+    let connect = || UnixStream::connect(&path).unwrap();
+    // Half a request; no request; answers that nobody reads; a line without an end.
+    let mut half = connect();
+    half.write_all(b"{\"do\":\"li").unwrap();
+    let mut nonsense = connect();
+    nonsense.write_all(b"\0\xff\n{\"do\":\"fly\"}\n").unwrap();
+    let mut deaf = connect();
+    deaf.set_nonblocking(true).unwrap();
+    while deaf.write(b"{\"do\":\"list\"}\n").is_ok() {}
+    let mut endless = connect();
+    endless.set_write_timeout(Some(LIMIT)).unwrap();
+    let _hung_up_on = endless.write_all(&vec![b'x'; control::MAX_LINE + 2]);
+    let idle: Vec<UnixStream> = (0..20).map(|_| connect()).collect();
+    let begun = Instant::now();
+    assert_eq!(serve.names().len(), 50);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    nonsense.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answers = String::new();
+    nonsense.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("\"reply\":\"refused\"").count(), 2, "{answers}");
+    half.write_all(b"st\",\"names\":[\"7\"]}\n").unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"name\":\"7\""), "{answer}");
+    drop(idle);
+}
+
+/// Numbers that look random (xorshift64*), from a seed that is printed.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        let given = std::env::var("ADIT_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 20 | 0x5eed);
+        eprintln!("ADIT_SEED={seed} repeats this run");
+        Self(seed.max(1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+}
+
+/// Adds and removes peers until the gateway is gone. Gives who is there as far as commands have returned, and the names
+/// of the command that was under way.
+fn command_until_the_end(
+    mut client: Client,
+    mut there: BTreeSet<String>,
+    mut dice: Dice,
+) -> (BTreeSet<String>, BTreeSet<String>) {
+    loop {
+        let names: BTreeSet<String> = (0..=dice.below(3)).map(|_| format!("n{}", dice.below(20))).collect();
+        let adding = names.is_disjoint(&there);
+        let names: BTreeSet<String> = if adding {
+            names
+        } else {
+            names.intersection(&there).cloned().collect()
+        };
+        let request = if adding {
+            let new = |name: &String| NewPeer {
+                name: name.clone(),
+                ..NewPeer::default()
+            };
+            Request::Add {
+                peers: names.iter().map(new).collect(),
+            }
+        } else {
+            Request::Remove {
+                names: names.iter().cloned().collect(),
+                keep: dice.below(4) == 0,
+            }
+        };
+        match client.ask(&request) {
+            Ok(Reply::Changed { .. }) if adding => there.extend(names),
+            Ok(Reply::Changed { .. }) => there.retain(|name| !names.contains(name)),
+            Ok(reply) => panic!("{request:?}: {reply:?}"),
+            Err(_) => return (there, names),
+        }
+    }
+}
+
+/// Whole files, and no more than the layout has.
+fn check_files(config: &Path, there: &BTreeSet<String>) {
+    for entry in fs::read_dir(config).unwrap() {
+        let directory = entry.unwrap();
+        let name = directory.file_name().into_string().unwrap();
+        assert!(
+            !name.ends_with(".adit-new") && name != ".adit-change.json",
+            "{name} is left"
+        );
+        let Some(peer) = name.strip_prefix("peer_") else {
+            continue;
+        };
+        for file in fs::read_dir(directory.path()).unwrap() {
+            let path = file.unwrap().path();
+            let file = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(!file.ends_with(".adit-new"), "{name}/{file} is left");
+            let content = fs::read(&path).unwrap();
+            assert!(!content.is_empty(), "{name}/{file} is empty");
+            let text = String::from_utf8_lossy(&content);
+            if file.contains("key-") {
+                wg::PresharedKey::from_base64(text.trim_end()).unwrap();
+            } else if file.ends_with(".conf") {
+                wg::conf::Conf::parse(&file, &text).unwrap();
+            }
+        }
+        if there.contains(peer) {
+            assert!(
+                directory.path().join(format!("{name}.conf")).exists(),
+                "{name} has no configuration"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_command_has_done_survives_a_kill_at_any_moment() {
+    let root = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new();
+    let mut there = set(&["n0", "n1"]);
+    let mut under_way = BTreeSet::new();
+    for round in 0..50 {
+        let mut serve = Serve::start(root.path(), &[("PEERS", "n0,n1")]);
+        let found = serve.names();
+        let differ: BTreeSet<String> = found.symmetric_difference(&there).cloned().collect();
+        assert!(
+            differ.is_empty() || differ == under_way,
+            "round {round}: {differ:?} differ; {under_way:?} were under way"
+        );
+        check_files(root.path(), &found);
+        let (client, their_dice) = (serve.connect(), Dice(dice.below(1 << 30) + 1));
+        let commands = std::thread::spawn(move || command_until_the_end(client, found, their_dice));
+        let moment = Instant::now() + Duration::from_micros(dice.below(150_000));
+        while Instant::now() < moment {
+            std::thread::park_timeout(moment.saturating_duration_since(Instant::now()));
+        }
+        serve.child.kill().unwrap();
+        drop(serve);
+        (there, under_way) = commands.join().unwrap();
+    }
+}
