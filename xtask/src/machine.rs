@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("dig", "bind9-dnsutils"),
+    ("promtool", "prometheus"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("zbarimg", "zbar-tools"),

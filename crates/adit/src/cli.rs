@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, device, doctor, down, launch, man, peer, serve, show, up};
+use crate::command::{completions, device, doctor, down, health, launch, man, peer, serve, show, up};
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
 ///
@@ -41,6 +41,11 @@ pub(crate) enum Command {
     ///
     /// Speaks to `adit serve`. Nothing is restarted, and nobody else's tunnel drops.
     Peer(peer::Arguments),
+    /// Says whether the running gateway does its work.
+    ///
+    /// Asks `adit serve` on this machine through its control socket and prints one line. Serves as the health check of a
+    /// container.
+    Health(health::Arguments),
     /// Says what works on this machine, and what is missing for the rest.
     Doctor(doctor::Arguments),
     /// Brings a tunnel up from its configuration file.

@@ -7,6 +7,8 @@ use std::io;
 pub(crate) enum Kind {
     /// Whoever read standard output has gone; not worth a word.
     OutputClosed,
+    /// Standard output says it; the exit code repeats it.
+    Said,
     /// It was asked for rightly and did not work.
     Failed,
     /// It was asked for wrongly.
@@ -22,6 +24,16 @@ struct Usage(String);
 #[derive(Debug, thiserror::Error)]
 #[error("standard output was closed")]
 struct OutputClosed;
+
+/// What failed is the answer, and was printed.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is no")]
+struct Said;
+
+/// An error that was printed as the answer: exit code 1 without a word more.
+pub(crate) fn said() -> anyhow::Error {
+    Said.into()
+}
 
 /// An error for wrong usage: exit code 2.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
@@ -40,6 +52,8 @@ pub(crate) fn output(error: io::Error) -> anyhow::Error {
 pub(crate) fn kind(error: &anyhow::Error) -> Kind {
     if error.downcast_ref::<OutputClosed>().is_some() {
         Kind::OutputClosed
+    } else if error.downcast_ref::<Said>().is_some() {
+        Kind::Said
     } else if error.downcast_ref::<Usage>().is_some() {
         Kind::Usage
     } else {

@@ -34,13 +34,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let kind = failure::kind(&error);
-    if kind != Kind::OutputClosed {
+    if !matches!(kind, Kind::OutputClosed | Kind::Said) {
         // There is nobody left to tell if standard error is closed.
         let _unreachable = writeln!(std::io::stderr(), "error: {error:#}");
     }
     match kind {
         Kind::OutputClosed => ExitCode::SUCCESS,
-        Kind::Failed => ExitCode::from(1),
+        Kind::Failed | Kind::Said => ExitCode::from(1),
         Kind::Usage => ExitCode::from(2),
     }
 }

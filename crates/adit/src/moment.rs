@@ -15,11 +15,29 @@ pub(crate) fn since_boot() -> Duration {
 
 /// A moment as `2026-11-21T04:12:00Z`.
 pub(crate) fn rfc3339(moment: SystemTime) -> String {
+    rfc3339_at(moment, 0)
+}
+
+/// A moment in this machine's time zone: `2026-11-21T05:12:00+01:00`.
+pub(crate) fn rfc3339_local(moment: SystemTime) -> String {
+    rfc3339_at(moment, linux::clock::local(moment).map_or(0, |clock| clock.offset_secs))
+}
+
+/// A moment where clocks are so many seconds ahead of UTC.
+fn rfc3339_at(moment: SystemTime, offset_secs: i32) -> String {
     let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = seconds.saturating_add_signed(offset_secs.into());
+    let zone = match offset_secs.unsigned_abs() / 60 {
+        0 => "Z".to_owned(),
+        minutes => {
+            let sign = if offset_secs < 0 { '-' } else { '+' };
+            format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+        }
+    };
     let (year, month, day) = civil(seconds / 86_400);
     let second = seconds % 86_400;
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}")
 }
 
 /// A moment as this machine's clock shows it: `04:12`.
@@ -64,6 +82,19 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_moment_elsewhere_says_how_far_its_clocks_are_ahead() {
+        let moment = UNIX_EPOCH + Duration::from_secs(1_795_234_320);
+        for (offset, text) in [
+            (0, "2026-11-21T04:12:00Z"),
+            (3_600, "2026-11-21T05:12:00+01:00"),
+            (-12_600, "2026-11-21T00:42:00-03:30"),
+            (-18_000, "2026-11-20T23:12:00-05:00"),
+        ] {
+            assert_eq!(rfc3339_at(moment, offset), text);
         }
     }
 }

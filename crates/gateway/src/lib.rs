@@ -23,6 +23,7 @@ mod ordered;
 mod probe;
 pub mod reach;
 pub mod record;
+pub mod redial;
 pub mod refusals;
 pub mod roster;
 pub mod server;

@@ -1,4 +1,4 @@
-//! What a clock on the wall of this machine shows.
+//! What a clock on the wall of this machine shows: as `TZ` says, else as `/etc/localtime` does, else UTC.
 #![allow(unsafe_code, reason = "the C library alone knows this machine's time zone")]
 
 use std::{
@@ -6,13 +6,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Hour and minute of this machine's time zone.
+/// The time of this machine's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallClock {
     /// 0 to 23.
     pub hour: u8,
     /// 0 to 59.
     pub minute: u8,
+    /// Seconds that it is ahead of UTC.
+    pub offset_secs: i32,
 }
 
 /// What the clock shows at this moment. `None` for a moment that the C library cannot place.
@@ -30,6 +32,7 @@ pub fn local(moment: SystemTime) -> Option<WallClock> {
     Some(WallClock {
         hour: u8::try_from(fields.tm_hour).ok()?,
         minute: u8::try_from(fields.tm_min).ok()?,
+        offset_secs: i32::try_from(fields.tm_gmtoff).ok()?,
     })
 }
 

@@ -16,6 +16,7 @@ pub mod resolv;
 pub mod route;
 pub mod rule;
 pub mod signal;
+pub mod socket;
 pub mod sysctl;
 pub mod tun;
 pub mod watch;

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 mod genkey;
 mod genpsk;
+pub(crate) mod health;
 pub(crate) mod launch;
 pub(crate) mod man;
 pub(crate) mod peer;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Launch(arguments) => launch::run(*arguments, started),
         Command::Serve(arguments) => serve::run(*arguments, started),
         Command::Peer(arguments) => peer::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),

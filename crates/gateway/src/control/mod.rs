@@ -19,7 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wg::PublicKey;
 
-use crate::{record::Settings, text::Text};
+use crate::{health::Health, record::Settings, text::Text};
 
 pub use client::{Client, ClientError};
 pub use lines::{Lines, MAX_LINE, TooLong};
@@ -65,6 +65,8 @@ pub enum Request {
         /// Whose.
         name: String,
     },
+    /// Whether the gateway does its work.
+    Health,
 }
 
 /// A peer to be added.
@@ -105,6 +107,11 @@ pub enum Reply {
         text: String,
         /// Whether it has the private key.
         is_complete: bool,
+    },
+    /// How the gateway is.
+    Health {
+        /// Its parts, judged.
+        health: Health,
     },
     /// Nothing is done.
     Refused {
@@ -216,6 +223,7 @@ mod tests {
                 r#"{"do":"remove","names":["a"],"keep":false}"#,
             ),
             (Request::List { names: Vec::new() }, r#"{"do":"list","names":[]}"#),
+            (Request::Health, r#"{"do":"health"}"#),
         ];
         for (request, text) in cases {
             assert_eq!(String::from_utf8(line(&request)).unwrap().trim_end(), text);

@@ -18,9 +18,8 @@ mod tests;
 mod watch;
 
 use std::{
-    collections::HashMap,
-    net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,11 +31,12 @@ pub use self::{
     socket::{Asker, Socket, SocketError},
 };
 use crate::{
-    Name,
     client::Terms,
     control::{Reply, Request},
+    http::Pages as _,
     roster::{Roster, Wish},
     server::{Gateway, GatewayError, PeerState},
+    watcher::{Board, Watcher},
 };
 
 /// How often the gateway is asked how its peers are.
@@ -104,7 +104,8 @@ pub struct Daemon {
     source: Box<dyn Source>,
     observers: Vec<Box<dyn Observer>>,
     log: fn(&str),
-    heard_from: HashMap<Name, SocketAddr>,
+    /// What the gateway's health is judged by.
+    board: Option<Arc<Board>>,
     /// Since when the gateway's own configuration is not that of its peers.
     stale_since: Option<Instant>,
 }
@@ -117,6 +118,12 @@ impl std::fmt::Debug for Daemon {
     }
 }
 
+impl Observer for Watcher {
+    fn look(&mut self, gateway: &Gateway, peers: &[PeerState], now: Instant) {
+        Self::look(self, gateway, peers, now);
+    }
+}
+
 impl Daemon {
     /// A daemon for a gateway that is open and whose files are written.
     pub fn new(desk: Desk, source: Box<dyn Source>, log: fn(&str)) -> Self {
@@ -125,7 +132,7 @@ impl Daemon {
             source,
             observers: Vec::new(),
             log,
-            heard_from: HashMap::new(),
+            board: None,
             stale_since: None,
         }
     }
@@ -133,6 +140,12 @@ impl Daemon {
     /// Has somebody look at the gateway at every tick.
     pub fn observe(&mut self, observer: Box<dyn Observer>) {
         self.observers.push(observer);
+    }
+
+    /// Has this watcher look at the gateway, and answers by its board how the gateway is.
+    pub fn watch(&mut self, watcher: Watcher) {
+        self.board = Some(Arc::clone(watcher.board()));
+        self.observe(Box::new(watcher));
     }
 
     /// The gateway and its files.
@@ -186,6 +199,10 @@ impl Daemon {
             Ok(request) => request,
             Err(message) => return Reply::Refused { message },
         };
+        if let (Request::Health, Some(board)) = (&request, &self.board) {
+            let health = board.health();
+            return Reply::Health { health };
+        }
         let (reply, line) = self.desk.handle(request);
         if let Some(line) = line {
             (self.log)(&line);
@@ -219,18 +236,7 @@ impl Daemon {
     }
 
     fn look(&mut self, now: Instant) -> Result<(), GatewayError> {
-        let mut heard_from = HashMap::new();
         let peers = self.desk.gateway.peers()?;
-        for peer in &peers {
-            let Some(endpoint) = peer.latest_handshake.and(peer.endpoint) else {
-                continue;
-            };
-            if self.heard_from.get(&peer.name) != Some(&endpoint) {
-                (self.log)(&format!("{}: handshake from {endpoint}", peer.name));
-            }
-            heard_from.insert(peer.name.clone(), endpoint);
-        }
-        self.heard_from = heard_from;
         for observer in &mut self.observers {
             observer.look(&self.desk.gateway, &peers, now);
         }

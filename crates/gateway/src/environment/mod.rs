@@ -17,7 +17,7 @@ use wg::access::{Access, Destination};
 pub use self::{
     peers::{Keepalive, MAX_PEERS, PeerId, peers},
     texts::Texts,
-    value::{dns, networks},
+    value::{dns, listen, log_format, networks},
     variables::{VARIABLES, Variable},
 };
 use crate::{
@@ -168,8 +168,8 @@ impl Environment {
             "DNS_UPSTREAM" => self.dns_upstream = Some(upstream::list(text)?),
             "ALLOWED_DESTINATIONS" => self.destinations = Some(value::destinations(text)?),
             "PEER_TO_PEER" => self.peer_to_peer = Some(value::boolean(text)?),
-            "METRICS" => self.metrics = Some(value::listen(text)?),
-            "LOG_FORMAT" => self.log_format = Some(value::log_format(text)?),
+            "METRICS" => self.metrics = Some(listen(text)?),
+            "LOG_FORMAT" => self.log_format = Some(log_format(text)?),
             "PUID" => self.user = Some(value::id(text)?),
             "PGID" => self.group = Some(value::id(text)?),
             "UMASK" => self.umask = Some(value::umask(text)?),

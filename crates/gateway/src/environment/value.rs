@@ -102,7 +102,11 @@ pub(super) fn destinations(text: &str) -> Result<Vec<Destination>, String> {
 }
 
 /// `ADDRESS:PORT`, or `:PORT` for all addresses of both families.
-pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+///
+/// # Errors
+///
+/// Says what would be right.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
     let address = match text.strip_prefix(':') {
         Some(port) => port.parse().ok().map(|port| (Ipv6Addr::UNSPECIFIED, port).into()),
         None => text.parse::<SocketAddr>().ok(),
@@ -112,7 +116,12 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "not ADDRESS:PORT such as 127.0.0.1:9586, and not :PORT".into())
 }
 
-pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+/// `text` or `json`.
+///
+/// # Errors
+///
+/// Says what would be right.
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
     match text.to_ascii_lowercase().as_str() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),

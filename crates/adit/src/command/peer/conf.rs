@@ -49,7 +49,9 @@ pub(super) fn ask(client: &mut Client, name: &str) -> anyhow::Result<Conf> {
             text: text.into(),
             is_complete,
         }),
-        other @ (Reply::Changed { .. } | Reply::Peers { .. } | Reply::Refused { .. }) => super::unexpected(&other),
+        other @ (Reply::Changed { .. } | Reply::Peers { .. } | Reply::Health { .. } | Reply::Refused { .. }) => {
+            super::unexpected(&other)
+        }
     }
 }
 

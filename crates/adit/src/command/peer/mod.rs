@@ -74,7 +74,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn connect(directory: Option<&Path>) -> anyhow::Result<Client> {
+/// The gateway that is meant.
+pub(super) fn connect(directory: Option<&Path>) -> anyhow::Result<Client> {
     let socket = match directory {
         Some(directory) => control::in_directory(directory),
         None => match control::find() {
@@ -98,7 +99,7 @@ fn connect(directory: Option<&Path>) -> anyhow::Result<Client> {
 fn ask(client: &mut Client, request: &Request) -> anyhow::Result<Reply> {
     match client.ask(request)? {
         Reply::Refused { message } => anyhow::bail!(message),
-        reply @ (Reply::Changed { .. } | Reply::Peers { .. } | Reply::Conf { .. }) => Ok(reply),
+        reply @ (Reply::Changed { .. } | Reply::Peers { .. } | Reply::Conf { .. } | Reply::Health { .. }) => Ok(reply),
     }
 }
 
@@ -106,7 +107,9 @@ fn ask(client: &mut Client, request: &Request) -> anyhow::Result<Reply> {
 fn change(client: &mut Client, request: &Request) -> anyhow::Result<Vec<Changed>> {
     match ask(client, request)? {
         Reply::Changed { peers } => Ok(peers),
-        other @ (Reply::Peers { .. } | Reply::Conf { .. } | Reply::Refused { .. }) => unexpected(&other),
+        other @ (Reply::Peers { .. } | Reply::Conf { .. } | Reply::Health { .. } | Reply::Refused { .. }) => {
+            unexpected(&other)
+        }
     }
 }
 
@@ -115,6 +118,7 @@ fn unexpected<T>(reply: &Reply) -> anyhow::Result<T> {
         Reply::Changed { .. } => "changes",
         Reply::Peers { .. } => "peers",
         Reply::Conf { .. } => "a configuration",
+        Reply::Health { .. } => "its health",
         Reply::Refused { .. } => "a refusal",
     };
     anyhow::bail!("the gateway, perhaps of another version, answered with {kind}")

@@ -1,9 +1,9 @@
 //! The arguments and the environment of `adit serve` in one, checked.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use gateway::{
-    environment::{Environment, Subnet6},
+    environment::{Environment, LogFormat, Subnet6},
     reach::Host,
     roster::{DEFAULT_SUBNET, Wish, WithoutIpv6},
 };
@@ -29,6 +29,9 @@ pub(super) struct Config {
     pub(super) client_dns: Option<Vec<Host>>,
     pub(super) serve_dns: bool,
     pub(super) log_confs: bool,
+    /// Where health and metrics are served; `None` is nowhere.
+    pub(super) metrics: Option<SocketAddr>,
+    pub(super) log_format: LogFormat,
     pub(super) options: GatewayOptions,
 }
 
@@ -38,6 +41,8 @@ impl Config {
             config_dir,
             peers,
             gateway: mut options,
+            metrics,
+            log_format,
         } = arguments;
         if let Some(upstreams) = environment.dns_upstream.take_if(|_| options.dns_upstream.is_empty()) {
             options.dns_upstream = upstreams;
@@ -87,6 +92,8 @@ impl Config {
             client_dns: options.dns.clone().map(|dns| dns.0).or(environment.peer_dns),
             serve_dns: environment.dns.unwrap_or(true),
             log_confs: environment.log_confs.unwrap_or(true),
+            metrics: metrics.or(environment.metrics),
+            log_format: log_format.or(environment.log_format).unwrap_or_default(),
             options,
         })
     }

@@ -4,12 +4,12 @@ mod config;
 mod server;
 mod source;
 
-use std::{path::PathBuf, time::Instant};
+use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
-use gateway::environment::{self, Environment, PeerId};
+use gateway::environment::{self, Environment, LogFormat, PeerId};
 
 use self::config::Config;
-use crate::{failure, options::GatewayOptions};
+use crate::{failure, log, options::GatewayOptions};
 
 /// The arguments of `adit serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,6 +37,12 @@ pub(crate) struct Arguments {
     peers: Option<Peers>,
     #[command(flatten)]
     gateway: GatewayOptions,
+    /// Where `/healthz` and `/metrics` are served, `:PORT` for all addresses [environment: METRICS; default: off].
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = environment::listen)]
+    metrics: Option<SocketAddr>,
+    /// How the log is written, `text` or `json` [environment: LOG_FORMAT; default: text].
+    #[arg(long, value_name = "FORMAT", value_parser = environment::log_format)]
+    log_format: Option<LogFormat>,
 }
 
 /// A list of peers.
@@ -49,7 +55,9 @@ fn peers(text: &str) -> Result<Peers, String> {
 
 /// Serves until a signal comes.
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
-    server::run(&config(&arguments)?, arguments, started)
+    let config = config(&arguments)?;
+    log::set_format(config.log_format);
+    server::run(&config, arguments, started)
 }
 
 /// What is asked for at this moment: variables may be files.

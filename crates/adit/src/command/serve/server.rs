@@ -1,16 +1,18 @@
 //! Server mode: opens the gateway, and goes on until a signal comes.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use gateway::{
     client::Terms,
     daemon::{self, Daemon, Desk, Socket},
     directory::{Directory, Kind},
+    http,
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
     roster::Roster,
     server::{DEFAULT_MTU, Gateway, Plan},
+    watcher::Watcher,
 };
 use linux::signal::{Signal, Signals};
 use tunnel::Plane;
@@ -47,6 +49,12 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         count(roster.len()),
         reach.host,
     );
+    let watcher = Watcher::new(&gateway, INTERFACE, log::entry);
+    let pages = Arc::clone(watcher.board());
+    let _metrics = config
+        .metrics
+        .map(|address| http::Server::start(address, pages))
+        .transpose()?;
     let mut daemon = Daemon::new(
         Desk {
             gateway,
@@ -59,8 +67,13 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         Box::new(Files::new(arguments, config, (reach.host.clone(), port))),
         log::line,
     );
+    daemon.watch(watcher);
     let socket = Socket::open(&config.config_dir)
-        .inspect_err(|error| log::line(&format!("note: {error}; `adit peer` cannot reach this gateway")))
+        .inspect_err(|error| {
+            log::line(&format!(
+                "note: {error}; `adit peer` and `adit health` cannot reach this gateway"
+            ))
+        })
         .ok();
     let after = started.elapsed();
     log::line(&format!(
