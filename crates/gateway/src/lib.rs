@@ -11,6 +11,7 @@ pub mod events;
 pub mod file;
 pub mod firewall;
 pub mod health;
+pub mod hooks;
 pub mod http;
 pub mod key;
 mod ledger;
