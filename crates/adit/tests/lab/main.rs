@@ -17,6 +17,7 @@ mod end;
 mod flood;
 mod isolation;
 mod kernel;
+mod live;
 mod observe;
 mod ping;
 mod refusal;
