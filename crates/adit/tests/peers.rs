@@ -1,5 +1,6 @@
 //! `adit peer` and `adit serve` as people use them, and as machines fail them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(clippy::print_stderr, reason = "the seed of a failed run is needed to repeat it")]
 
 use std::{
     collections::BTreeSet,
