@@ -35,7 +35,7 @@ fn down_mends_an_up_that_was_killed_at_any_moment() {
         half_way += usize::from(!was_not_up);
         assert_eq!(state(&host), before, "round {round}");
     }
-    assert!(half_way > 5, "too few rounds were killed half-way: {half_way}");
+    assert!(half_way > 2, "too few rounds were killed half-way: {half_way}");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn up_and_down_mend_a_tunnel_whose_process_was_killed() {
     let path = write(&host, "wg0", &everything());
     let before = state(&host);
     let bring_up_and_kill = || {
-        host.command(ADIT).arg("up").arg(&path).run();
+        host.command(ADIT).args(["up", "--plane", "tun"]).arg(&path).run();
         let pid = host.processes()[0].pid.to_string();
         host.command("kill").args(["-9", &pid]).run();
         wait_until("the interface is gone", LIMIT, || {
@@ -59,7 +59,7 @@ fn up_and_down_mend_a_tunnel_whose_process_was_killed() {
     assert_eq!(state(&host), before);
 
     bring_up_and_kill();
-    let again = host.command(ADIT).arg("up").arg(&path).output();
+    let again = host.command(ADIT).args(["up", "--plane", "tun"]).arg(&path).output();
     assert!(
         again.status.success() && again.stderr.contains("left behind"),
         "{}",

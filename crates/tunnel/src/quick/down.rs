@@ -123,6 +123,11 @@ fn save(
         // A mark that `up` chose; the next one chooses again.
         device.fwmark = there.fwmark;
     }
+    let public_key = |key: &Option<wg::PrivateKey>| key.as_ref().map(wg::PrivateKey::public_key);
+    if public_key(&device.private_key) == public_key(&there.private_key) {
+        // The kernel's WireGuard clears the bits of a key that mean nothing.
+        device.private_key = there.private_key.clone();
+    }
     conf.save(&device).map_err(unwritable)?;
     let addresses = address::list(netlink, link.index)?;
     let added: Vec<_> = addresses

@@ -131,9 +131,11 @@ impl Attempt<'_> {
     fn bring_up(&mut self) -> Result<Up, Error> {
         let name = self.source.name.clone();
         self.run_hooks("PreUp")?;
-        let device = self.conf.device(|endpoint| endpoint::resolve(endpoint, self.say))?;
+        let update = self.conf.update(|endpoint| endpoint::resolve(endpoint, self.say))?;
+        let mut device = Device::default();
+        device.apply(&update);
         let mut control = self.make()?;
-        control.change(&Device::default().difference(&device))?;
+        control.change(&update)?;
         let link = link::find(&mut self.netlink, &name)?;
         let index = link.ok_or_else(|| Error::Vanished { name: name.clone() })?.index;
         for address in &self.interface.addresses {

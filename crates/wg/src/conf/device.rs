@@ -15,21 +15,31 @@ impl Conf {
     /// # Errors
     ///
     /// The first error that `resolve` gives.
-    pub fn device<E>(&self, mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>) -> Result<Device, E> {
+    pub fn device<E>(&self, resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>) -> Result<Device, E> {
+        let mut device = Device::default();
+        device.apply(&self.update(resolve)?);
+        Ok(device)
+    }
+
+    /// The change that makes a bare interface what the configuration asks for, with peers and networks in its order: the
+    /// kernel's WireGuard keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::device`].
+    pub fn update<E>(&self, mut resolve: impl FnMut(&Endpoint) -> Result<SocketAddr, E>) -> Result<Update, E> {
         let interface = self.interface();
         let mut peers = Vec::new();
         for section in self.sections.iter().filter(|section| section.kind == SectionKind::Peer) {
             peers.extend(peer_update(section, &mut resolve)?);
         }
-        let mut device = Device::default();
-        device.apply(&Update {
+        Ok(Update {
             private_key: interface.private_key,
             listen_port: interface.listen_port,
             fwmark: interface.fwmark,
             replace_peers: false,
             peers,
-        });
-        Ok(device)
+        })
     }
 
     /// What is allowed and probably not meant: a peer with two sections, a network with two peers.
