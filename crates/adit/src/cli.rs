@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, device, doctor, down, health, launch, man, peer, serve, show, up};
+use crate::command::{completions, device, doctor, down, health, launch, man, peer, serve, show, show_peer, up};
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
 ///
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     ///
     /// Prints what `wg show` prints, of adit's tunnels and of all others that have a socket in /var/run/wireguard.
     Show(show::Arguments),
+    /// Shows the QR codes of a gateway's peers, as linuxserver's image does under this name.
+    #[command(hide = true)]
+    ShowPeer(show_peer::Arguments),
     /// Makes a bare interface that `wg` configures, as wireguard-go does.
     ///
     /// Goes on in the background, until the interface or its socket is removed. Under the name adit-device it serves

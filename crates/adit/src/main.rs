@@ -24,8 +24,9 @@ use clap::Parser as _;
 
 use crate::failure::Kind;
 
-/// The name under which `WG_QUICK_USERSPACE_IMPLEMENTATION` calls this binary.
-const DEVICE_NAME: &str = "adit-device";
+/// Names that stand for a subcommand: the one under which `WG_QUICK_USERSPACE_IMPLEMENTATION` calls this binary, and
+/// the one that linuxserver's image has for QR codes.
+const NAMES: [(&str, &str); 2] = [("adit-device", "device"), ("show-peer", "show-peer")];
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -48,8 +49,9 @@ fn main() -> ExitCode {
 /// Called as `adit-device wg0`, the arguments become those of `adit device wg0`.
 fn with_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    if name == Some(OsStr::new(DEVICE_NAME)) {
-        arguments.insert(1, "device".into());
+    let meant = NAMES.iter().find(|(called, _)| name == Some(OsStr::new(called)));
+    if let Some((_, subcommand)) = meant {
+        arguments.insert(1, subcommand.into());
     }
     arguments
 }
@@ -59,11 +61,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_adit_device_stands_for_the_subcommand() {
+    fn a_name_stands_for_its_subcommand() {
         for (typed, meant) in [
             (
                 vec!["/usr/bin/adit-device", "wg0"],
                 vec!["/usr/bin/adit-device", "device", "wg0"],
+            ),
+            (
+                vec!["/app/show-peer", "1", "myPC"],
+                vec!["/app/show-peer", "show-peer", "1", "myPC"],
             ),
             (vec!["adit", "genkey"], vec!["adit", "genkey"]),
             (vec![], vec![]),

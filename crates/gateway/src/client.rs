@@ -1,12 +1,13 @@
 //! What a client is given: the configuration that it imports.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use wg::{PresharedKey, PrivateKey, PublicKey, access::Access};
 use zeroize::Zeroizing;
 
 use crate::{
+    form::Form,
     key::{self, RandomError},
     reach::Host,
     server::Peer,
@@ -41,6 +42,8 @@ pub struct Terms {
     pub mtu: Option<u16>,
     /// The client's own UDP port; `None` leaves it to the client.
     pub listen_port: Option<u16>,
+    /// The templates by which configurations are written; without them they have what is here and nothing else.
+    pub form: Option<Arc<Form>>,
 }
 
 /// Stands where the private key would, if only the client has it; its public key follows.

@@ -23,9 +23,11 @@ use wg::{KeyError, PresharedKey, PrivateKey};
 use zeroize::Zeroizing;
 
 use crate::{
+    adopt,
     client::Client,
     environment::PeerId,
     file::{self, Worth},
+    template::TemplateError,
 };
 
 /// The file that one gateway at a time holds locked.
@@ -42,6 +44,20 @@ pub enum DirectoryError {
         /// What the file system said.
         cause: io::Error,
     },
+    /// Something in it cannot be read.
+    #[error(
+        "cannot read {}: {cause}; make it readable for user {}, or run as its owner", path.display(),
+        rustix::process::geteuid().as_raw()
+    )]
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the file system said.
+        cause: io::Error,
+    },
+    /// A template has something that is not rendered.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// Another gateway uses it.
     #[error("{} is in use by another adit; give each gateway a --config-dir of its own", path.display())]
     InUse {
@@ -99,6 +115,7 @@ impl Directory {
             path: root.to_owned(),
             cause,
         };
+        adopt::check(root)?;
         file::make_private_directory(root).map_err(unwritable)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -114,6 +131,7 @@ impl Directory {
             root: root.to_owned(),
             _lock: lock,
         };
+        adopt::bring_up_to_date(root).map_err(unwritable)?;
         directory.remove_leftovers().map_err(unwritable)?;
         directory.undo()?;
         Ok(directory)
@@ -246,7 +264,8 @@ impl Directory {
         }
     }
 
-    /// Keeps a peer's configuration and its picture, which is drawn only if it is wanted. Says whether the configuration differs from the one before.
+    /// Keeps a peer's configuration, unless it `leaves` the one that is there, and its picture, which is drawn only if
+    /// it is wanted. Says whether the configuration differs from the one before.
     ///
     /// # Errors
     ///
@@ -255,15 +274,17 @@ impl Directory {
         &self,
         peer: &PeerId,
         text: &str,
-        png: impl FnOnce() -> Vec<u8>,
+        leaves: impl FnOnce(&str) -> bool,
+        png: impl FnOnce(&str) -> Vec<u8>,
     ) -> Result<bool, DirectoryError> {
         let (conf, picture) = (self.peer_path(peer, Kind::Conf), self.peer_path(peer, Kind::Png));
-        let is_same = read(&conf)?.is_some_and(|old| *old == text);
-        if is_same && picture.exists() {
+        let old = read(&conf)?.filter(|old| **old == text || leaves(old));
+        if old.is_some() && picture.exists() {
             return Ok(false);
         }
+        let text = old.as_ref().map_or(text, |old| old.as_str());
         // The picture first: a configuration that is there has its picture.
-        write(&picture, &png(), Worth::Derived)?;
+        write(&picture, &png(text), Worth::Derived)?;
         write(&conf, text.as_bytes(), Worth::Kept)
     }
 
@@ -414,8 +435,16 @@ mod tests {
             directory.keep_peer_keys(&one, &client(2, Some(psk.clone()))).unwrap();
             directory.keep_peer_keys(&phone, &client(3, None)).unwrap();
             let conf = "[Interface]\nAddress = 10.13.13.2, fd00::2/128 # two\nPrivateKey = x\n\n[Peer]\nendpoint=a:1\n";
-            assert!(directory.keep_peer_conf(&one, conf, || b"png".to_vec()).unwrap());
-            assert!(!directory.keep_peer_conf(&one, conf, || b"png".to_vec()).unwrap());
+            assert!(
+                directory
+                    .keep_peer_conf(&one, conf, |_| false, |_| b"png".to_vec())
+                    .unwrap()
+            );
+            assert!(
+                !directory
+                    .keep_peer_conf(&one, conf, |_| false, |_| b"png".to_vec())
+                    .unwrap()
+            );
             assert!(
                 directory
                     .keep_server_conf("[Interface]\naddress = 10.13.13.1\n")

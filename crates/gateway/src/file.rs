@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, lchown},
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,24 @@ const TEMPORARY: &str = ".adit-new";
 ///
 /// What making it says.
 pub fn make_private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    belong_to_directory_of(path)
+}
+
+/// Makes a directory that others may look into, as far as the umask lets them. One that exists is left as it is.
+///
+/// # Errors
+///
+/// What making it says.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => belong_to_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What a file is worth.
@@ -87,6 +104,34 @@ pub fn write(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     }
 }
 
+/// Writes a file without secrets, which others may read as far as the umask lets them. It is replaced whole.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn write_open(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path)?;
+    let result = fs::write(&temporary, content)
+        .and_then(|()| belong_to_directory_of(&temporary))
+        .and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        let _leftover = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// What root makes belongs to whom the directory around it belongs.
+fn belong_to_directory_of(path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(directory_of(path))?;
+    if owner.uid() == 0 && owner.gid() == 0 {
+        return Ok(());
+    }
+    lchown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// As [`write()`], but touches nothing if the file has this content already. Says whether it wrote.
 ///
 /// # Errors
@@ -134,6 +179,7 @@ fn write_new(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
+    belong_to_directory_of(path)?;
     if worth.is_synced() { file.sync_all() } else { Ok(()) }
 }
 
@@ -151,11 +197,13 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

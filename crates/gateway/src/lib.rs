@@ -1,5 +1,6 @@
 //! The peers of one server: who they are, what they get, and the names they ask for.
 
+mod adopt;
 pub mod client;
 pub mod control;
 pub mod daemon;
@@ -10,6 +11,7 @@ pub mod environment;
 pub mod events;
 pub mod file;
 pub mod firewall;
+pub mod form;
 pub mod health;
 pub mod hooks;
 pub mod http;
@@ -28,9 +30,11 @@ pub mod redial;
 pub mod refusals;
 pub mod roster;
 pub mod server;
+pub mod template;
 pub mod text;
 pub mod upstream;
 pub mod watcher;
 
+pub use adopt::{give_to, move_old_conf};
 pub use members::KeyTaken;
 pub use name::Name;

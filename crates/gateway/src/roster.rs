@@ -25,8 +25,10 @@ use crate::{
     key::{self, RandomError},
     network::{Network, NetworkError},
     ordered::Ordered,
+    reach::{Endpoint, Host},
     record::{Record, Standing},
     server::Peer,
+    template::TemplateError,
 };
 
 /// Seconds between the keepalives that a gateway sends to the peers that want them.
@@ -82,6 +84,8 @@ pub struct Member {
     pub client: Client,
     /// Whether its keys are new.
     pub is_new: bool,
+    /// Where its configuration said that it connects to when this start found it.
+    pub told: Option<Host>,
     /// What commands have said about it.
     pub record: Record,
     pub(crate) peer: Peer,
@@ -196,6 +200,7 @@ impl Roster {
             id: before.id.clone(),
             client,
             is_new: false,
+            told: before.told.clone(),
             record,
         }
     }
@@ -242,7 +247,10 @@ impl Roster {
             .map_err(|cause| directory.unsynced(cause))?
         })?;
         self.forget(directory)?;
-        self.keep_server_conf(directory, listen_port)?;
+        self.keep_server_conf(directory, terms, listen_port)?;
+        if let Some(form) = &terms.form {
+            form.remember(terms)?;
+        }
         let changed = members.into_iter().zip(changed).filter(|(_, changed)| *changed);
         Ok(changed.map(|(member, _)| member).collect())
     }
@@ -252,8 +260,15 @@ impl Roster {
     /// # Errors
     ///
     /// [`DirectoryError`].
-    pub fn keep_server_conf(&self, directory: &Directory, listen_port: u16) -> Result<(), DirectoryError> {
-        directory.keep_server_conf(&self.server_conf(listen_port)).map(drop)
+    pub fn keep_server_conf(
+        &self,
+        directory: &Directory,
+        terms: &Terms,
+        listen_port: u16,
+    ) -> Result<(), DirectoryError> {
+        directory
+            .keep_server_conf(&self.server_conf(terms, listen_port)?)
+            .map(drop)
     }
 
     /// Removes what is left of peers that were removed, and forgets the removal of those that the list has no more.
@@ -270,34 +285,23 @@ impl Roster {
     }
 
     /// The gateway's own configuration, its lines and comments in linuxserver's order.
-    fn server_conf(&self, listen_port: u16) -> Zeroizing<String> {
-        let addresses: Vec<String> = self
-            .addresses()
-            .iter()
-            .map(|address| address.addr().to_string())
-            .collect();
-        let mut text = Zeroizing::new(String::with_capacity(512 + 256 * self.members.len()));
-        let mut line = |line: &[&str]| line.iter().chain(&["\n"]).for_each(|part| text.push_str(part));
-        line(&["[Interface]"]);
-        line(&["Address = ", &addresses.join(", ")]);
-        line(&["ListenPort = ", &listen_port.to_string()]);
-        line(&["PrivateKey = ", &self.private_key.danger_base64()]);
-        for Member { id, peer, .. } in self.members() {
-            line(&[""]);
-            line(&["[Peer]"]);
-            line(&["# ", &id.file_name()]);
-            line(&["PublicKey = ", &peer.public_key.to_string()]);
-            if let Some(key) = &peer.preshared_key {
-                line(&["PresharedKey = ", &key.danger_base64()]);
-            }
-            let networks: Vec<String> = peer.allowed_ips().map(|network| network.to_string()).collect();
-            line(&["AllowedIPs = ", &networks.join(",")]);
-            if let Some(seconds) = peer.keepalive {
-                line(&["PersistentKeepalive = ", &seconds.to_string()]);
-            }
+    fn server_conf(&self, terms: &Terms, listen_port: u16) -> Result<Zeroizing<String>, TemplateError> {
+        let addresses = self.addresses();
+        let interface = match &terms.form {
+            Some(form) => form.server_conf(&self.private_key, listen_port)?,
+            None => Zeroizing::new(format!(
+                "[Interface]\nAddress = {}\nListenPort = {listen_port}\nPrivateKey = {}\n\n",
+                list(addresses.iter().map(IpNet::addr), ", "),
+                *self.private_key.danger_base64(),
+            )),
+        };
+        // Each block is shorter than this; growing would leave copies of the keys behind.
+        let mut text = Zeroizing::new(String::with_capacity(interface.len() + 512 * self.members.len()));
+        text.push_str(&interface);
+        for member in self.members() {
+            member.write_block(terms, &mut text);
         }
-        line(&[""]);
-        text
+        Ok(text)
     }
 }
 
@@ -413,6 +417,10 @@ fn member(
         Some(_) => stored.addresses.is_empty(),
         None => stored.private_key.is_none(),
     };
+    let endpoint = stored
+        .endpoint
+        .as_deref()
+        .and_then(|text| text.parse::<Endpoint>().ok());
     let client = match (of_client, stored.private_key, public_key) {
         (Some(public_key), ..) => Client {
             public_key,
@@ -437,6 +445,7 @@ fn member(
         id,
         client,
         is_new,
+        told: endpoint.map(|endpoint| endpoint.host),
         record,
     })
 }
@@ -462,6 +471,11 @@ fn peer(id: &PeerId, client: &Client, record: &Record, wish: &Wish) -> Peer {
     }
 }
 
+fn list<T: ToString>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(separator)
+}
+
 impl Member {
     /// The name by which the gateway knows it: that of its directory.
     pub fn name(&self) -> Name {
@@ -469,6 +483,41 @@ impl Member {
             .file_name()
             .parse()
             .expect("a name after `peer` or `peer_` is a name")
+    }
+
+    /// The configuration that its client imports.
+    ///
+    /// # Errors
+    ///
+    /// If a template names a file that cannot be read.
+    pub fn conf(&self, terms: &Terms) -> Result<Zeroizing<String>, TemplateError> {
+        match &terms.form {
+            Some(form) => form.peer_conf(self, terms),
+            None => Ok(self.client.conf(terms)),
+        }
+    }
+
+    /// Its part of the gateway's own configuration, with the empty line behind it.
+    fn write_block(&self, terms: &Terms, text: &mut String) {
+        let Self { id, peer, .. } = self;
+        let own = list(peer.addresses.iter().copied().map(IpNet::from), ",");
+        let networks = match &terms.form {
+            Some(form) => form.networks(id, &peer.networks),
+            None => list(&peer.networks, ","),
+        };
+        let mut line = |line: &[&str]| line.iter().chain(&["\n"]).for_each(|part| text.push_str(part));
+        line(&["[Peer]"]);
+        line(&["# ", &id.file_name()]);
+        line(&["PublicKey = ", &peer.public_key.to_string()]);
+        if let Some(key) = &peer.preshared_key {
+            line(&["PresharedKey = ", &key.danger_base64()]);
+        }
+        let separator = if networks.is_empty() { "" } else { "," };
+        line(&["AllowedIPs = ", &own, separator, &networks]);
+        if let Some(seconds) = peer.keepalive {
+            line(&["PersistentKeepalive = ", &seconds.to_string()]);
+        }
+        line(&[""]);
     }
 
     /// Writes its keys and its configuration. Says whether the configuration is not the one that was there before.
@@ -479,8 +528,12 @@ impl Member {
         picture: &impl Fn(&str) -> Vec<u8>,
     ) -> Result<bool, DirectoryError> {
         directory.keep_peer_keys(&self.id, &self.client)?;
-        let conf = self.client.conf(terms);
-        directory.keep_peer_conf(&self.id, &conf, || picture(&conf))
+        let conf = self.conf(terms)?;
+        let leaves = |old: &str| match &terms.form {
+            Some(form) => form.leaves(old, &self.client, terms),
+            None => false,
+        };
+        directory.keep_peer_conf(&self.id, &conf, leaves, picture)
     }
 }
 
@@ -514,6 +567,7 @@ mod tests {
             allowed_ips: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
             mtu: None,
             listen_port: Some(51820),
+            form: None,
         }
     }
 
@@ -693,7 +747,7 @@ mod tests {
             error.to_string().contains("no address is left in 10.13.13.0/24"),
             "{error}"
         );
-        assert!(!root.path().join("server").exists());
+        assert!(!root.path().join("server/privatekey-server").exists());
         assert_eq!(Roster::new(&directory, &wish("253")).unwrap().len(), 253);
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod peer;
 mod pubkey;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod show_peer;
 pub(crate) mod up;
 
 use std::time::Instant;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Up(arguments) => up::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::ShowPeer(arguments) => show_peer::run(&arguments),
         Command::Device(arguments) => device::run(&arguments),
         Command::Genkey => genkey::run(),
         Command::Pubkey => pubkey::run(),

@@ -235,7 +235,7 @@ impl Desk {
         let member = super::decide::known(&self.roster, name)?;
         Ok(Reply::Conf {
             path: self.directory.peer_path(&member.id, Kind::Conf),
-            text: member.client.conf(&self.terms).to_string(),
+            text: member.conf(&self.terms).map_err(DirectoryError::from)?.to_string(),
             is_complete: member.client.private_key.is_some(),
         })
     }
@@ -278,7 +278,8 @@ impl Desk {
     ///
     /// [`DirectoryError`].
     pub fn keep_server_conf(&self) -> Result<(), DirectoryError> {
-        self.roster.keep_server_conf(&self.directory, self.listen_port)
+        self.roster
+            .keep_server_conf(&self.directory, &self.terms, self.listen_port)
     }
 }
 

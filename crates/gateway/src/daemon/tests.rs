@@ -38,6 +38,7 @@ fn terms(roster: &Roster) -> Terms {
         allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
         mtu: None,
         listen_port: None,
+        form: None,
     }
 }
 

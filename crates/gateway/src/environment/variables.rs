@@ -15,7 +15,7 @@ pub struct Variable {
 pub const VARIABLES: [Variable; 22] = [
     Variable {
         name: "PEERS",
-        default: "none; must be set, or `--peers` be given",
+        default: "none: client mode, unless `--peers` is given",
         meaning: "How many peers (`3`: peer1, peer2, peer3), or their names between commas (`laptop,phone`). \
                   `0` is a gateway to which peers are added while it runs. A peer that is left out loses its access; \
                   its directory stays.",

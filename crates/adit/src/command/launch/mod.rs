@@ -151,6 +151,7 @@ impl Lease {
             allowed_ips: config.allowed_ips.clone(),
             mtu: config.mtu,
             listen_port: None,
+            form: None,
         };
         let ends = SystemTime::now() + config.lifetime;
         for (name, client) in &clients {

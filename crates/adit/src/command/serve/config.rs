@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use gateway::{
-    environment::{Environment, LogFormat, Subnet6},
+    environment::{Environment, LogFormat, Subnet6, Texts},
     reach::Host,
     roster::{DEFAULT_SUBNET, Wish, WithoutIpv6},
 };
@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::Arguments;
 use crate::{
     failure,
-    options::{self, DEFAULT_PORT, GatewayOptions, everything},
+    options::{self, GatewayOptions, everything},
 };
 
 /// Arguments and environment in one, checked.
@@ -23,7 +23,8 @@ pub(super) struct Config {
     pub(super) host: Option<Host>,
     /// The port that they connect to; `None` is the one that the gateway listens on.
     pub(super) port: Option<u16>,
-    pub(super) listen_port: u16,
+    /// `None` is the one of the gateway's template.
+    pub(super) listen_port: Option<u16>,
     pub(super) allowed_ips: Vec<IpNet>,
     /// `None`: the gateway itself.
     pub(super) client_dns: Option<Vec<Host>>,
@@ -33,6 +34,11 @@ pub(super) struct Config {
     pub(super) metrics: Option<SocketAddr>,
     pub(super) log_format: LogFormat,
     pub(super) options: GatewayOptions,
+    /// To whom the files belong; `None` leaves them to whom they are.
+    pub(super) user: Option<u32>,
+    pub(super) group: Option<u32>,
+    /// The variables of templates.
+    pub(super) texts: Texts,
 }
 
 impl Config {
@@ -48,6 +54,10 @@ impl Config {
             options.dns_upstream = upstreams;
         }
         let access = environment.access();
+        if let Some(peers) = &peers {
+            let items: Vec<String> = peers.0.iter().map(|peer| peer.item().to_string()).collect();
+            environment.texts.set("PEERS", items.join(","));
+        }
         let peers = peers.map(|peers| peers.0).or(environment.peers).ok_or_else(|| {
             failure::usage("PEERS is not set: give the number of peers or their names, PEERS=3 or --peers laptop,phone")
         })?;
@@ -82,7 +92,7 @@ impl Config {
             },
             host,
             port: port.or(environment.server_port),
-            listen_port: options.listen.unwrap_or(DEFAULT_PORT),
+            listen_port: options.listen,
             allowed_ips: options
                 .allowed_ips
                 .clone()
@@ -95,6 +105,9 @@ impl Config {
             metrics: metrics.or(environment.metrics),
             log_format: log_format.or(environment.log_format).unwrap_or_default(),
             options,
+            user: environment.user,
+            group: environment.group,
+            texts: environment.texts,
         })
     }
 }

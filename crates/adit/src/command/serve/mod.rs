@@ -1,5 +1,6 @@
 //! `adit serve`: a gateway for good, its peers in a directory.
 
+mod client;
 mod config;
 mod server;
 mod source;
@@ -55,13 +56,24 @@ fn peers(text: &str) -> Result<Peers, String> {
 
 /// Serves until a signal comes.
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
-    let config = config(&arguments)?;
+    let environment = environment()?;
+    if let Some(mask) = environment.umask {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    }
+    if arguments.peers.is_none() && environment.peers.is_none() {
+        log::set_format(arguments.log_format.or(environment.log_format).unwrap_or_default());
+        return client::run(&arguments.config_dir, &environment, started);
+    }
+    let config = Config::new(arguments.clone(), environment)?;
     log::set_format(config.log_format);
     server::run(&config, arguments, started)
 }
 
 /// What is asked for at this moment: variables may be files.
 fn config(arguments: &Arguments) -> anyhow::Result<Config> {
-    let environment = Environment::read(std::env::vars_os()).map_err(|error| failure::usage(error.to_string()))?;
-    Config::new(arguments.clone(), environment)
+    Config::new(arguments.clone(), environment()?)
+}
+
+fn environment() -> anyhow::Result<Environment> {
+    Environment::read(std::env::vars_os()).map_err(|error| failure::usage(error.to_string()))
 }

@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use gateway::{
     client::Terms,
     daemon::{self, Daemon, Desk, Socket},
-    directory::{Directory, Kind},
+    directory::{Directory, DirectoryError, Kind},
+    form::{EndpointOf, Form, ServerSettings},
     http,
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
@@ -37,12 +38,20 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
     let directory = Directory::open(&config.config_dir)?;
     let roster = Roster::new(&directory, &config.wish)?;
+    let settings = form(config, &roster)?.server_settings(roster.private_key())?;
     let reach = reach(config, &directory)?;
     let chosen = config.options.plane.choose(&roster.addresses())?;
-    let gateway = open(config, &roster, chosen.plane)?;
+    let gateway = open(config, &roster, chosen.plane, &settings)?;
     let port = config.port.unwrap_or(gateway.listen_port());
-    let terms = terms(config, &roster, (reach.host.clone(), port));
-    keep(config, &directory, &roster, &terms)?;
+    // A free port is another one at the next start: the file keeps what the template says.
+    let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
+    let listen_port = listen_port.unwrap_or(DEFAULT_PORT);
+    let terms = terms(config, &roster, (reach.host.clone(), port))?;
+    keep(config, &directory, &roster, &terms, listen_port)?;
+    if let Err(error) = gateway::give_to(directory.root(), config.user, config.group) {
+        log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
+    }
+    note_who_stays_behind(config, &roster, &reach);
     let summary = format!(
         "{chosen} · udp {} · {} · clients connect to {}:{port}",
         gateway.listen_port(),
@@ -61,7 +70,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             directory,
             roster,
             terms,
-            listen_port: config.listen_port,
+            listen_port,
             picture,
         },
         Box::new(Files::new(arguments, config, (reach.host.clone(), port))),
@@ -113,15 +122,41 @@ fn reach(config: &Config, directory: &Directory) -> anyhow::Result<Reach> {
     Ok(found?)
 }
 
-fn open(config: &Config, roster: &Roster, plane: Plane) -> anyhow::Result<Gateway> {
+/// Says how many clients go on with an address that is not this machine's any more: nobody gave another one.
+fn note_who_stays_behind(config: &Config, roster: &Roster, reach: &Reach) {
+    if config.host.is_some() || reach.is_guess() {
+        return;
+    }
+    let others = roster.members().filter_map(|member| member.told.as_ref());
+    let others = others.filter(|told| **told != reach.host).count();
+    if others > 0 {
+        log::line(&format!(
+            "note: this machine's address is {}, and {} would connect to another one; SERVERURL={0} brings all \
+             configurations in line, a name that follows the address spares the next time",
+            reach.host,
+            count(others)
+        ));
+    }
+}
+
+/// The templates, and the values of their variables.
+fn form(config: &Config, roster: &Roster) -> Result<Form, DirectoryError> {
+    let endpoint = match config.host {
+        Some(_) => EndpointOf::User,
+        None => EndpointOf::Nobody,
+    };
+    Form::load(&config.config_dir, config.texts.clone(), endpoint, &roster.addresses())
+}
+
+fn open(config: &Config, roster: &Roster, plane: Plane, settings: &ServerSettings) -> anyhow::Result<Gateway> {
     let options = &config.options;
     Ok(Gateway::open(Plan {
         name: INTERFACE.to_owned(),
         plane,
         private_key: roster.private_key().clone(),
-        listen_port: config.listen_port,
+        listen_port: config.listen_port.or(settings.listen_port).unwrap_or(DEFAULT_PORT),
         addresses: roster.addresses(),
-        mtu: options.mtu.unwrap_or(DEFAULT_MTU),
+        mtu: options.mtu.or(settings.mtu).unwrap_or(DEFAULT_MTU),
         dns: config
             .serve_dns
             .then(|| options::upstreams(&options.dns_upstream, options.dns_ca.as_deref())),
@@ -131,18 +166,19 @@ fn open(config: &Config, roster: &Roster, plane: Plane) -> anyhow::Result<Gatewa
 }
 
 /// What all clients are told.
-pub(super) fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Terms {
+pub(super) fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Result<Terms, DirectoryError> {
     // Without its own DNS the gateway is no resolver for anybody: the clients keep theirs.
-    let own = roster.addresses().into_iter().filter(|_| config.serve_dns);
+    let own = roster.addresses().into_iter().take(1).filter(|_| config.serve_dns);
     let own_dns = || own.map(|address| Host::Address(address.addr())).collect();
-    Terms {
+    form(config, roster)?.of(Terms {
         server_key: roster.private_key().public_key(),
         endpoint,
         dns: config.client_dns.clone().unwrap_or_else(own_dns),
         allowed_ips: config.allowed_ips.clone(),
         mtu: config.options.mtu,
         listen_port: Some(DEFAULT_PORT),
-    }
+        form: None,
+    })
 }
 
 fn picture(conf: &str) -> Vec<u8> {
@@ -151,8 +187,14 @@ fn picture(conf: &str) -> Vec<u8> {
 }
 
 /// Writes what is to be kept, and shows the configurations that are not what they were.
-fn keep(config: &Config, directory: &Directory, roster: &Roster, terms: &Terms) -> anyhow::Result<()> {
-    for member in roster.keep(directory, terms, config.listen_port, picture)? {
+fn keep(
+    config: &Config,
+    directory: &Directory,
+    roster: &Roster,
+    terms: &Terms,
+    listen_port: u16,
+) -> anyhow::Result<()> {
+    for member in roster.keep(directory, terms, listen_port, picture)? {
         let path = directory.peer_path(&member.id, Kind::Conf);
         let what = if member.is_new { "new" } else { "changed" };
         log::line(&format!(
@@ -161,7 +203,7 @@ fn keep(config: &Config, directory: &Directory, roster: &Roster, terms: &Terms) 
             path.display()
         ));
         if config.log_confs {
-            log::block(&Qr::new(&member.client.conf(terms))?.terminal(Ink::Colours));
+            log::block(&Qr::new(&member.conf(terms)?)?.terminal(Ink::Colours));
         }
     }
     Ok(())

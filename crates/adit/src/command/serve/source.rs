@@ -58,7 +58,7 @@ impl Source for Files {
     }
 
     fn terms(&mut self, roster: &Roster) -> Result<Terms, String> {
-        Ok(server::terms(&self.config()?, roster, self.endpoint.clone()))
+        server::terms(&self.config()?, roster, self.endpoint.clone()).map_err(|error| error.to_string())
     }
 
     fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool {

@@ -1,0 +1,200 @@
+//! Takes over a directory: looks whether it can be used, brings old layouts up to date, gives the files their owner.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, lchown},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, AtFlags, CWD, accessat},
+    process::geteuid,
+};
+
+use crate::{
+    directory::DirectoryError,
+    environment::PeerId,
+    file::{self, Worth},
+    template,
+};
+
+/// Directories of a gateway besides those of its peers.
+const OWN: [&str; 4] = ["server", "wg_confs", "templates", "coredns"];
+
+/// The gateway's own configuration, in the layout from before there were several.
+const OLD_CONF: &str = "wg0.conf";
+
+/// Looks whether everything in a directory can be read and replaced. Changes nothing.
+///
+/// # Errors
+///
+/// [`DirectoryError::Unwritable`] or [`DirectoryError::Unreadable`] for the first thing that is in the way.
+pub(crate) fn check(root: &Path) -> Result<(), DirectoryError> {
+    let directories = match own_directories(root) {
+        Ok(directories) => directories,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => {
+            return Err(DirectoryError::Unwritable {
+                path: root.to_owned(),
+                cause,
+            });
+        }
+        Err(cause) => return Err(unreadable(root, cause)),
+    };
+    for directory in directories {
+        may(&directory, Access::READ_OK | Access::EXEC_OK).map_err(|cause| unreadable(&directory, cause))?;
+        may(&directory, Access::WRITE_OK).map_err(|cause| DirectoryError::Unwritable {
+            path: directory.clone(),
+            cause,
+        })?;
+        if geteuid().is_root() || directory == root {
+            continue;
+        }
+        for entry in fs::read_dir(&directory).map_err(|cause| unreadable(&directory, cause))? {
+            let path = entry.map_err(|cause| unreadable(&directory, cause))?.path();
+            // A link may lead nowhere; what reads it says so.
+            if !path.is_symlink() {
+                may(&path, Access::READ_OK).map_err(|cause| unreadable(&path, cause))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The directory itself and those in it that are a gateway's.
+fn own_directories(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut directories = vec![root.to_owned()];
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_own = name
+            .to_str()
+            .is_some_and(|name| OWN.contains(&name) || PeerId::of_file_name(name).is_some());
+        if is_own && entry.path().is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    Ok(directories)
+}
+
+fn may(path: &Path, access: Access) -> io::Result<()> {
+    Ok(accessat(CWD, path, access, AtFlags::EACCESS)?)
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> DirectoryError {
+    DirectoryError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+/// Makes the directories that a gateway has whatever its peers are, brings an old layout up to date, and writes a
+/// Corefile if there is none.
+///
+/// # Errors
+///
+/// What the file system says.
+pub(crate) fn bring_up_to_date(root: &Path) -> io::Result<()> {
+    for directory in OWN {
+        file::make_directory(&root.join(directory))?;
+    }
+    let corefile = root.join("coredns/Corefile");
+    if !corefile.exists() {
+        file::write(&corefile, template::COREFILE.as_bytes(), Worth::Derived)?;
+    }
+    move_old_conf(root).map(drop)
+}
+
+/// Moves a configuration from where it was before there was `wg_confs`. Says whether there was one to move.
+///
+/// # Errors
+///
+/// What the file system says; the configuration is then still there.
+pub fn move_old_conf(root: &Path) -> io::Result<bool> {
+    let (old, directory) = (root.join(OLD_CONF), root.join("wg_confs"));
+    if !old.is_file() {
+        return Ok(false);
+    }
+    file::make_directory(&directory)?;
+    let is_moved = fs::read_dir(&directory)?.next().is_none();
+    if is_moved {
+        let text = zeroize::Zeroizing::new(fs::read(&old)?);
+        file::write(&directory.join(OLD_CONF), &text, Worth::Kept)?;
+        fs::remove_file(&old)?;
+    }
+    Ok(is_moved)
+}
+
+/// Gives everything in a directory to a user and a group, where they differ; `None` leaves what is. Only root may.
+///
+/// # Errors
+///
+/// What the file system says about the first file that cannot be given away.
+pub fn give_to(root: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    if !geteuid().is_root() || (user, group) == (None, None) {
+        return Ok(());
+    }
+    let mut waiting = vec![root.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let metadata = fs::symlink_metadata(&path)?;
+        let differs = |wanted: Option<u32>, present: u32| wanted.is_some_and(|wanted| wanted != present);
+        if differs(user, metadata.uid()) || differs(group, metadata.gid()) {
+            lchown(&path, user, group)?;
+        }
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                waiting.push(entry?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn an_old_configuration_is_moved_to_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("wg0.conf"), "old").unwrap();
+        bring_up_to_date(root.path()).unwrap();
+        let new = root.path().join("wg_confs/wg0.conf");
+        assert_eq!(fs::read_to_string(&new).unwrap(), "old");
+        assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!root.path().join("wg0.conf").exists());
+        // What is in its place is not replaced by what turns up later.
+        fs::write(root.path().join("wg0.conf"), "later").unwrap();
+        bring_up_to_date(root.path()).unwrap();
+        assert_eq!(fs::read_to_string(&new).unwrap(), "old");
+        let corefile = fs::read_to_string(root.path().join("coredns/Corefile")).unwrap();
+        assert_eq!(corefile, template::COREFILE);
+    }
+
+    #[test]
+    fn everything_in_a_directory_gets_its_owner() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("peer1")).unwrap();
+        let file = root.path().join("peer1/peer1.conf");
+        fs::write(&file, "").unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        symlink(outside.path(), root.path().join("link")).unwrap();
+        give_to(root.path(), Some(1234), Some(2345)).unwrap();
+        let owner = |path: &Path| {
+            let metadata = fs::symlink_metadata(path).unwrap();
+            (metadata.uid(), metadata.gid())
+        };
+        for path in [root.path(), &file, &root.path().join("link")] {
+            assert_eq!(owner(path), (1234, 2345), "{}", path.display());
+        }
+        assert_eq!(owner(outside.path()), (0, 0));
+        // New files belong to whom their directory belongs.
+        file::write(&root.path().join("peer1/key"), b"", Worth::Derived).unwrap();
+        assert_eq!(owner(&root.path().join("peer1/key")), (1234, 2345));
+    }
+}
