@@ -8,7 +8,7 @@ use gateway::{
     daemon::{self, Daemon, Desk, Socket},
     directory::{Directory, DirectoryError, Kind},
     form::{EndpointOf, Form, ServerSettings},
-    http,
+    hooks, http,
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
     roster::Roster,
@@ -19,7 +19,7 @@ use linux::signal::{Signal, Signals};
 use tunnel::Plane;
 use wg::qr::{Ink, Qr};
 
-use super::{Arguments, Config, source::Files};
+use super::{Arguments, Config, client::Tunnels, source::Files};
 use crate::{
     log,
     options::{self, DEFAULT_PORT},
@@ -41,7 +41,13 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let settings = form(config, &roster)?.server_settings(roster.private_key())?;
     let reach = reach(config, &directory)?;
     let chosen = config.options.plane.choose(&roster.addresses())?;
+    let template = config.config_dir.join("templates/server.conf");
+    let run =
+        |word, commands: &[String]| hooks::run(chosen.plane, word, commands, (INTERFACE, &template), &mut log::line);
+    run("PreUp", &settings.hooks.pre_up)?;
     let gateway = open(config, &roster, chosen.plane, &settings)?;
+    run("PostUp", &settings.hooks.post_up)?;
+    let mut tunnels = Tunnels::new(&config.config_dir, Some("wg0.conf"));
     let port = config.port.unwrap_or(gateway.listen_port());
     // A free port is another one at the next start: the file keeps what the template says.
     let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
@@ -84,6 +90,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             ))
         })
         .ok();
+    tunnels.bring_in_line()?;
     let after = started.elapsed();
     log::line(&format!(
         "gateway ready in {}.{:03} s · {summary}",
@@ -99,9 +106,13 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let ended = daemon::run(&mut daemon, &signals, socket);
     // It may have gone before us.
     let _unheard = notifier.stopping();
+    let _said = tunnels.take_down();
+    let hooked = run("PreDown", &settings.hooks.pre_down);
     daemon.close();
+    let hooked = hooked.and_then(|()| run("PostDown", &settings.hooks.post_down));
     log::line("the gateway is gone; its peers' configurations work again at the next start");
-    Ok(ended?)
+    ended?;
+    Ok(hooked?)
 }
 
 /// Where clients connect to. A guess does not replace what the clients were told before.

@@ -1,0 +1,202 @@
+//! What linuxserver's image gets wrong, one test each, named after the defect. adit does not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use gateway::{
+    client::Terms,
+    directory::{Directory, DirectoryError},
+    environment::{self, Environment, Keepalive, Texts},
+    form::{EndpointOf, Form},
+    roster::{DEFAULT_SUBNET, Roster, Wish, WithoutIpv6},
+};
+use wg::access::Access;
+
+fn wish(peers: &str) -> Wish {
+    Wish {
+        peers: environment::peers(peers).unwrap(),
+        subnets: vec![DEFAULT_SUBNET.into()],
+        without_ipv6: WithoutIpv6::Obey,
+        keepalive: Keepalive::Off,
+        networks: BTreeMap::new(),
+        access: Access::OPEN,
+        destinations: BTreeMap::new(),
+    }
+}
+
+/// One start as `adit serve` makes it: `url` is `SERVERURL`, or what is found for `auto`.
+fn start(root: &Path, peers: &str, url: &str, endpoint: EndpointOf) -> Result<(), DirectoryError> {
+    let directory = Directory::open(root)?;
+    let roster = Roster::new(&directory, &wish(peers)).unwrap();
+    let variables = [("PEERS", peers)].map(|(name, value)| (name.into(), value.into()));
+    let form = Form::load(root, Texts::read(variables).unwrap(), endpoint, &roster.addresses())?;
+    let terms = form.of(Terms {
+        server_key: roster.private_key().public_key(),
+        endpoint: (url.parse().unwrap(), 51820),
+        dns: vec!["10.13.13.1".parse().unwrap()],
+        allowed_ips: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+        mtu: None,
+        listen_port: Some(51820),
+        form: None,
+    })?;
+    roster.keep(&directory, &terms, 51820, |_| Vec::new()).map(drop)
+}
+
+fn read(root: &Path, path: &str) -> String {
+    fs::read_to_string(root.join(path)).unwrap()
+}
+
+fn addresses(root: &Path, peers: &[&str]) -> Vec<String> {
+    let address = |peer: &&str| {
+        let conf = read(root, &format!("{peer}/{peer}.conf"));
+        let line = conf
+            .lines()
+            .find_map(|line| line.strip_prefix("Address = ").map(str::to_owned));
+        line.unwrap()
+    };
+    peers.iter().map(address).collect()
+}
+
+#[test]
+fn an_address_that_is_not_found_makes_no_endpoint_without_a_host() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "1", "192.0.2.1", EndpointOf::Nobody).unwrap();
+    // What that image has written is not taken for an address.
+    let conf = read(root.path(), "peer1/peer1.conf").replace("Endpoint = 192.0.2.1:51820", "Endpoint = :51820");
+    fs::write(root.path().join("peer1/peer1.conf"), conf).unwrap();
+    fs::remove_file(root.path().join("wg_confs/wg0.conf")).unwrap();
+    start(root.path(), "1", "192.0.2.7", EndpointOf::Nobody).unwrap();
+    assert!(read(root.path(), "peer1/peer1.conf").contains("Endpoint = 192.0.2.7:51820\n"));
+}
+
+#[test]
+fn a_changed_public_address_does_not_rewrite_the_clients_configurations() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "1", "192.0.2.1", EndpointOf::Nobody).unwrap();
+    let before = read(root.path(), "peer1/peer1.conf");
+    start(root.path(), "2", "192.0.2.99", EndpointOf::Nobody).unwrap();
+    assert_eq!(read(root.path(), "peer1/peer1.conf"), before);
+    assert!(read(root.path(), "peer2/peer2.conf").contains("Endpoint = 192.0.2.99:51820\n"));
+    // Who says it means it.
+    start(root.path(), "2", "vpn.example.com", EndpointOf::User).unwrap();
+    assert!(read(root.path(), "peer1/peer1.conf").contains("Endpoint = vpn.example.com:51820\n"));
+}
+
+#[test]
+fn saved_variables_are_not_run() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap();
+    let pwned = root.path().join("PWN");
+    let saved = root.path().join(".donoteditthisfile");
+    fs::write(&saved, format!("ORIG_SERVERURL=\"$(touch {})h\"\n", pwned.display())).unwrap();
+    start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap();
+    assert!(!pwned.exists());
+    assert!(read(root.path(), ".donoteditthisfile").starts_with("ORIG_SERVERURL=\"vpn.example.com\"\n"));
+    // Nor can such a value get in.
+    let environment = Environment::read([("SERVERURL".into(), "$(touch PWN)h".into())]);
+    assert!(environment.unwrap_err().to_string().contains("SERVERURL"));
+}
+
+#[test]
+fn templates_are_not_run() {
+    let root = tempfile::tempdir().unwrap();
+    let pwned = root.path().join("PWN");
+    fs::create_dir(root.path().join("templates")).unwrap();
+    let template = format!(
+        "[Interface]\nAddress = ${{CLIENT_IP}}\n# $(touch {})\n",
+        pwned.display()
+    );
+    fs::write(root.path().join("templates/peer.conf"), template).unwrap();
+    let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("templates/peer.conf:3:3: `$(touch "), "{error}");
+    assert!(!pwned.exists());
+}
+
+#[test]
+fn a_template_reads_no_file_outside_of_the_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    fs::write(outside.path(), "secret").unwrap();
+    fs::create_dir(root.path().join("templates")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), root.path().join("link")).unwrap();
+    for path in [
+        outside.path().to_str().unwrap(),
+        "/config/../etc/hostname",
+        "/config/link",
+        "/etc/hostname",
+    ] {
+        let template = format!("[Interface]\n# $(cat {path})\nPresharedKey\n");
+        fs::write(root.path().join("templates/peer.conf"), template).unwrap();
+        let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("only files of the configuration directory"),
+            "{path}: {error}"
+        );
+    }
+}
+
+#[test]
+fn peers_0_is_a_gateway_that_waits_for_peers() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "0", "vpn.example.com", EndpointOf::User).unwrap();
+    assert!(!read(root.path(), "wg_confs/wg0.conf").contains("[Peer]"));
+    start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap();
+    assert!(read(root.path(), "wg_confs/wg0.conf").contains("# peer1\n"));
+}
+
+#[test]
+fn every_comma_of_a_list_counts() {
+    let environment = Environment::read([("PERSISTENTKEEPALIVE_PEERS".into(), "a,b, c".into())]).unwrap();
+    for peer in ["a", "b", "c"] {
+        assert!(environment.keepalive.covers(&peer.parse().unwrap()), "{peer}");
+    }
+}
+
+#[test]
+fn a_name_behind_a_blank_is_a_peer() {
+    let peers = environment::peers("laptop, phone").unwrap();
+    assert_eq!(peers.len(), 2);
+}
+
+#[test]
+fn a_removed_peer_does_not_hold_its_address() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "laptop,phone", "vpn.example.com", EndpointOf::User).unwrap();
+    start(root.path(), "tablet,phone", "vpn.example.com", EndpointOf::User).unwrap();
+    assert_eq!(
+        addresses(root.path(), &["peer_tablet", "peer_phone"]),
+        ["10.13.13.2", "10.13.13.3"]
+    );
+}
+
+#[test]
+fn an_address_is_free_although_another_begins_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "25", "vpn.example.com", EndpointOf::User).unwrap();
+    fs::remove_dir_all(root.path().join("peer1")).unwrap();
+    let peers = (2..=25).map(|number| number.to_string()).collect::<Vec<_>>().join(",") + ",new";
+    start(root.path(), &peers, "vpn.example.com", EndpointOf::User).unwrap();
+    assert_eq!(addresses(root.path(), &["peer_new"]), ["10.13.13.2"]);
+}
+
+#[test]
+fn no_two_peers_get_one_address() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = Directory::open(root.path()).unwrap();
+    let error = Roster::new(&directory, &wish("255")).unwrap_err().to_string();
+    assert!(error.contains("no address is left in 10.13.13.0/24"), "{error}");
+}
+
+#[test]
+fn networks_behind_peers_and_edited_templates_are_noticed() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap();
+    let template = read(root.path(), "templates/peer.conf") + "PersistentKeepalive = 25\n";
+    fs::write(root.path().join("templates/peer.conf"), template).unwrap();
+    start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap();
+    assert!(read(root.path(), "peer1/peer1.conf").ends_with("PersistentKeepalive = 25\n"));
+}
