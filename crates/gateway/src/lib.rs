@@ -30,6 +30,7 @@ pub mod redial;
 pub mod refusals;
 pub mod roster;
 pub mod server;
+pub mod servers;
 pub mod template;
 pub mod text;
 pub mod upstream;

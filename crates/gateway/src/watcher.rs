@@ -64,16 +64,11 @@ impl Board {
         }))
     }
 
-    /// Notes that the tunnel has ended.
-    pub fn end(&self, reason: impl std::fmt::Display) {
-        self.state().ended = Some(reason.to_string());
-    }
-
-    /// Notes how peers and servers of a client's tunnels are.
-    pub fn set_servers(&self, servers: Vec<health::Server>, peers: Vec<PeerSample>) {
+    /// Notes how the servers and peers of a client's tunnels are, and what is wrong with a tunnel itself.
+    pub fn set_servers(&self, servers: Vec<health::Server>, peers: Vec<PeerSample>, problem: Option<String>) {
         let mut state = self.state();
         state.looked = Instant::now();
-        (state.servers, state.peers) = (servers, peers);
+        (state.servers, state.peers, state.ended) = (servers, peers, problem);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -20,6 +20,7 @@ mod kernel;
 mod live;
 mod observe;
 mod ping;
+mod redial;
 mod refusal;
 mod restart;
 mod roaming;

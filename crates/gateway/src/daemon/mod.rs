@@ -11,6 +11,7 @@
 mod connection;
 mod decide;
 mod desk;
+mod reception;
 mod shell;
 mod socket;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use linux::signal::Signal;
 
 pub use self::{
     desk::{Desk, DeskError},
+    reception::{Reception, ReceptionError},
     shell::{RunError, run},
     socket::{Asker, Socket, SocketError},
 };

@@ -4,13 +4,17 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use gateway::{
+    daemon::Reception,
     environment::Environment,
+    http,
     notify::{self, Notifier},
+    servers::Servers,
 };
 use linux::signal::{Signal, Signals};
 use tunnel::{
@@ -62,11 +66,19 @@ pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant
             tunnels.directory.display()
         )));
     }
+    // Before the tunnels come up, which may change the system's resolvers.
+    let mut servers = Servers::new(log::entry);
+    let pages = || Arc::clone(servers.board()) as Arc<dyn http::Pages>;
+    let serve = |address| http::Server::start(address, pages());
+    let _metrics = environment.metrics.map(serve).transpose()?;
     log::line("client mode: PEERS is not set");
     tunnels.bring_in_line()?;
     if let Err(error) = gateway::give_to(config_dir, environment.user, environment.group) {
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
     }
+    let _reception = Reception::open(config_dir, Arc::clone(servers.board()))
+        .inspect_err(|error| log::line(&format!("note: {error}; `adit health` cannot ask")))
+        .ok();
     let after = started.elapsed();
     let summary = format!("{} up", tunnels.names());
     log::line(&format!(
@@ -77,21 +89,25 @@ pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant
     notifier
         .ready(&summary)
         .context("cannot tell the service manager that the tunnels are up")?;
-    let watched = watch(&mut tunnels, &signals);
+    let watched = watch(&mut tunnels, &mut servers, &signals);
     // It may have gone before us.
     let _unheard = notifier.stopping();
     let down = tunnels.take_down();
     watched.and(down)
 }
 
-/// Applies what changes in the directory until a signal comes.
-fn watch(tunnels: &mut Tunnels, signals: &Signals) -> anyhow::Result<()> {
-    while signals.wait(Some(TICK)).context("cannot wait for signals")?.is_none() {
+/// Applies what changes in the directory, and follows the servers, until a signal comes.
+fn watch(tunnels: &mut Tunnels, servers: &mut Servers, signals: &Signals) -> anyhow::Result<()> {
+    loop {
+        servers.follow(tunnels.texts());
+        servers.look(Instant::now());
+        if signals.wait(Some(TICK)).context("cannot wait for signals")?.is_some() {
+            return Ok(());
+        }
         if let Err(error) = tunnels.bring_in_line() {
             log::line(&format!("{error:#}; the files are tried again when they change"));
         }
     }
-    Ok(())
 }
 
 impl Tunnels {
@@ -176,6 +192,14 @@ impl Tunnels {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             other => other.with_context(|| format!("cannot read {}", self.directory.display())),
         }
+    }
+
+    /// The names and configurations of the tunnels that are up.
+    pub(super) fn texts(&self) -> Vec<(String, &str)> {
+        self.up
+            .iter()
+            .map(|conf| (name(&conf.path), conf.text.as_str()))
+            .collect()
     }
 
     fn names(&self) -> String {

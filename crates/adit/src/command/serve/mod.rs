@@ -56,12 +56,13 @@ fn peers(text: &str) -> Result<Peers, String> {
 
 /// Serves until a signal comes.
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
-    let environment = environment()?;
+    let mut environment = environment()?;
     if let Some(mask) = environment.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
     }
     if arguments.peers.is_none() && environment.peers.is_none() {
         log::set_format(arguments.log_format.or(environment.log_format).unwrap_or_default());
+        environment.metrics = arguments.metrics.or(environment.metrics);
         return client::run(&arguments.config_dir, &environment, started);
     }
     let config = Config::new(arguments.clone(), environment)?;
