@@ -46,7 +46,9 @@ fn each_flow_gets_its_own_answers() {
         let sockets: Vec<_> = (0..200_usize)
             .map(|number| {
                 let socket = traffic::datagram_socket(network::servers(7)[number % 2]).expect("a socket");
-                socket.set_read_timeout(Some(SECOND)).expect("set a time limit");
+                socket
+                    .set_read_timeout(Some(SECOND * netlab::slowness()))
+                    .expect("set a time limit");
                 socket.send(&number.to_be_bytes()).expect("send");
                 socket
             })

@@ -21,6 +21,13 @@ pub(crate) fn adit(host: &Host) -> PathBuf {
     host.install(binary())
 }
 
+/// The plane with an interface that the tests are to use, as `$ADIT_TEST_PLANE` has it.
+pub(crate) fn host_plane() -> Option<String> {
+    std::env::var("ADIT_TEST_PLANE")
+        .ok()
+        .filter(|plane| plane != "netstack")
+}
+
 /// A gateway in the background of the host `gateway`.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
@@ -30,7 +37,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// `adit launch` with two peers on the netstack plane, as nobody, without a capability.
+    /// `adit launch` with two peers on the netstack plane, as nobody, without a capability; on the plane that
+    /// `$ADIT_TEST_PLANE` names, as root, if it names another.
     #[track_caller]
     pub(crate) fn launch(network: &Network) -> Self {
         Self::launch_with(network, &[])
@@ -42,6 +50,20 @@ impl Gateway {
         if reference::wanted() {
             return Self::of_wireguard_go(network);
         }
+        if let Some(plane) = host_plane() {
+            return Self::start(network, &plane, arguments, |command| command);
+        }
+        Self::launch_as_nobody_with(network, arguments)
+    }
+
+    /// `adit launch` with two peers on the netstack plane, as nobody, whatever plane the tests are to use.
+    #[track_caller]
+    pub(crate) fn launch_as_nobody(network: &Network) -> Self {
+        Self::launch_as_nobody_with(network, &[])
+    }
+
+    #[track_caller]
+    fn launch_as_nobody_with(network: &Network, arguments: &[&str]) -> Self {
         let gateway = Self::start(network, "netstack", arguments, Command::as_nobody);
         let account = gateway.process.account();
         assert_eq!(account.capabilities, 0, "the gateway has capabilities: {account:?}");
@@ -115,12 +137,7 @@ impl Gateway {
 
     /// Its own addresses in the tunnel: those that a peer's file names for DNS.
     pub(crate) fn own_addresses(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.file("peer1")).expect("read a peer's file");
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("DNS")?.trim_start().strip_prefix('='));
-        let line = line.expect("a peer's file names the gateway for DNS");
-        line.split(',').map(|address| address.trim().to_owned()).collect()
+        dns_servers(&self.file("peer1"))
     }
 
     /// What it holds when it is at rest, a tunnel being up.
@@ -147,4 +164,14 @@ impl Gateway {
             (self.process.account().descriptors <= before.descriptors).then_some(())
         });
     }
+}
+
+/// The addresses that a peer's file names for DNS.
+pub(crate) fn dns_servers(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).expect("read a peer's file");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("DNS")?.trim_start().strip_prefix('='));
+    let line = line.expect("a peer's file names the gateway for DNS");
+    line.split(',').map(|address| address.trim().to_owned()).collect()
 }

@@ -47,7 +47,9 @@ fn two_clients_cannot_forge_each_other_s_addresses() {
         forger.host.run(|| {
             for (address, server) in forger.addresses().into_iter().zip(network::servers(7)) {
                 let socket = UdpSocket::bind((address, 0)).expect("the address is the host's own");
-                socket.set_read_timeout(Some(SECOND * 2)).expect("set a time limit");
+                socket
+                    .set_read_timeout(Some(SECOND * 2 * netlab::slowness()))
+                    .expect("set a time limit");
                 socket.send_to(b"honest", server).expect("send");
                 socket.recv(&mut [0; 16]).expect("the honest one is answered");
             }

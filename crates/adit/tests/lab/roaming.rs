@@ -19,9 +19,11 @@ const SIZE: u64 = 150_000_000;
 /// Downloads while `meanwhile` happens after a part of it has come, and checks what came.
 fn download_while(network: &Network, peer: &Peer, meanwhile: impl FnOnce()) {
     let server = network::server_v4(80);
-    let transfer = network.client.spawn(move || traffic::download(server, SIZE));
+    let transfer = network
+        .client
+        .spawn(move || traffic::download(server, netlab::amount(SIZE)));
     netlab::wait_until("a part has come", Duration::from_secs(20), || {
-        (peer.transferred().0 > SIZE / 10).then_some(())
+        (peer.transferred().0 > netlab::amount(SIZE) / 10).then_some(())
     });
     assert!(
         !transfer.is_finished(),
@@ -33,7 +35,7 @@ fn download_while(network: &Network, peer: &Peer, meanwhile: impl FnOnce()) {
         .client
         .run(|| traffic::echo(network::server_v4(7), b"hello").expect("the tunnel works from there"));
     let came = transfer.join().expect("the client does not panic");
-    assert_eq!(came.expect("download"), traffic::pattern_digest(SIZE));
+    assert_eq!(came.expect("download"), traffic::pattern_digest(netlab::amount(SIZE)));
 }
 
 #[test]

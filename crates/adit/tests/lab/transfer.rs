@@ -19,15 +19,16 @@ fn a_gigabyte_arrives_whole_each_way() {
     let gateway = Gateway::launch(&network);
     let peer = Peer::up(&network.client, &gateway.file("peer1"));
     let server = network::server_v4(80);
-    let whole = traffic::pattern_digest(GIGABYTE);
+    let gigabyte = netlab::amount(GIGABYTE);
+    let whole = traffic::pattern_digest(gigabyte);
     let (down, up) = network
         .client
-        .run(|| (traffic::download(server, GIGABYTE), traffic::upload(server, GIGABYTE)));
+        .run(|| (traffic::download(server, gigabyte), traffic::upload(server, gigabyte)));
     assert_eq!(down.expect("download"), whole);
     assert_eq!(up.expect("upload"), whole);
     let (received, sent) = peer.transferred();
     assert!(
-        received > GIGABYTE && sent > GIGABYTE,
+        received > gigabyte && sent > gigabyte,
         "it went through the tunnel: {received} {sent}"
     );
 }
@@ -38,7 +39,7 @@ fn ipv6_carries_as_much_as_ipv4() {
     let network = Network::new();
     let gateway = Gateway::launch(&network);
     let _peer = Peer::up(&network.client, &gateway.file("peer1"));
-    let (server, size) = (network::server_v6(80), GIGABYTE / 5);
+    let (server, size) = (network::server_v6(80), netlab::amount(GIGABYTE / 5));
     let whole = traffic::pattern_digest(size);
     let (down, up) = network
         .client
@@ -62,7 +63,7 @@ fn curl_fetches_by_name_and_the_server_sees_the_gateway() {
             .run();
         assert_eq!(seen, address, "{family}");
     }
-    let size = 3_000_017;
+    let size = netlab::amount(3_000_017);
     let url = format!("http://{NAME}/bytes/{size}");
     let fetched = network
         .client

@@ -72,7 +72,7 @@ fn our_own_client_works_with_our_own_gateway() {
     netlab::requires!("ping");
     let network = Network::new();
     network.gateway.allow_ping_sockets(true);
-    let gateway = Gateway::launch(&network);
+    let gateway = Gateway::launch_as_nobody(&network);
     up(&network.client, &gateway.file("peer1"));
     everything_passes(&network);
     adit(&network.client, "down peer1").current_dir(gateway.folder()).run();
