@@ -28,5 +28,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,
     };
-    quick::down(options).with_context(|| format!("cannot take {} down cleanly", target.display()))
+    let down = quick::down(options).with_context(|| format!("cannot take {} down cleanly", target.display()));
+    // A killed gateway's rules, if its interface is gone by now.
+    let cleared = gateway::firewall::clear().context("cannot remove a gateway's rules");
+    down.and(cleared)
 }

@@ -15,6 +15,7 @@ mod device;
 mod doctor;
 mod end;
 mod flood;
+mod forwarding;
 mod isolation;
 mod kernel;
 mod live;

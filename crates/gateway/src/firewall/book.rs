@@ -122,6 +122,15 @@ impl Book {
         self.ranges = draft.ranges;
     }
 
+    /// Addresses and networks that are somebody's by the change and were nobody's, and the other way round.
+    pub(super) fn come_and_gone(&self, draft: &Draft) -> (Vec<IpNet>, Vec<IpNet>) {
+        let changed = draft.owners.iter();
+        let changed = changed.filter(|(network, owner)| owner.is_some() != self.owners.contains_key(network));
+        let (come, gone): (Vec<_>, Vec<_>) = changed.partition(|(_, owner)| owner.is_some());
+        let networks = |list: Vec<(&IpNet, &Option<Name>)>| list.into_iter().map(|(network, _)| *network).collect();
+        (networks(come), networks(gone))
+    }
+
     fn change_peer(&self, draft: &mut Draft, table: &Table, change: &PeerChange) {
         let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
         let before = match draft.peers.get(name) {

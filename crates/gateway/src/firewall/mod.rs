@@ -13,6 +13,7 @@
 
 mod book;
 mod forwarding;
+mod routes;
 mod table;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub use self::forwarding::ForwardingError;
 use self::{
     book::Book,
     forwarding::Forwarding,
+    routes::Routes,
     table::{FAMILY, Table},
 };
 use crate::{Name, server::PeerChange};
@@ -44,9 +46,18 @@ pub enum FirewallError {
     /// nf_tables refuses.
     #[error("nf_tables cannot be used here: {0}; the netstack plane does without")]
     Nftables(netlink::Error),
-    /// Other interfaces cannot be listed.
+    /// Interfaces cannot be listed.
     #[error(transparent)]
     Links(netlink::Error),
+    /// The interface is not there.
+    #[error("the interface {interface} went away while it was set up")]
+    Vanished {
+        /// Its name.
+        interface: String,
+    },
+    /// A network behind a peer cannot be reached.
+    #[error("cannot lead to a network behind a peer: {0}")]
+    Routes(netlink::Error),
     /// Forwarding is off and stays so.
     #[error(transparent)]
     Forwarding(#[from] ForwardingError),
@@ -78,12 +89,19 @@ pub(crate) struct Firewall {
     interface: String,
     table: Table,
     book: Book,
+    routes: Routes,
     forwarding: Forwarding,
 }
 
 impl Firewall {
     /// Makes the table for a gateway whose interface is there, without a peer yet, and lets the kernel forward.
     pub(crate) fn open(interface: &str, addresses: &[IpNet], peer_to_peer: bool) -> Result<Self, FirewallError> {
+        let mut netlink = Netlink::route().map_err(FirewallError::Links)?;
+        let link = link::find(&mut netlink, interface).map_err(FirewallError::Links)?;
+        let link = link.ok_or_else(|| FirewallError::Vanished {
+            interface: interface.to_owned(),
+        })?;
+        let routes = Routes::new(netlink, link.index, addresses);
         let mut nftables = Nftables::open().map_err(FirewallError::Nftables)?;
         let left = Leftovers::find(&mut nftables, interface)?;
         let name = if left.is_taken {
@@ -98,6 +116,7 @@ impl Firewall {
             interface: interface.to_owned(),
             table,
             book: Book::default(),
+            routes,
             forwarding,
         };
         let made = firewall.make(left);
@@ -141,9 +160,26 @@ impl Firewall {
         let wanted = changes.iter().enumerate();
         let wanted = wanted.filter(|(at, change)| is_last(*at, change) && which(change));
         let draft = self.book.draft(&self.table, wanted.map(|(_, change)| change));
-        self.commit(draft.batch(), "changing the table")?;
+        let (come, gone) = self.book.come_and_gone(&draft);
+        let needed = |networks: Vec<IpNet>, routes: &Routes| -> Vec<IpNet> {
+            networks
+                .into_iter()
+                .filter(|network| routes.is_needed(network))
+                .collect()
+        };
+        let (come, gone) = (needed(come, &self.routes), needed(gone, &self.routes));
+        let made = come.iter().try_for_each(|network| self.routes.add(*network));
+        let made = made.map_err(FirewallError::Routes);
+        let made = made.and_then(|()| self.commit(draft.batch(), "changing the table"));
+        if let Err(error) = made {
+            for network in come {
+                let _best_effort = self.routes.remove(network);
+            }
+            return Err(error);
+        }
         self.book.commit(draft);
-        Ok(())
+        let removed = gone.into_iter().try_for_each(|network| self.routes.remove(network));
+        removed.map_err(FirewallError::Routes)
     }
 
     fn commit(&mut self, batch: &Batch, action: &str) -> Result<(), FirewallError> {
@@ -208,19 +244,24 @@ impl Leftovers {
     }
 }
 
-/// Removes what killed gateways left in the calling thread's network namespace: one of this interface's name, and those
-/// whose interfaces are gone.
+/// Removes what killed gateways whose interfaces are gone left in the calling thread's network namespace.
 ///
 /// # Errors
 ///
-/// The kernel's refusal. Without nf_tables there is nothing to remove.
-pub fn clear(interface: &str) -> Result<(), FirewallError> {
-    let Ok(mut nftables) = Nftables::open() else {
+/// The kernel's refusal. Without nf_tables, or without the right to see it, there is nothing to remove.
+pub fn clear() -> Result<(), FirewallError> {
+    let found = Nftables::open()
+        .map_err(FirewallError::Nftables)
+        .and_then(|mut nftables| {
+            // No interface has an empty name.
+            let left = Leftovers::find(&mut nftables, "")?;
+            Ok((nftables, left.removal))
+        });
+    let Ok((mut nftables, removal)) = found else {
         return Ok(());
     };
-    let left = Leftovers::find(&mut nftables, interface)?;
     nftables
-        .commit(&left.removal, || "removing what a killed gateway left".to_owned())
+        .commit(&removal, || "removing what a killed gateway left".to_owned())
         .map_err(FirewallError::Nftables)
 }
 

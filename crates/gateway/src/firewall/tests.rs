@@ -46,6 +46,11 @@ fn remove(number: u16) -> PeerChange {
 }
 
 fn in_namespace(test: impl FnOnce() + Send) {
+    let up = || run("ip", &["link", "set", "lo", "up"]);
+    let test = || {
+        up();
+        test();
+    };
     Namespace::anonymous().unwrap().run(test).unwrap();
 }
 
@@ -74,7 +79,7 @@ fn map_elements(map: &str) -> String {
 
 #[test]
 fn the_table_is_as_drawn() {
-    netlab::requires!("root", "nft");
+    netlab::requires!("root", "nft", "ip");
     in_namespace(|| {
         check(&nets(&ADDRESSES)).unwrap();
         assert_eq!(run("nft", &["list", "ruleset"]), "", "a check leaves nothing");
@@ -87,7 +92,7 @@ fn the_table_is_as_drawn() {
 
 #[test]
 fn a_change_touches_what_it_names() {
-    netlab::requires!("root", "nft");
+    netlab::requires!("root", "nft", "ip");
     in_namespace(|| {
         let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
         let web = Some("192.0.2.0/24:443/tcp, [2001:db8::/32]:53");
@@ -132,7 +137,7 @@ fn a_change_touches_what_it_names() {
 
 #[test]
 fn networks_in_networks_keep_their_own_rules() {
-    netlab::requires!("root", "nft");
+    netlab::requires!("root", "nft", "ip");
     in_namespace(|| {
         let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
         let list = Some("192.0.2.1");
@@ -150,9 +155,15 @@ fn networks_in_networks_keep_their_own_rules() {
              10.13.13.5-10.255.255.255 : goto list-1"
         );
         both(&mut firewall, &[remove(2)]);
+        let routes = run("ip", &["route"]);
+        assert_eq!(
+            routes,
+            "10.0.0.0/8 dev lo scope link \n10.1.2.0/24 dev lo scope link \n"
+        );
         assert!(map_elements("lists4-networks").starts_with("10.0.0.0-10.1.1.255 : goto list-1, 10.1.2.0/24"));
         both(&mut firewall, &[remove(1), remove(3)]);
         assert_eq!(map_elements("lists4-networks"), "");
+        assert_eq!(run("ip", &["route"]), "");
     });
 }
 

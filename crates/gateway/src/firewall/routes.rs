@@ -1,0 +1,48 @@
+//! Routes to networks behind peers, which the interface's own addresses do not lead to.
+
+use ipnet::IpNet;
+use linux::{
+    netlink::{Error, Netlink},
+    route::{self, Route},
+};
+
+/// The routes out of a gateway's interface; they go with it.
+#[derive(Debug)]
+pub(super) struct Routes {
+    netlink: Netlink,
+    interface: u32,
+    subnets: Vec<IpNet>,
+}
+
+impl Routes {
+    /// No route yet, for an interface that leads to these subnets by itself.
+    pub(super) fn new(netlink: Netlink, interface: u32, subnets: &[IpNet]) -> Self {
+        Self {
+            netlink,
+            interface,
+            subnets: subnets.to_vec(),
+        }
+    }
+
+    /// Whether a network needs a route. A default route stays this host's own: a peer may answer for all addresses, but
+    /// this host does not go out by it.
+    pub(super) fn is_needed(&self, network: &IpNet) -> bool {
+        network.prefix_len() != 0 && !self.subnets.iter().any(|subnet| subnet.contains(network))
+    }
+
+    /// Adds a route, unless there is one.
+    pub(super) fn add(&mut self, network: IpNet) -> Result<(), Error> {
+        match route::add(&mut self.netlink, &Route::direct(network, self.interface)) {
+            Err(error) if error.is_there_already() => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Removes a route, if it is there.
+    pub(super) fn remove(&mut self, network: IpNet) -> Result<(), Error> {
+        match route::delete(&mut self.netlink, &Route::direct(network, self.interface)) {
+            Err(error) if error.is_missing() => Ok(()),
+            done => done,
+        }
+    }
+}
