@@ -81,7 +81,8 @@ fn page(tables: &str, size: u64, build: Option<Duration>) -> String {
     let processor = processor
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let (start, throughput) = tables.split_once("\n\n").unwrap_or((tables, ""));
+    let mut tables = tables.split("\n\n").map(str::trim);
+    let [start, many, throughput] = [(); 3].map(|()| tables.next().unwrap_or_default());
     let mut rows = format!("| the release binary | {:.1} MB | 12 MB |\n", size as f64 / 1e6);
     if let Some(build) = build {
         rows += &format!("| cold `cargo build --release` | {} s | 240 s |\n", build.as_secs());
@@ -90,6 +91,7 @@ fn page(tables: &str, size: u64, build: Option<Duration>) -> String {
         "# Benchmarks\n\n\
          Written by `cargo xtask bench --cold`; each figure is a median. Measured on {cores} cores ({}), Linux {}.\n\n\
          ## Start and size\n\n{start}\n{rows}\n\
+         ## Ten thousand peers\n\n{many}\n\n\
          ## Throughput\n\n\
          iperf3 over TCP through one tunnel, inner MTU 1420, in network namespaces joined by veth: both ends of the\n\
          tunnel and both ends of iperf3 share the cores. `up` is from the client to the server behind the gateway.\n\

@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/lab/gateway.rs"]
 mod gateway;
+#[path = "lab/many.rs"]
+mod many;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/lab/network.rs"]
 mod network;
@@ -36,8 +38,14 @@ fn main() {
         println!("Not measured: needs {missing}.");
         return;
     }
-    start();
-    throughput();
+    // `cargo test --bench lab many` measures one of them.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let measurements: [(&str, fn()); 3] = [("start", start), ("many", many::measure), ("throughput", throughput)];
+    for (name, measure) in measurements {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            measure();
+        }
+    }
 }
 
 /// The median.

@@ -1,0 +1,118 @@
+//! Measures a gateway with ten thousand peers, beside `wg syncconf` with the same ones.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ::gateway::control::{self, Client, NewPeer, Reply, Request};
+use netlab::{Host, Lab, Process};
+
+use crate::{gateway, median};
+
+const PEERS: usize = 10_000;
+
+/// How often each start and each command is measured.
+const REPEATS: usize = 3;
+
+/// Prints the table.
+pub(crate) fn measure() {
+    let lab = Lab::new();
+    let host = lab.host("many");
+    let folder = host.folder().join("c");
+    // It makes the keys, configurations and pictures of all of them.
+    let mut first = serve(&host, &folder).0;
+    first.terminate(Duration::from_secs(30));
+    let (mut starts, mut memory, mut adds, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..REPEATS {
+        let (mut process, took) = serve(&host, &folder);
+        starts.push(took.as_secs_f64());
+        host.run(|| {
+            for number in 0..REPEATS {
+                let (command, until_live) = add(&folder, &format!("extra{round}-{number}"));
+                adds.push(command.as_secs_f64() * 1000.0);
+                live.push(until_live.as_secs_f64() * 1000.0);
+            }
+        });
+        memory.push(process.account().resident_kib as f64);
+        process.terminate(Duration::from_secs(30));
+    }
+    println!("| {PEERS} peers | measured | goal |\n|---|---|---|");
+    println!(
+        "| `adit serve` from exec to ready, tun plane | {:.2} s | 3 s |",
+        median(starts)
+    );
+    println!("| a command that adds one more | {:.1} ms | |", median(adds));
+    println!(
+        "| from its end until `wg show` has the peer | {:.1} ms | 10 ms |",
+        median(live)
+    );
+    println!(
+        "| memory after that (VmRSS) | {:.0} MB | 100 MB |",
+        median(memory) * 1024.0 / 1e6
+    );
+    println!(
+        "| `wg syncconf` of the same peers into wireguard-go | {:.2} s | |\n",
+        syncconf(&host, &folder)
+    );
+}
+
+fn serve(host: &Host, folder: &Path) -> (Process, Duration) {
+    let command = host
+        .command(gateway::adit(host))
+        .args(["serve", "--plane", "tun", "--endpoint", "192.0.2.1", "--config-dir"])
+        .arg(folder)
+        .env("PEERS", PEERS.to_string())
+        .env("INTERNAL_SUBNET", "10.13.0.0/16")
+        .env("LOG_CONFS", "false");
+    let begin = Instant::now();
+    let mut process = command.spawn();
+    process.wait_for("ready", Duration::from_secs(300));
+    (process, begin.elapsed())
+}
+
+/// How long a command took, and how long after it the tunnel has the peer.
+fn add(folder: &Path, name: &str) -> (Duration, Duration) {
+    let mut client = Client::connect(&control::in_directory(folder)).expect("the gateway takes commands");
+    let mut show = tunnel::uapi::Client::open("wg0").expect("the gateway has a socket for wg");
+    let request = Request::Add {
+        peers: vec![NewPeer {
+            name: name.to_owned(),
+            ..NewPeer::default()
+        }],
+    };
+    let begin = Instant::now();
+    let reply = client.ask(&request).expect("an answer");
+    let done = Instant::now();
+    let Reply::Changed { peers } = reply else {
+        panic!("{reply:?}");
+    };
+    let status = show.get().expect("the tunnel's state");
+    assert!(
+        status.device.peers.contains_key(&peers[0].public_key.0),
+        "{name} is there"
+    );
+    (done - begin, done.elapsed())
+}
+
+/// How long `wg syncconf` takes with the file that the gateway has written.
+fn syncconf(host: &Host, folder: &Path) -> f64 {
+    let text = std::fs::read_to_string(folder.join("wg_confs/wg0.conf")).expect("the gateway's configuration");
+    let of_wg = |line: &&str| {
+        !["Address", "PostUp", "PostDown", "ListenPort"]
+            .iter()
+            .any(|key| line.starts_with(key))
+    };
+    let text: Vec<&str> = text.lines().filter(of_wg).collect();
+    let file = folder.join("sync.conf");
+    std::fs::write(&file, text.join("\n")).expect("write a configuration");
+    let wireguard_go = netlab::tool("wireguard-go").expect("asked for before");
+    let mut device = host.command(wireguard_go).args(["-f", "wg1"]).spawn();
+    netlab::wait_until("wireguard-go is there", Duration::from_secs(10), || {
+        let shown = host.command("wg").args(["show", "wg1"]).output();
+        shown.status.success().then_some(())
+    });
+    let begin = Instant::now();
+    host.command("wg").args(["syncconf", "wg1"]).arg(&file).run();
+    let took = begin.elapsed();
+    device.terminate(Duration::from_secs(10));
+    took.as_secs_f64()
+}
