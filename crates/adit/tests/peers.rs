@@ -211,6 +211,27 @@ fn an_edited_list_is_taken_over_at_once_and_a_wrong_one_is_not() {
 }
 
 #[test]
+fn an_edited_template_changes_every_configuration_and_a_wrong_one_none() {
+    let root = tempfile::tempdir().unwrap();
+    let mut serve = Serve::start(root.path(), &[("PEERS", "laptop")]);
+    serve.says(&["add", "phone"]);
+    let template = root.path().join("templates/peer.conf");
+    let text = fs::read_to_string(&template).unwrap();
+    let conf = |peer: &str| fs::read_to_string(root.path().join(format!("peer_{peer}/peer_{peer}.conf"))).unwrap();
+    let edit = |line: &str| fs::write(&template, format!("{}\n{line}\n", text.trim_end())).unwrap();
+    let both_say = |line: &str| ["laptop", "phone"].iter().all(|peer| conf(peer).contains(line));
+    edit("PersistentKeepalive = 21");
+    serve.wait_for("the template is read again", |_| both_say("PersistentKeepalive = 21"));
+    edit("PersistentKeepalive = $(touch x)");
+    // The next right one is seen after the wrong one was.
+    edit("PersistentKeepalive = 23");
+    serve.wait_for("the template is read again", |_| both_say("PersistentKeepalive = 23"));
+    assert!(!root.path().join("x").exists() && !Path::new("x").exists());
+    serve.says(&["add", "tablet"]);
+    assert!(conf("tablet").contains("PersistentKeepalive = 23"));
+}
+
+#[test]
 fn who_is_slow_or_talks_nonsense_holds_nobody_up() {
     let root = tempfile::tempdir().unwrap();
     let serve = Serve::start(root.path(), &[("PEERS", "50")]);

@@ -45,6 +45,8 @@ pub struct Desk {
     pub listen_port: u16,
     /// Draws a configuration.
     pub picture: fn(&str) -> Vec<u8>,
+    /// The user and the group that files are given to.
+    pub owner: (Option<u32>, Option<u32>),
 }
 
 /// Why something asked for is not done.
@@ -154,7 +156,15 @@ impl Desk {
         if let Some(member) = &step.after {
             member.keep(&self.directory, &self.terms, &self.picture)?;
         }
-        self.directory.keep_record(&step.id, &step.record)
+        self.directory.keep_record(&step.id, &step.record)?;
+        self.give(&step.id.file_name());
+        Ok(())
+    }
+
+    /// Gives a file or a directory away. Who may not is the owner already, or was told so at the start.
+    fn give(&self, name: &str) {
+        let (user, group) = self.owner;
+        let _told = crate::give_to(&self.directory.root().join(name), user, group);
     }
 
     fn undo(&self, steps: &[Step], is_live: bool) -> Result<(), DeskError> {
@@ -262,6 +272,7 @@ impl Desk {
         let changed = kept.map(|members| members.iter().map(|member| member.id.clone()).collect());
         match changed {
             Ok(changed) => {
+                self.give("");
                 (self.roster, self.terms) = (roster, terms);
                 Ok(changed)
             }
@@ -279,7 +290,9 @@ impl Desk {
     /// [`DirectoryError`].
     pub fn keep_server_conf(&self) -> Result<(), DirectoryError> {
         self.roster
-            .keep_server_conf(&self.directory, &self.terms, self.listen_port)
+            .keep_server_conf(&self.directory, &self.terms, self.listen_port)?;
+        self.give("wg_confs");
+        Ok(())
     }
 }
 

@@ -67,6 +67,7 @@ fn start(root: &Path, peers: &str) -> Desk {
         terms,
         listen_port: 51820,
         picture,
+        owner: (None, None),
     }
 }
 

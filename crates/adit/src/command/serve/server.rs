@@ -78,6 +78,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             terms,
             listen_port,
             picture,
+            owner: (config.user, config.group),
         },
         Box::new(Files::new(arguments, config, (reach.host.clone(), port))),
         log::line,
