@@ -35,8 +35,15 @@ enum Target {
 
 use Target::{Gateway, Ping, Tcp, Udp};
 
+/// Variables, what peer1 reaches then, and what it does not.
+type Case = (
+    &'static [(&'static str, &'static str)],
+    &'static [Target],
+    &'static [Target],
+);
+
 /// The rules of peer1, and what it reaches then; peer2 has none.
-const CASES: &[(&[(&str, &str)], &[Target], &[Target])] = &[
+const CASES: &[Case] = &[
     (&[], &[Tcp(7), Tcp(80), Udp, Ping, Gateway, Target::Peer], &[]),
     (
         &[("ALLOWED_DESTINATIONS_PEER_1", "198.51.100.2:7, [2001:db8:2::2]:7")],
