@@ -6,7 +6,7 @@ use std::path::Path;
 
 use linux::{link, netlink::Netlink, wireguard};
 use netlab::Lab;
-use tunnel::{OpenError, Tunnel};
+use tunnel::{OpenError, Place, Spec, Tunnel};
 
 #[test]
 fn without_the_kernels_wireguard_the_error_names_the_module() {
@@ -27,4 +27,26 @@ fn without_the_kernels_wireguard_the_error_names_the_module() {
         assert!(matches!(error, wireguard::Error::Missing), "{error}");
         assert_eq!(link::find(&mut netlink, "wg0").unwrap(), None);
     });
+}
+
+#[test]
+fn an_interface_has_ipv6_though_it_is_off_elsewhere() {
+    netlab::requires!("root", "/dev/net/tun", "ip");
+    let host = Lab::new().host("host");
+    for scope in ["all", "default"] {
+        host.sysctl(&format!("net.ipv6.conf.{scope}.disable_ipv6"), "1");
+    }
+    let addresses = ["10.9.0.1/24", "fd09::1/64"].map(|text| text.parse().unwrap());
+    let spec = Spec {
+        name: "wg0".into(),
+        mtu: 1420,
+        place: Place::Tun {
+            addresses: addresses.into(),
+        },
+    };
+    let tunnel = host.run(|| Tunnel::open(&spec)).unwrap();
+    assert_eq!(tunnel.addresses(), addresses);
+    for address in ["10.9.0.1/24", "fd09::1/64"] {
+        assert!(host.ip("address show wg0").contains(address));
+    }
 }

@@ -175,6 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn the_change_has_peers_and_networks_in_the_order_of_the_file() {
+        let text = format!(
+            "[Interface]\n[Peer]\nPublicKey = {ALICE}\nAllowedIPs = 10.9.0.0/16, 10.1.0.0/16\n\
+             [Peer]\nPublicKey = {BOB}\nAllowedIPs = ::/0, 0.0.0.0/0\n"
+        );
+        let update = conf(&text).update(|_| Err(())).unwrap();
+        let peers = update.peers.iter().map(|peer| {
+            let network = |change: &AllowedIpChange| match change {
+                AllowedIpChange::Add(network) | AllowedIpChange::Remove(network) => network.to_string(),
+            };
+            let networks: Vec<String> = peer.allowed_ips.iter().map(network).collect();
+            (peer.public_key, networks.join(" "))
+        });
+        let expected = [
+            (key(ALICE), "10.9.0.0/16 10.1.0.0/16".to_owned()),
+            (key(BOB), "::/0 0.0.0.0/0".to_owned()),
+        ];
+        assert_eq!(peers.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn settings_of_wg_quick_make_no_difference_to_the_device() {
         let device = conf(&everything())
             .device(|_| Ok::<_, ()>("[fe80::1%2]:51820".parse().unwrap()))
