@@ -1,6 +1,6 @@
 //! Server mode: opens the gateway, and goes on until a signal comes.
 
-use std::{sync::Arc, time::Instant};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use gateway::{
@@ -28,6 +28,9 @@ use crate::{
 /// What the gateway's interface is called.
 const INTERFACE: &str = "wg0";
 
+/// The file of the gateway's own tunnel among those of other tunnels.
+pub(super) const OWN_CONF: &str = "wg0.conf";
+
 /// Pixels to a module of the QR codes' pictures.
 const PIXELS: u32 = 4;
 
@@ -47,7 +50,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     run("PreUp", &settings.hooks.pre_up)?;
     let gateway = open(config, &roster, chosen.plane, &settings)?;
     run("PostUp", &settings.hooks.post_up)?;
-    let mut tunnels = Tunnels::new(&config.config_dir, Some("wg0.conf"));
+    let tunnels = Rc::new(RefCell::new(Tunnels::new(&config.config_dir, Some(OWN_CONF))));
     let port = config.port.unwrap_or(gateway.listen_port());
     // A free port is another one at the next start: the file keeps what the template says.
     let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
@@ -80,7 +83,12 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             picture,
             owner: (config.user, config.group),
         },
-        Box::new(Files::new(arguments, config, (reach.host.clone(), port))),
+        Box::new(Files::new(
+            arguments,
+            config,
+            (reach.host.clone(), port),
+            Rc::clone(&tunnels),
+        )),
         log::line,
     );
     daemon.watch(watcher);
@@ -91,7 +99,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             ))
         })
         .ok();
-    tunnels.bring_in_line()?;
+    tunnels.borrow_mut().bring_in_line()?;
     let after = started.elapsed();
     log::line(&format!(
         "gateway ready in {}.{:03} s · {summary}",
@@ -107,7 +115,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let ended = daemon::run(&mut daemon, &signals, socket);
     // It may have gone before us.
     let _unheard = notifier.stopping();
-    let _said = tunnels.take_down();
+    let _said = tunnels.borrow_mut().take_down();
     let hooked = run("PreDown", &settings.hooks.pre_down);
     daemon.close();
     let hooked = hooked.and_then(|()| run("PostDown", &settings.hooks.post_down));

@@ -1,6 +1,10 @@
 //! Reads again what a running gateway is asked for, when files have changed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use gateway::{
     client::Terms,
@@ -9,7 +13,8 @@ use gateway::{
     roster::{Roster, Wish},
 };
 
-use super::{Arguments, Config, server};
+use super::{Arguments, Config, client::Tunnels, server};
+use crate::log;
 
 /// How the name of a variable begins whose value is the name of a file.
 const FILE: &str = "FILE__";
@@ -21,10 +26,17 @@ pub(super) struct Files {
     named: Vec<PathBuf>,
     /// Where clients connect to; it does not change while the gateway runs.
     endpoint: (Host, u16),
+    /// Beside the gateway.
+    tunnels: Rc<RefCell<Tunnels>>,
 }
 
 impl Files {
-    pub(super) fn new(arguments: Arguments, config: &Config, endpoint: (Host, u16)) -> Self {
+    pub(super) fn new(
+        arguments: Arguments,
+        config: &Config,
+        endpoint: (Host, u16),
+        tunnels: Rc<RefCell<Tunnels>>,
+    ) -> Self {
         let is_file = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(FILE));
         let named = std::env::vars_os().filter(|(name, _)| is_file(name));
         Self {
@@ -32,6 +44,7 @@ impl Files {
             config_dir: config.config_dir.clone(),
             named: named.map(|(_, path)| path.into()).collect(),
             endpoint,
+            tunnels,
         }
     }
 
@@ -42,12 +55,16 @@ impl Files {
     fn templates(&self) -> PathBuf {
         self.config_dir.join("templates")
     }
+
+    fn tunnels(&self) -> PathBuf {
+        self.config_dir.join("wg_confs")
+    }
 }
 
 impl Source for Files {
     fn directories(&self) -> Vec<PathBuf> {
         let named = self.named.iter().filter_map(|path| path.parent()).map(Path::to_owned);
-        let mut directories: Vec<PathBuf> = named.chain([self.templates()]).collect();
+        let mut directories: Vec<PathBuf> = named.chain([self.templates(), self.tunnels()]).collect();
         directories.sort();
         directories.dedup();
         directories
@@ -62,6 +79,12 @@ impl Source for Files {
     }
 
     fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool {
+        let is_tunnel = |path: &PathBuf| path.starts_with(self.tunnels()) && !path.ends_with(server::OWN_CONF);
+        if changed.iter().any(is_tunnel)
+            && let Err(error) = self.tunnels.borrow_mut().bring_in_line()
+        {
+            log::line(&format!("{error:#}; the files are tried again when they change"));
+        }
         // The link by which Kubernetes changes all files of a volume at once.
         let is_volume = |path: &Path| path.file_name().is_some_and(|name| name == "..data");
         changed
