@@ -72,8 +72,9 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, entry: &Entry<'_>, made: 
     Ok(())
 }
 
-/// The configuration of the image, but for its layer: OCI's.
+/// The configuration of the image, but for its layer: OCI's, with the health check that Docker adds to it.
 pub(super) fn config(made: u64, revision: &str) -> Value {
+    const NANOSECONDS: u64 = 1_000_000_000;
     let made = super::rfc3339(made);
     json!({
         "created": &made,
@@ -88,6 +89,13 @@ pub(super) fn config(made: u64, revision: &str) -> Value {
             "Volumes": { "/config": {} },
             "WorkingDir": "/",
             "StopSignal": "SIGTERM",
+            "Healthcheck": {
+                "Test": ["CMD", "/usr/bin/adit", "health"],
+                "Interval": 30 * NANOSECONDS,
+                "Timeout": 5 * NANOSECONDS,
+                "StartPeriod": 10 * NANOSECONDS,
+                "Retries": 3,
+            },
             "Labels": {
                 "org.opencontainers.image.created": &made,
                 "org.opencontainers.image.description":
@@ -140,7 +148,9 @@ mod tests {
             keys.cloned().collect::<Vec<_>>().join(" ")
         };
         let spaced = |name: &str| config[name].to_string().replace(',', ", ");
+        let health = config["Healthcheck"]["Test"].to_string();
         let mut lines = vec![
+            format!("CMD {}", health.replace("\"CMD\",", "").replace(',', ", ")),
             format!("ENV {}", config["Env"][0].as_str().expect("text")),
             format!("USER {}", text("User")),
             format!("WORKDIR {}", text("WorkingDir")),

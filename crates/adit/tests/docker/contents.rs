@@ -23,6 +23,10 @@ fn the_image_is_small_and_says_what_it_is() {
         ("{{json .Config.Entrypoint}}", r#"["/usr/bin/adit"]"#),
         ("{{json .Config.Cmd}}", r#"["serve"]"#),
         (
+            "{{json .Config.Healthcheck.Test}}",
+            r#"["CMD","/usr/bin/adit","health"]"#,
+        ),
+        (
             r#"{{index .Config.Labels "org.opencontainers.image.licenses"}}"#,
             "MIT OR Apache-2.0",
         ),

@@ -1,6 +1,7 @@
 //! In the place of linuxserver/wireguard: its compose file, and a `/config` that it has left.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::client::{setting, uses};
@@ -40,6 +41,10 @@ fn linuxserver_s_compose_file_needs_no_change_but_the_image() {
         setting(&peer.join("peer1.conf"), "Endpoint"),
         "wireguard.domain.com:51820"
     );
+    let owner = fs::metadata(&peer).expect("look at a folder").uid();
+    assert_eq!(owner, 1000, "PUID owns what is kept");
+    let shown = gateway.run(&["/app/show-peer", "1"]);
+    assert!(shown.contains('\u{2588}') || shown.contains('\u{2580}'), "{shown}");
     let copy = engine.host.folder().join("peer1.conf");
     fs::copy(peer.join("peer1.conf"), &copy).expect("copy a peer's file");
     towards_the_engine(&copy);
