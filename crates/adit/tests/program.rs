@@ -406,6 +406,9 @@ fn a_gateway_tells_when_it_is_ready_and_keeps_everything_over_a_restart() {
         .collect();
     let expected = [
         ".adit.lock",
+        ".adit.state",
+        ".donoteditthisfile",
+        "coredns/Corefile",
         "peer7/peer7.conf",
         "peer7/peer7.png",
         "peer7/presharedkey-peer7",
@@ -418,6 +421,8 @@ fn a_gateway_tells_when_it_is_ready_and_keeps_everything_over_a_restart() {
         "peer_laptop/publickey-peer_laptop",
         "server/privatekey-server",
         "server/publickey-server",
+        "templates/peer.conf",
+        "templates/server.conf",
         "wg_confs/wg0.conf",
     ];
     assert_eq!(names, expected);
