@@ -480,3 +480,53 @@ fn a_gateway_that_is_killed_at_any_moment_leaves_whole_files() {
         "a key was lost"
     );
 }
+
+/// The directory's files and what is in them.
+fn state(root: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = tree(root).into_keys().collect();
+    files.extend(fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()));
+    files.sort();
+    files
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_said_before_anything_changes() {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to become somebody else");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let config = root.path().join("config");
+    fs::create_dir_all(config.join("peer1")).unwrap();
+    fs::write(config.join("peer1/privatekey-peer1"), "").unwrap();
+    fs::set_permissions(config.join("peer1/privatekey-peer1"), fs::Permissions::from_mode(0o600)).unwrap();
+    let before = state(&config);
+    for (owner, reason) in [(0, "cannot write in"), (NOBODY, "cannot read")] {
+        for directory in [config.clone(), config.join("peer1")] {
+            std::os::unix::fs::chown(directory, Some(owner), None).unwrap();
+        }
+        let mut command = adit(&[
+            "serve",
+            "--plane",
+            "netstack",
+            "--listen",
+            "0",
+            "--peers",
+            "1",
+            "--config-dir",
+        ]);
+        std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
+        let output = match command.arg(&config).output() {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                eprintln!("skipped: nobody but root may run the program where it lies");
+                return;
+            }
+            output => output.unwrap(),
+        };
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(reason), "{said}");
+        assert_eq!(state(&config), before, "{said}");
+    }
+}
