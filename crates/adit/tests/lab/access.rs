@@ -78,18 +78,23 @@ const CASES: &[Case] = &[
 fn access_rules_hold_on_the_netstack_plane() {
     crate::needs_a_lab!();
     netlab::requires!("ping");
-    run_table("netstack");
+    run_table("netstack", CASES);
 }
 
 #[test]
 fn access_rules_hold_on_the_tun_plane() {
     crate::needs_a_lab!();
     netlab::requires!("ping");
-    run_table("tun");
+    run_table("tun", CASES);
+}
+
+/// Those of a list and of peers among each other, on the kernel plane.
+pub(crate) fn hold_on_the_kernel_plane() {
+    run_table("kernel", &[CASES[1], CASES[5]]);
 }
 
 /// Serves by each case's rules on one plane.
-fn run_table(plane: &str) {
+fn run_table(plane: &str, cases: &[Case]) {
     if crate::reference::wanted() {
         return;
     }
@@ -99,7 +104,7 @@ fn run_table(plane: &str) {
     network.gateway.sysctl("net.ipv4.ping_group_range", "0 2147483647");
     let folder = network.gateway.nobodys_folder("config");
     let before = network.gateway.network_state();
-    for (rules, reached, refused) in CASES {
+    for (rules, reached, refused) in cases {
         let mut gateway = start(&network, &folder, plane, rules);
         let file = |peer: &str| folder.join(format!("{peer}/{peer}.conf"));
         let client = Peer::up(&network.client, &file("peer1"));
@@ -152,11 +157,11 @@ fn reaches(host: &Host, target: Target, client: &Peer, other: &Peer) -> bool {
             let server = |port| network::servers(port)[family];
             let peer = SocketAddr::new(other.addresses()[family], 7);
             host.run(|| match target {
-                Tcp(port) => TcpStream::connect_timeout(&server(port), SECOND * 2).is_ok(),
+                Tcp(port) => TcpStream::connect_timeout(&server(port), SECOND * 2 * netlab::slowness()).is_ok(),
                 Udp => traffic::echo_datagram(server(7), b"hello", SECOND).is_ok(),
                 Ping => ping(host, &server(0).ip().to_string()),
                 Gateway => ping(host, &gateway_of(client, family)),
-                Target::Peer => TcpStream::connect_timeout(&peer, SECOND * 2).is_ok(),
+                Target::Peer => TcpStream::connect_timeout(&peer, SECOND * 2 * netlab::slowness()).is_ok(),
             })
         })
         .collect();
@@ -172,6 +177,7 @@ fn gateway_of(client: &Peer, family: usize) -> String {
 }
 
 fn ping(host: &Host, address: &str) -> bool {
-    let output = host.command("ping").args(["-c1", "-W1", address]).output();
+    let wait = format!("-W{}", netlab::slowness());
+    let output = host.command("ping").args(["-c1", &wait, address]).output();
     output.status.success()
 }

@@ -91,6 +91,12 @@ fn serve_on_the_kernel_plane_lets_the_kernel_and_wireguard_go_in() {
     assert_eq!(host.network_state(), before);
 }
 
+#[test]
+fn access_rules_hold_on_the_kernel_plane() {
+    needs_the_kernel!();
+    crate::access::hold_on_the_kernel_plane();
+}
+
 /// Whether an interface is one of the kernel's WireGuard.
 fn is_the_kernel_s(host: &Host, interface: &str) -> bool {
     let command = host.command("ip").args(["-details", "link", "show", interface]);
