@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         environment: vec![("ADIT_TOOLS".to_owned(), machine.tools.display().to_string())],
         limit: LIMIT,
     };
-    let ran = guest.run(&[task], LIMIT)?;
+    let ran = guest.run("command", &[task], LIMIT)?;
     Ok(ran.iter().all(|ran| ran.success))
 }
 
@@ -144,12 +144,13 @@ impl Guest {
     }
 
     /// Runs the tasks one after the other in one guest, and shows what they say. One that the guest does not come to
-    /// has failed.
-    pub(crate) fn run(&self, tasks: &[Task], limit: Duration) -> Result<Vec<Ran>> {
+    /// has failed. Guests of different names run beside each other.
+    pub(crate) fn run(&self, name: &str, tasks: &[Task], limit: Duration) -> Result<Vec<Ran>> {
         let start = Instant::now();
         let script: String = tasks.iter().map(Task::script).collect();
-        let emulator = self.emulator();
-        let (mut command, _server) = emulator.command(&self.job(&format!("stty -opost </dev/hvc0\n{script}"))?)?;
+        let folder = self.folder.join(name);
+        let emulator = self.emulator(&folder);
+        let (mut command, _server) = emulator.command(&job(&folder, &format!("stty -opost </dev/hvc0\n{script}"))?)?;
         let ran = run::show(&mut command, limit)?;
         let sections = sections(&ran.lines);
         let (ended, took) = (
@@ -189,25 +190,27 @@ impl Guest {
             "cd {}\nexport TERM=xterm\nsetsid -c bash -i </dev/hvc0 >/dev/hvc0 2>&1\n",
             quoted(&folder.to_string_lossy())
         );
-        let (mut command, _server) = self.emulator().command(&self.job(&script)?)?;
+        let folder = self.folder.join("shell");
+        let (mut command, _server) = self.emulator(&folder).command(&job(&folder, &script)?)?;
         Ok(command.status().context("start QEMU")?.success())
     }
 
-    fn emulator(&self) -> Emulator<'_> {
+    fn emulator<'a>(&'a self, folder: &'a Path) -> Emulator<'a> {
         Emulator {
             kernel: &self.kernel,
             initramfs: &self.initramfs,
-            folder: &self.folder,
+            folder,
         }
     }
+}
 
-    /// Writes the script that the guest runs as its first process.
-    fn job(&self, script: &str) -> Result<PathBuf> {
-        let path = self.folder.join("job");
-        let text = format!("{SETUP}{script}exec busybox poweroff -f\n");
-        std::fs::write(&path, text).context("write the guest's job")?;
-        Ok(path)
-    }
+/// Writes the script that the guest runs as its first process.
+fn job(folder: &Path, script: &str) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).context("make a folder for a guest")?;
+    let path = folder.join("job");
+    let text = format!("{SETUP}{script}exec busybox poweroff -f\n");
+    std::fs::write(&path, text).context("write the guest's job")?;
+    Ok(path)
 }
 
 /// What one task said, and how it ended, if it did: whether well, and after how long.

@@ -38,7 +38,7 @@ impl Run {
 const RUNS: &[Run] = &[
     Run {
         program: "linux: units",
-        tests: &["nftables::", "wireguard::"],
+        tests: &["nftables::"],
         without: &[],
     },
     Run {
@@ -53,17 +53,16 @@ const RUNS: &[Run] = &[
     },
     Run {
         program: "adit: quick",
-        tests: &["beside_wg_quick::", "ends::"],
+        tests: &["beside_wg_quick::", "ends::what_cannot_work"],
         without: &[],
     },
     Run {
         program: "adit: lab",
         tests: &[
-            "datagrams::",
-            "end::after_a_signal",
+            "datagrams::datagrams_up_to",
             "isolation::two_clients",
             "kernel::",
-            "restart::",
+            "restart::after",
             "roaming::",
             "transfer::curl",
             "tun::",
@@ -77,10 +76,6 @@ const RUNS: &[Run] = &[
             (
                 "moves_to_ipv6",
                 "takes as long as the other move and shows the same of the gateway",
-            ),
-            (
-                "peers_come_and_go",
-                "takes a minute of the guest's five; the other restart stays",
             ),
         ],
     },
@@ -123,7 +118,18 @@ pub(crate) fn test(
             println!("not in the guest: {test} of {}: {reason}", run.program);
         }
     }
-    for (task, ran) in tasks.iter().zip(guest.run(&tasks, LIMIT)?) {
+    // Two guests, for each keeps one processor busy: the last task takes as long as all others.
+    let (others, last) = tasks.split_at(tasks.len().saturating_sub(1));
+    let ran = std::thread::scope(|scope| {
+        let first = scope.spawn(|| guest.run("first", others, LIMIT));
+        let second = guest.run("second", last, LIMIT)?;
+        let mut ran = first
+            .join()
+            .map_err(|_| anyhow::anyhow!("a guest's thread panicked"))??;
+        ran.extend(second);
+        anyhow::Ok(ran)
+    })?;
+    for (task, ran) in tasks.iter().zip(ran) {
         report.add(&task.name, Count::read(&ran.lines, ran.success), ran.took);
     }
     Ok(())
