@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use crate::failure;
@@ -18,6 +19,20 @@ pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// Writes a line of text.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     bytes(format!("{text}\n").as_bytes())
+}
+
+/// Fails as writing would if the reader has gone, for who has nothing to write for long.
+pub(crate) fn is_read() -> anyhow::Result<()> {
+    let stdout = io::stdout();
+    // The writing end of a pipe without a reader is in error, and a socket hung up, asked for or not.
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(_) if fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+            Err(failure::output(io::ErrorKind::BrokenPipe.into()))
+        }
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(failure::output(error.into())),
+    }
 }
 
 /// Writes a line that holds a key, and leaves no copy of it in memory that we own.

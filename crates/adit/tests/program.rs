@@ -8,7 +8,7 @@ use std::{
     net::UdpSocket,
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -48,7 +48,8 @@ fn signal(child: &Child, signal: Signal) {
 /// A running `adit launch --json`, ended at the latest when dropped.
 struct Launch {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    /// Until nobody reads any more.
+    lines: Option<std::io::Lines<BufReader<std::process::ChildStdout>>>,
 }
 
 impl Launch {
@@ -64,18 +65,39 @@ impl Launch {
         ];
         let mut child = adit(&fixed).arg(output).args(arguments).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        Self {
+            child,
+            lines: Some(lines),
+        }
     }
 
     fn event(&mut self) -> Value {
-        serde_json::from_str(&self.lines.next().expect("an event").unwrap()).unwrap()
+        let line = self.lines.as_mut().unwrap().next();
+        serde_json::from_str(&line.expect("an event").unwrap()).unwrap()
+    }
+
+    /// How it ends, and what it says to people, once nobody reads what it prints.
+    fn without_reader(mut self) -> (ExitStatus, String) {
+        self.lines = None;
+        let limit = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < limit, "it goes on without a reader");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (status, said)
     }
 
     /// What was printed from here on, the exit code, and what was said to people.
     fn end(mut self) -> (Vec<Value>, Option<i32>, String) {
         let rest = self
             .lines
-            .by_ref()
+            .take()
+            .unwrap()
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
             .collect();
         let mut said = String::new();
@@ -290,24 +312,18 @@ fn check_conf(text: &str, peer: &Value, server_key: &str, endpoint: &str) {
 
 #[test]
 fn a_lease_without_a_reader_ends() {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("lease");
-    let mut child = adit(&[
-        "launch",
-        "--json",
-        "--endpoint",
-        "192.0.2.1",
-        "--listen",
-        "0",
-        "--output",
-    ])
-    .arg(&output)
-    .spawn()
-    .unwrap();
-    drop(child.stdout.take());
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), text(&ended.stderr).as_str()), (Some(0), ""));
-    assert!(!output.exists());
+    // A reader that goes before the first event, or after the last one for a long time.
+    for read in [0, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("lease");
+        let mut launch = Launch::start(&output, &[]);
+        for _ in 0..read {
+            launch.event();
+        }
+        let (status, said) = launch.without_reader();
+        assert_eq!((status.code(), said.as_str()), (Some(0), ""), "{read} read");
+        assert!(!output.exists());
+    }
 }
 
 #[test]

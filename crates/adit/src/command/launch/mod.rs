@@ -256,6 +256,9 @@ impl Lease {
                 self.report(config, &before, &peers)?;
                 before = peers;
             }
+            if config.json {
+                output::is_read()?;
+            }
             let rest = self.due.saturating_sub(moment::since_boot());
             if rest.is_zero() {
                 return Ok("lifetime");
