@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Host, Process, namespace};
+use crate::{Host, Process, namespace, wait_until};
 
 /// A command that runs on a [`Host`], as root there unless [`Command::as_nobody`] says otherwise.
 #[derive(Debug)]
@@ -112,10 +112,7 @@ impl Command {
         let limit = crate::pace::stretched(self.limit);
         let start = Instant::now();
         let name = format!("{:?} on {}", self.inner, self.host.name());
-        let mut child = self
-            .inner
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let mut child = started(&mut self.inner, &name);
         let group = -i32::try_from(child.id()).expect("a process number fits");
         let (stdin, input) = (child.stdin.take(), self.input);
         // A program that does not read to the end closes its side: no error of the test's.
@@ -172,6 +169,20 @@ impl Command {
         self.host.lead(&mut self.inner, self.nobody);
         Process::start(self.inner, &self.host)
     }
+}
+
+/// Starts a program, though it may just have been written: a child that another thread was starting meanwhile holds
+/// the open file until it becomes its own program, and Linux does not run what is open for writing.
+#[track_caller]
+pub(crate) fn started(command: &mut std::process::Command, name: &str) -> Child {
+    wait_until(
+        &format!("{name} may be run"),
+        Duration::from_secs(5),
+        || match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+            started => Some(started.unwrap_or_else(|error| panic!("start {name}: {error}"))),
+        },
+    )
 }
 
 /// A file without a name that keeps what a program says.

@@ -36,7 +36,7 @@ impl Process {
         };
         command.stdout(open(&stdout)).stderr(open(&stderr));
         let name = format!("{command:?} on {}", host.name());
-        let child = command.spawn().unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let child = crate::command::started(&mut command, &name);
         Self {
             child,
             name,

@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(1800);
 /// The program of tests that runs the image.
 const IN_DOCKER: &str = "adit: docker";
 
+/// The variable that gives the tests in Docker the image's archive.
+pub(crate) const IMAGE: &str = "ADIT_TEST_IMAGE";
+
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -93,10 +96,7 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
     report.add("compile the tests", Count::one(programs.is_some()), start.elapsed());
     let Some(programs) = programs else { return Ok(()) };
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|text| name.contains(text.as_str()));
-    let runs_image = programs
-        .iter()
-        .any(|program| program.name == IN_DOCKER && wanted(&program.name));
-    let image = if runs_image && machine.root {
+    let image = if (wanted(IN_DOCKER) || wanted(guest::NAME)) && machine.root {
         image(root, report)
     } else {
         None
@@ -110,7 +110,7 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
             .env("CARGO_MANIFEST_DIR", &program.folder);
         prepare(&mut command, machine);
         if let Some(image) = &image {
-            command.env("ADIT_TEST_IMAGE", image);
+            command.env(IMAGE, image);
         }
         if machine.root {
             command.args(guest::left_to_it(&program.name));
@@ -120,7 +120,8 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
     }
     if wanted(guest::NAME) {
         heading(guest::NAME);
-        guest::test(root, machine, !arguments.no_install, &programs, report)?;
+        let install = !arguments.no_install;
+        guest::test(root, machine, install, &programs, image.as_deref(), report)?;
     }
     if wanted("examples in documents") {
         heading("examples in documents");

@@ -16,7 +16,7 @@ const SUITE: &str = "trixie";
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// What a guest loads at its start, besides what these depend on: nothing in it loads modules later.
-const MODULES: [&str; 37] = [
+const MODULES: [&str; 39] = [
     "overlay",
     "wireguard",
     "curve25519-x86_64",
@@ -26,6 +26,7 @@ const MODULES: [&str; 37] = [
     "veth",
     "dummy",
     "bridge",
+    "br_netfilter",
     "sch_netem",
     "nf_tables",
     "nf_log_syslog",
@@ -54,6 +55,7 @@ const MODULES: [&str; 37] = [
     "xt_conntrack",
     "xt_mark",
     "xt_nat",
+    "xt_tcpudp",
 ];
 
 /// A kernel that can be booted.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::guest::{Guest, Task};
 use crate::machine::Machine;
 use crate::report::{Count, Report};
-use crate::test::Program;
+use crate::test::{IMAGE, Program};
 
 /// What the guest's tests are called in the summary.
 pub(crate) const NAME: &str = "guest";
@@ -35,7 +35,10 @@ impl Run {
     }
 }
 
-const RUNS: &[Run] = &[
+/// What each guest runs: two guests, for each keeps one processor busy, and both take about as long.
+const RUNS: [&[Run]; 2] = [FIRST, SECOND];
+
+const FIRST: &[Run] = &[
     Run {
         program: "linux: units",
         tests: &["nftables::"],
@@ -58,14 +61,19 @@ const RUNS: &[Run] = &[
     },
     Run {
         program: "adit: lab",
+        tests: &["kernel::", "isolation::two_clients", "tun::"],
+        without: &[],
+    },
+];
+
+const SECOND: &[Run] = &[
+    Run {
+        program: "adit: lab",
         tests: &[
             "datagrams::datagrams_up_to",
-            "isolation::two_clients",
-            "kernel::",
             "restart::after",
             "roaming::",
             "transfer::curl",
-            "tun::",
             "updown::",
         ],
         without: &[
@@ -78,6 +86,11 @@ const RUNS: &[Run] = &[
                 "takes as long as the other move and shows the same of the gateway",
             ),
         ],
+    },
+    Run {
+        program: "adit: docker",
+        tests: &["ways::with_net_admin_it"],
+        without: &[],
     },
 ];
 
@@ -93,12 +106,13 @@ pub(crate) fn left_to_it(program: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs the guest's tests with the compiled `programs`, and adds them to the report.
+/// Runs the guest's tests with the compiled `programs` and the container `image`, and adds them to the report.
 pub(crate) fn test(
     root: &Path,
     machine: &Machine,
     install: bool,
     programs: &[Program],
+    image: Option<&Path>,
     report: &mut Report,
 ) -> Result<()> {
     let guest = match Guest::prepare(root, machine, install)? {
@@ -108,34 +122,34 @@ pub(crate) fn test(
             return Ok(());
         }
     };
-    let mut tasks = Vec::new();
-    for run in RUNS {
-        match programs.iter().find(|program| program.name == run.program) {
-            Some(program) => tasks.push(task(run, program, machine)),
-            None => report.add(run.name(), Count::one(false), Duration::ZERO),
+    let [first, second] = RUNS.map(|runs| {
+        let mut tasks = Vec::new();
+        for run in runs {
+            match programs.iter().find(|program| program.name == run.program) {
+                Some(program) => tasks.push(task(run, program, machine, image)),
+                None => report.add(run.name(), Count::one(false), Duration::ZERO),
+            }
+            for (test, reason) in run.without {
+                println!("not in the guest: {test} of {}: {reason}", run.program);
+            }
         }
-        for (test, reason) in run.without {
-            println!("not in the guest: {test} of {}: {reason}", run.program);
-        }
-    }
-    // Two guests, for each keeps one processor busy: the last task takes as long as all others.
-    let (others, last) = tasks.split_at(tasks.len().saturating_sub(1));
+        tasks
+    });
     let ran = std::thread::scope(|scope| {
-        let first = scope.spawn(|| guest.run("first", others, LIMIT));
-        let second = guest.run("second", last, LIMIT)?;
-        let mut ran = first
+        let other = scope.spawn(|| guest.run("first", &first, LIMIT));
+        let ran = guest.run("second", &second, LIMIT)?;
+        let other = other
             .join()
             .map_err(|_| anyhow::anyhow!("a guest's thread panicked"))??;
-        ran.extend(second);
-        anyhow::Ok(ran)
+        anyhow::Ok(other.into_iter().chain(ran))
     })?;
-    for (task, ran) in tasks.iter().zip(ran) {
+    for (task, ran) in first.iter().chain(&second).zip(ran) {
         report.add(&task.name, Count::read(&ran.lines, ran.success), ran.took);
     }
     Ok(())
 }
 
-fn task(run: &Run, program: &Program, machine: &Machine) -> Task {
+fn task(run: &Run, program: &Program, machine: &Machine, image: Option<&Path>) -> Task {
     let mut command = vec![program.path.display().to_string()];
     command.extend(["--test-threads=2", "--color=never"].map(str::to_owned));
     command.extend(run.tests.iter().map(|test| (*test).to_owned()));
@@ -152,7 +166,11 @@ fn task(run: &Run, program: &Program, machine: &Machine) -> Task {
         name: run.name(),
         command,
         folder: program.folder.clone(),
-        environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+        environment: environment
+            .into_iter()
+            .chain(image.map(|image| (IMAGE, image.display().to_string())))
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         limit: LIMIT,
     }
 }

@@ -8,7 +8,7 @@
 //!     out        what leaves by another interface has that one's address
 //! ```
 //!
-//! [`table`] and [`book`] are pure: they say what to tell the kernel. The table is made in one step, each change is one
+//! `table` and `book` are pure: they say what to tell the kernel. The table is made in one step, each change is one
 //! step, and nothing is left at the end. What a killed gateway left is replaced by the next one's.
 
 mod book;
