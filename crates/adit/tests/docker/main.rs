@@ -16,6 +16,7 @@ mod engine;
 mod contents;
 mod drop_in;
 mod examples;
+mod kernel;
 mod ways;
 
 /// What every test here needs of the machine.

@@ -1,4 +1,4 @@
-//! The ways to run the image: with `NET_ADMIN` on the kernel's or adit's own plane, and with no privilege at all.
+//! The ways to run the image on a kernel without WireGuard: with `NET_ADMIN`, and with no privilege at all.
 //!
 //! ```text
 //!   client ══ tunnel ══ gateway: dockerd, docker0 ── container: adit serve ── server
@@ -23,16 +23,11 @@ struct Way {
     rootless: bool,
 }
 
-const KERNEL: Way = Way {
+/// Where the kernel has WireGuard, `kernel.rs` shows the better plane.
+const NET_ADMIN: Way = Way {
     options: &["--cap-add=NET_ADMIN"],
-    plane: "kernel plane",
-    rootless: false,
-};
-
-/// The same options where the kernel has no WireGuard: without the device of the way below, what is left is netstack.
-const WITHOUT_KERNEL: Way = Way {
     plane: "netstack plane",
-    ..KERNEL
+    rootless: false,
 };
 
 const TUN: Way = Way {
@@ -58,14 +53,9 @@ const ROOTLESS: Way = Way {
 };
 
 #[test]
-fn with_net_admin_it_takes_the_best_plane_that_there_is() {
+fn with_net_admin_alone_it_serves_on_the_netstack_plane_where_the_kernel_has_no_wireguard() {
     crate::needs_an_engine!();
-    let way = if Path::new("/sys/module/wireguard").exists() {
-        KERNEL
-    } else {
-        WITHOUT_KERNEL
-    };
-    holds(&way);
+    holds(&NET_ADMIN);
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! The image on a kernel with WireGuard, which handles the packets then; the clients are the kernel's and wireguard-go's.
+//!
+//! It runs in the guest of `cargo xtask test`, an order of magnitude slower than on hardware: nothing here is repeated
+//! that `ways.rs` shows.
+
+use crate::client::uses;
+use crate::engine::Engine;
+use crate::network::Network;
+use crate::peer::Peer;
+
+#[test]
+fn with_net_admin_it_serves_on_the_kernel_plane() {
+    crate::needs_an_engine!();
+    netlab::requires!("/sys/module/wireguard");
+    let network = Network::new();
+    let engine = Engine::start(&network);
+    let folder = network.gateway.folder().join("config");
+    std::fs::create_dir(&folder).expect("make a folder");
+    let options = [
+        "--cap-add=NET_ADMIN",
+        "--sysctl=net.ipv4.ip_forward=1",
+        "--env=PEERS=laptop,2",
+        "--env=SERVERURL=203.0.113.2",
+        "--env=LOG_CONFS=false",
+        "--no-healthcheck",
+        &format!("--volume={}:/config", folder.display()),
+    ];
+    let gateway = engine.serve("gateway", &options);
+    let log = gateway.log();
+    assert!(log.contains("kernel plane"), "{log}");
+    let file = |peer: &str| folder.join(format!("{peer}/{peer}.conf"));
+    let _peers = (
+        Peer::up_in_kernel(&network.client, &file("peer_laptop")),
+        Peer::up(&network.other, &file("peer2")),
+    );
+    uses(&network.client, &file("peer_laptop"));
+    uses(&network.other, &file("peer2"));
+    assert!(gateway.run(&["adit", "health"]).starts_with("healthy"));
+    gateway.stop();
+}
