@@ -150,18 +150,14 @@ impl Host {
     /// Everything of the network that a program could leave behind, as text: links, addresses, routes, rules, nftables.
     #[must_use]
     pub fn network_state(&self) -> String {
-        let nft = self.command("nft").args(["list", "ruleset"]).output().stdout;
-        [
-            "-brief link",
-            "-brief address",
-            "-4 route show table all",
-            "-6 route show table all",
-            "-4 rule",
-            "-6 rule",
-        ]
-        .map(|what| format!("# {what}\n{}", self.ip(what)))
-        .concat()
-            + &nft
+        // One command, for each costs a slow machine much.
+        let script = "set -e
+            for family in 4 6; do
+                printf 'route show table all\\nrule\\n' | ip -$family -batch -
+            done
+            printf 'link\\naddress\\n' | ip -brief -batch -
+            if command -v nft >/dev/null; then nft list ruleset; fi";
+        self.command("sh").args(["-c", script]).run()
     }
 
     fn bring_up(&self, link: &str, addresses: &[&str]) {

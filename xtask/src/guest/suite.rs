@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// How many times slower than its host a guest is taken to be.
 const SLOW: &str = "5";
 
+/// How many tests run at once: most of their time they wait for each other's ends, for names and for time-outs.
+const THREADS: &str = "--test-threads=4";
+
 /// A run of one program of tests.
 struct Run {
     /// The program's name, as in the summary.
@@ -60,11 +63,6 @@ const FIRST: &[Run] = &[
         without: &[],
     },
     Run {
-        program: "adit: lab",
-        tests: &["datagrams::datagrams_up_to", "updown::"],
-        without: &[],
-    },
-    Run {
         program: "adit: docker",
         tests: &["kernel::"],
         without: &[],
@@ -74,12 +72,14 @@ const FIRST: &[Run] = &[
 const SECOND: &[Run] = &[Run {
     program: "adit: lab",
     tests: &[
+        "datagrams::datagrams_up_to",
         "isolation::two_clients",
         "kernel::",
         "restart::after",
         "roaming::",
         "transfer::curl",
         "tun::",
+        "updown::",
     ],
     without: &[
         (
@@ -154,7 +154,7 @@ pub(crate) fn test(
 
 fn task(run: &Run, program: &Program, machine: &Machine, image: Option<&Path>) -> Task {
     let mut command = vec![program.path.display().to_string()];
-    command.extend(["--test-threads=2", "--color=never"].map(str::to_owned));
+    command.extend([THREADS, "--color=never"].map(str::to_owned));
     command.extend(run.tests.iter().map(|test| (*test).to_owned()));
     let without = run.without.iter();
     command.extend(without.flat_map(|(test, _)| ["--skip".to_owned(), (*test).to_owned()]));

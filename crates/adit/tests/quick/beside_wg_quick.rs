@@ -6,19 +6,16 @@ use crate::{ADIT, host, private, public, state, write};
 
 /// What both must agree on. Left out is what is random in both: link-local addresses and a port that was not asked for.
 fn network(host: &Host, has_port: bool) -> String {
-    let mut text = String::new();
-    for what in [
-        "-4 rule",
-        "-6 rule",
-        "-4 route show table all",
-        "-6 route show table all",
-        "-o address show dev wg0",
-    ] {
-        text += &format!("# {what}\n{}", host.ip(what));
-    }
-    text += &host.ip("-o link show dev wg0");
-    text += &host.command("wg").args(["showconf", "wg0"]).run();
-    text += &host.command("nft").args(["list", "ruleset"]).run();
+    // One command, for each costs a guest much.
+    let script = "set -e
+        for family in 4 6; do
+            printf 'rule\\nroute show table all\\n' | ip -$family -batch -
+        done
+        ip -o address show dev wg0
+        ip -o link show dev wg0
+        wg showconf wg0
+        nft list ruleset";
+    let text = host.command("sh").args(["-c", script]).run();
     let is_random = |line: &str| line.contains("fe80:") || (!has_port && line.starts_with("ListenPort"));
     // The index counts the interfaces that there were.
     let index = |line: &str| {
