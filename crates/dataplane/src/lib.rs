@@ -1,5 +1,6 @@
 //! WireGuard in user space: the protocol, and the planes that move packets through it.
 
+pub mod aead;
 pub mod alarm;
 mod allowed_ips;
 pub mod buffer;

@@ -8,12 +8,10 @@ use std::{
     },
 };
 
-use aws_lc_rs::aead::{Aad, LessSafeKey};
-
 use crate::{
+    aead::{Key, Sealed},
     handshake::TransportKeys,
-    message::{DATA, DATA_HEADER_LEN, TAG_LEN, array_at},
-    noise::{aead_key, nonce},
+    message::{DATA, DATA_HEADER_LEN},
     replay::Window,
     time::Time,
     timers::{
@@ -42,7 +40,7 @@ pub(crate) struct Sealer {
     /// Cleared when nothing more is to be sent, though the session may still receive.
     enabled: AtomicBool,
     created: Time,
-    key: LessSafeKey,
+    key: Key,
     counter: AtomicU64,
 }
 
@@ -54,7 +52,7 @@ pub(crate) struct Opener {
     /// Whether the other end is known to have the keys.
     confirmed: AtomicBool,
     created: Time,
-    key: LessSafeKey,
+    key: Key,
     window: Mutex<Window>,
 }
 
@@ -65,7 +63,7 @@ impl Session {
             role,
             enabled: AtomicBool::new(true),
             created: now,
-            key: aead_key(&keys.send),
+            key: Key::new(&keys.send),
             counter: AtomicU64::new(0),
         };
         let opener = Opener {
@@ -73,7 +71,7 @@ impl Session {
             role,
             confirmed: AtomicBool::new(role == Role::Initiator),
             created: now,
-            key: aead_key(&keys.receive),
+            key: Key::new(&keys.receive),
             window: Mutex::new(Window::new()),
         };
         Self {
@@ -115,17 +113,12 @@ impl Sealer {
             return false;
         };
         for (counter, message) in (first..).zip(run.chunks_mut(segment)) {
-            let (header, rest) = message.split_at_mut(DATA_HEADER_LEN);
+            let header = &mut message[..DATA_HEADER_LEN];
             header[..4].copy_from_slice(&[DATA, 0, 0, 0]);
             header[4..8].copy_from_slice(&self.remote_index.to_le_bytes());
             header[8..].copy_from_slice(&counter.to_le_bytes());
-            let (packet, tag) = rest.split_at_mut(rest.len() - TAG_LEN);
-            let computed = self
-                .key
-                .seal_in_place_separate_tag(nonce(counter), Aad::empty(), packet)
-                .expect("a packet is shorter than the cipher's limit of 256 GiB");
-            tag.copy_from_slice(computed.as_ref());
         }
+        self.key.seal_run(first, run, segment);
         true
     }
 
@@ -156,13 +149,10 @@ impl Opener {
         self.confirmed.store(true, Ordering::Relaxed);
     }
 
-    /// Opens a data message in place, and returns its counter, which is still to be checked against the window, and
-    /// its packet. `None`: forged.
-    pub(crate) fn open<'m>(&self, message: &'m mut [u8]) -> Option<(u64, &'m mut [u8])> {
-        let counter = u64::from_le_bytes(*array_at(message, 8));
-        let sealed = &mut message[DATA_HEADER_LEN..];
-        let packet = self.key.open_in_place(nonce(counter), Aad::empty(), sealed).ok()?;
-        Some((counter, packet))
+    /// Opens messages in place, and says of each whether it is authentic. Their counters are still to be checked against
+    /// the window.
+    pub(crate) fn open(&self, buffer: &mut [u8], messages: &mut [Sealed]) {
+        self.key.open_batch(buffer, messages);
     }
 
     /// The counters that were received, locked for one batch.

@@ -7,9 +7,10 @@ use std::{
 
 use super::{Engine, Routes, index::Entry};
 use crate::{
+    aead::Sealed,
     buffer::{Inbox, MAX_SEGMENTS, Outbox},
     inner::source_and_len,
-    message::{DATA_HEADER_LEN, DATA_OVERHEAD, Message},
+    message::{DATA_HEADER_LEN, Message, TAG_LEN, array_at},
     peer::{Endpoint, Peer},
     session::Opener,
     time::Time,
@@ -31,16 +32,6 @@ impl Origin {
     }
 }
 
-/// An authentic data message whose packet lies open in its slot.
-#[derive(Clone, Copy, Debug, Default)]
-struct Opened {
-    counter: u64,
-    start: usize,
-    len: usize,
-    /// Not received before.
-    new: bool,
-}
-
 /// The part of a slot that no packet was delivered from.
 struct Rest<'a> {
     data: &'a mut [u8],
@@ -54,6 +45,17 @@ impl<'a> Rest<'a> {
         &mut self.data[start - self.start..end - self.start]
     }
 
+    /// Opens messages in place.
+    fn open(&mut self, opener: &Opener, messages: &mut [Sealed]) {
+        for message in messages.iter_mut() {
+            message.start -= self.start;
+        }
+        opener.open(self.data, messages);
+        for message in messages {
+            message.start += self.start;
+        }
+    }
+
     /// Gives bytes away for good, and all before them up.
     fn take(&mut self, start: usize, len: usize) -> &'a mut [u8] {
         let (_, data) = std::mem::take(&mut self.data).split_at_mut(start - self.start);
@@ -63,13 +65,11 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Messages of one session that came one after the other.
+/// Messages of one session that came one after the other, and are opened together.
 struct Batch {
     sender: Option<Sender>,
-    opened: [Opened; MAX_SEGMENTS],
+    messages: [Sealed; MAX_SEGMENTS],
     count: usize,
-    /// Length of the datagrams that were opened.
-    bytes: u64,
 }
 
 /// The session that a data message names.
@@ -94,9 +94,8 @@ impl Engine {
     ) {
         let mut batch = Batch {
             sender: None,
-            opened: [Opened::default(); MAX_SEGMENTS],
+            messages: [Sealed::default(); MAX_SEGMENTS],
             count: 0,
-            bytes: 0,
         };
         let mut routes = None;
         for slot in inbox.filled_mut() {
@@ -118,7 +117,7 @@ impl Engine {
                     if batch.count == MAX_SEGMENTS || batch.sender.as_ref().is_none_or(|sender| sender.index != index) {
                         finish(&mut batch, &mut rest, outbox);
                     }
-                    self.open_data(now, index, &mut batch, rest.at(start, end), start);
+                    self.gather(now, index, &mut batch, rest.at(start, end), start);
                 } else {
                     finish(&mut batch, &mut rest, outbox);
                     // A handshake may end a session.
@@ -139,8 +138,8 @@ impl Engine {
         }
     }
 
-    /// Opens one data message, which begins at `start` of its slot, and adds it to the batch.
-    fn open_data(&self, now: Time, index: u32, batch: &mut Batch, datagram: &mut [u8], start: usize) {
+    /// Adds one data message, which begins at `start` of its slot, to the batch of its session.
+    fn gather(&self, now: Time, index: u32, batch: &mut Batch, datagram: &[u8], start: usize) {
         if batch.sender.as_ref().is_none_or(|sender| sender.index != index) {
             batch.sender = match self.index.get(index) {
                 Some(Entry::Session(peer, opener)) => Some(Sender { index, peer, opener }),
@@ -156,21 +155,17 @@ impl Engine {
         if peer.is_removed() {
             return self.tally.removed_peer.one();
         }
-        let bytes = datagram.len() as u64;
-        let Some((counter, packet)) = opener.open(datagram) else {
-            return self.tally.forged_data.one();
-        };
-        batch.opened[batch.count] = Opened {
-            counter,
+        batch.messages[batch.count] = Sealed {
+            counter: u64::from_le_bytes(*array_at(datagram, 8)),
             start: start + DATA_HEADER_LEN,
-            len: packet.len(),
-            new: false,
+            len: datagram.len() - DATA_HEADER_LEN,
+            authentic: false,
         };
         batch.count += 1;
-        batch.bytes += bytes;
     }
 
-    /// Checks a batch for repetitions, does what follows from having heard of the peer, and delivers the packets.
+    /// Opens a batch, checks it for repetitions, does what follows from having heard of the peer, and delivers the
+    /// packets.
     #[expect(
         clippy::too_many_arguments,
         reason = "the state of one loop, which is only here to keep functions short"
@@ -185,25 +180,30 @@ impl Engine {
         outbox: &mut Outbox,
         deliver: &mut impl FnMut(&Arc<Peer>, &'a mut [u8]),
     ) {
-        let opened = &mut batch.opened[..std::mem::take(&mut batch.count)];
-        let mut bytes = std::mem::take(&mut batch.bytes);
-        let Some(Sender { peer, opener, .. }) = batch.sender.as_ref().filter(|_| !opened.is_empty()) else {
+        let messages = &mut batch.messages[..std::mem::take(&mut batch.count)];
+        let Some(Sender { peer, opener, .. }) = batch.sender.as_ref().filter(|_| !messages.is_empty()) else {
             return;
         };
-        let (mut messages, mut packets) = (0, 0);
+        rest.open(opener, messages);
+        let (mut taken, mut packets, mut bytes) = (0, 0, 0);
         let mut window = opener.window();
-        for opened in opened.iter_mut() {
-            opened.new = window.accept(opened.counter);
-            if opened.new {
-                messages += 1;
-                packets += usize::from(opened.len > 0);
+        for message in messages.iter_mut() {
+            if !message.authentic {
+                self.tally.forged_data.one();
+                continue;
+            }
+            // What came before is not delivered again.
+            message.authentic = window.accept(message.counter);
+            if message.authentic {
+                taken += 1;
+                packets += usize::from(message.len > TAG_LEN);
+                bytes += (DATA_HEADER_LEN + message.len) as u64;
             } else {
-                bytes -= (opened.len + DATA_OVERHEAD) as u64;
+                self.tally.replayed_data.one();
             }
         }
         drop(window);
-        self.tally.replayed_data.add(opened.len() - messages);
-        if messages == 0 {
+        if taken == 0 {
             return;
         }
         peer.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -219,22 +219,25 @@ impl Engine {
         self.queue.schedule(peer);
         if packets > 0 {
             let routes = routes.get_or_insert_with(|| self.routes());
-            self.deliver(peer, opened, rest, routes, deliver);
+            self.deliver(peer, messages, rest, routes, deliver);
         }
     }
 
     fn deliver<'a>(
         &self,
         peer: &Arc<Peer>,
-        opened: &[Opened],
+        messages: &[Sealed],
         rest: &mut Rest<'a>,
         routes: &Routes,
         deliver: &mut impl FnMut(&Arc<Peer>, &'a mut [u8]),
     ) {
         // Packets that follow each other mostly come from one address.
         let mut allowed = None;
-        for &Opened { start, len, .. } in opened.iter().filter(|opened| opened.new && opened.len > 0) {
-            let Some((source, len)) = source_and_len(rest.at(start, start + len)) else {
+        let packets = messages
+            .iter()
+            .filter(|message| message.authentic && message.len > TAG_LEN);
+        for &Sealed { start, len, .. } in packets {
+            let Some((source, len)) = source_and_len(rest.at(start, start + len - TAG_LEN)) else {
                 self.tally.malformed_packets.one();
                 continue;
             };
