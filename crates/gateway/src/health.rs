@@ -5,6 +5,7 @@
 //! | part | healthy if |
 //! |---|---|
 //! | tunnel | its plane runs, and was looked at a moment ago |
+//! | rules | the kernel has them; it is not named then |
 //! | dns | it is off, or has answered one of the last questions about the gateway's own name |
 //! | a server of ours (client mode) | it need not be there, or there was a handshake with it in the last 180 s |
 
@@ -45,6 +46,8 @@ pub struct Check {
 pub struct Facts {
     /// The tunnel.
     pub tunnel: Tunnel,
+    /// Why the rules that hold the peers are not in force.
+    pub rules: Option<String>,
     /// Its DNS; `None` if it is off.
     pub dns: Option<Dns>,
     /// The servers that it is a client of.
@@ -90,6 +93,11 @@ const MAX_UNANSWERED: u32 = 2;
 /// Judges a gateway.
 pub fn judge(facts: &Facts) -> Health {
     let mut checks = vec![tunnel(&facts.tunnel)];
+    checks.extend(facts.rules.as_ref().map(|problem| Check {
+        name: "rules".to_owned(),
+        healthy: false,
+        detail: problem.clone(),
+    }));
     checks.extend(facts.dns.map(dns));
     checks.extend(facts.servers.iter().map(server));
     Health {
@@ -171,6 +179,7 @@ mod tests {
                 peers: 3,
                 connected: 1,
             },
+            rules: None,
             dns: Some(Dns { unanswered: 0 }),
             servers: Vec::new(),
         }

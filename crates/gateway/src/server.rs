@@ -146,6 +146,7 @@ impl Gateway {
     ///
     /// [`GatewayError`]; nothing is left behind then.
     pub fn open(plan: Plan) -> Result<Self, GatewayError> {
+        raise_descriptor_limit();
         let dns_names = Arc::new(Names::new(&plan.addresses));
         let (tunnel, forwarder) = match plan.plane {
             // The gateway's own addresses exist here; its port 53 is a port like any other.
@@ -256,6 +257,21 @@ impl Gateway {
         Ok(())
     }
 
+    /// Makes the firewall's rules again if somebody has removed them; whether that was so. On the netstack plane nobody can.
+    ///
+    /// # Errors
+    ///
+    /// The kernel did not take them: what peers may reach is nobody's word then.
+    pub fn mend(&self) -> Result<bool, FirewallError> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mended = false;
+        self.change_firewall(|firewall| {
+            mended = firewall.mend(members.iter())?;
+            Ok(())
+        })?;
+        Ok(mended)
+    }
+
     /// Tells the netstack plane what peers may reach; on the others the firewall knows.
     fn set_access(&self, access: impl Iterator<Item = (PublicKey, Access)>) {
         if let Some(netstack) = self.tunnel.netstack() {
@@ -356,6 +372,20 @@ impl Peer {
             ..PeerUpdate::new(self.public_key)
         }
     }
+}
+
+/// Lets this process have as many descriptors as it may: peers ask DNS over TCP, and each connection takes one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // The usual limit will do if it cannot be raised.
+    let _as_it_was = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
 }
 
 /// Whether a UDP port is free in every family that this machine has.

@@ -42,6 +42,8 @@ struct State {
     /// When the gateway was looked at last.
     looked: Instant,
     ended: Option<String>,
+    /// Why the rules that hold the peers are not in force.
+    rules: Option<String>,
     dns: Option<Dns>,
     servers: Vec<health::Server>,
     peers: Vec<PeerSample>,
@@ -57,6 +59,7 @@ impl Board {
             opened: SystemTime::now(),
             looked: Instant::now(),
             ended: None,
+            rules: None,
             dns: None,
             servers: Vec::new(),
             peers: Vec::new(),
@@ -69,6 +72,11 @@ impl Board {
         let mut state = self.state();
         state.looked = Instant::now();
         (state.servers, state.peers, state.ended) = (servers, peers, problem);
+    }
+
+    /// Notes why the rules that hold the peers are not in force; `None` if they are.
+    pub fn set_rules(&self, problem: Option<String>) {
+        self.state().rules = problem;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,6 +94,7 @@ impl State {
                 peers: self.peers.len(),
                 connected: self.peers.iter().filter(|peer| peer.totals.connected).count(),
             },
+            rules: self.rules.clone(),
             dns: self.dns,
             servers: self.servers.clone(),
         })

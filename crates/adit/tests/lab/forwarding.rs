@@ -113,3 +113,27 @@ fn a_gateway_forwards_beside_docker_s_rules_and_gives_everything_back() {
     // Forwarding stays on: Docker needs it, too.
     assert_eq!((rules(), host.links()), before);
 }
+
+#[test]
+fn rules_that_somebody_flushes_are_made_again() {
+    crate::needs_a_lab!();
+    if crate::reference::wanted() {
+        return;
+    }
+    let network = Network::new();
+    let host = &network.gateway;
+    let before = host.network_state();
+    let folder = host.nobodys_folder("config");
+    let mut gateway = start(&network, &folder);
+    let peer = Peer::up(&network.client, &folder.join("peer1/peer1.conf"));
+    host.command("nft").args(["flush", "ruleset"]).run();
+    gateway.wait_for("they were made again", Duration::from_secs(10));
+    for server in network::servers(7) {
+        network
+            .client
+            .run(|| traffic::echo(server, b"hello").expect("the tunnel works"));
+    }
+    peer.down();
+    assert!(gateway.terminate(Duration::from_secs(3)).success());
+    assert_eq!(host.network_state(), before);
+}

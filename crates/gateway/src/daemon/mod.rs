@@ -108,6 +108,8 @@ pub struct Daemon {
     log: fn(&str),
     /// What the gateway's health is judged by.
     board: Option<Arc<Board>>,
+    /// Why the firewall's rules cannot be put back, as it was last said.
+    unmended: Option<String>,
     /// Since when the gateway's own configuration is not that of its peers.
     stale_since: Option<Instant>,
 }
@@ -135,6 +137,7 @@ impl Daemon {
             observers: Vec::new(),
             log,
             board: None,
+            unmended: None,
             stale_since: None,
         }
     }
@@ -238,11 +241,37 @@ impl Daemon {
     }
 
     fn look(&mut self, now: Instant) -> Result<(), GatewayError> {
+        self.mend();
         let peers = self.desk.gateway.peers()?;
         for observer in &mut self.observers {
             observer.look(&self.desk.gateway, &peers, now);
         }
         Ok(())
+    }
+
+    /// Puts the firewall's rules back if somebody has removed them.
+    fn mend(&mut self) {
+        let problem = match self.desk.gateway.mend() {
+            Ok(mended) => {
+                if mended {
+                    (self.log)("somebody removed the gateway's rules from nf_tables; they were made again");
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem
+            .as_ref()
+            .filter(|problem| self.unmended.as_ref() != Some(problem))
+        {
+            (self.log)(&format!(
+                "the gateway's rules are gone and cannot be made again: {problem}"
+            ));
+        }
+        if let Some(board) = &self.board {
+            board.set_rules(problem.clone());
+        }
+        self.unmended = problem;
     }
 
     fn keep_server_conf(&mut self) {

@@ -40,6 +40,8 @@ pub struct Socket {
     link: Option<PathBuf>,
     connections: Vec<(u64, Connection)>,
     next: u64,
+    /// Whether the last who knocked could not be let in, for want of descriptors.
+    is_short: bool,
 }
 
 /// Whose request it is.
@@ -83,6 +85,7 @@ impl Socket {
             link,
             connections: Vec::new(),
             next: 0,
+            is_short: false,
         })
     }
 
@@ -94,7 +97,9 @@ impl Socket {
     /// What to wait for: the listener's descriptor while there is room, and each connection's with what it waits for.
     pub(super) fn waits(&self) -> impl Iterator<Item = (BorrowedFd<'_>, rustix::event::PollFlags)> {
         use rustix::event::PollFlags;
-        let room = self.connections.len() < MAX_CONNECTIONS;
+        // Who cannot be let in would be reported again and again; whatever else happens next, the clock at the latest, lets
+        // it be tried anew.
+        let room = self.connections.len() < MAX_CONNECTIONS && !self.is_short;
         let knock = if room { PollFlags::IN } else { PollFlags::empty() };
         let connections = self.connections.iter();
         std::iter::once((self.listener.as_fd(), knock))
@@ -103,8 +108,15 @@ impl Socket {
 
     /// Takes in who knocks and what they ask: at most one request of each, so that nobody is served at others' cost.
     pub(super) fn requests(&mut self, now: Instant) -> Vec<(Asker, Result<Request, String>)> {
+        self.is_short = false;
         while self.connections.len() < MAX_CONNECTIONS {
-            let Ok((stream, _)) = self.listener.accept() else { break };
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    self.is_short = error.kind() != io::ErrorKind::WouldBlock;
+                    break;
+                }
+            };
             if let Some(connection) = Connection::new(stream, now) {
                 self.next += 1;
                 self.connections.push((self.next, connection));

@@ -1,6 +1,6 @@
 //! Asks other resolvers what the gateway does not know itself, and keeps their answers.
 
-use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hickory_server::{
@@ -25,6 +25,10 @@ use crate::upstream::Upstream;
 
 /// Answers kept until their time to live is over.
 const CACHE_ENTRIES: u64 = 4096;
+
+/// How long a resolver may take, and how often it is asked: a question that nobody answers is soon out of the way.
+const TIMEOUT: Duration = Duration::from_secs(2);
+const ATTEMPTS: usize = 2;
 
 /// How DNS over TLS names itself in a handshake (RFC 7858, section 3.1, and IANA's list of protocols).
 const ALPN: &[u8] = b"dot";
@@ -73,6 +77,8 @@ pub(super) fn catalog(servers: &[Upstream], own: &[SocketAddr], tls: &ClientConf
     }
     let mut options = ResolverOpts::default();
     options.cache_size = CACHE_ENTRIES;
+    options.timeout = TIMEOUT;
+    options.attempts = ATTEMPTS;
     options.edns0 = true;
     // A forwarder repeats the aliases that it meets (RFC 1034, section 4.3.2).
     options.preserve_intermediates = true;

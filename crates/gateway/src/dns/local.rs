@@ -16,6 +16,8 @@ use hickory_server::{
     zone_handler::MessageResponseBuilder,
 };
 
+use ipnet::IpNet;
+
 use super::names::{GATEWAY, Names, ZONE};
 
 /// Seconds that an answer may be kept. Short: a peer can get another address at any moment.
@@ -32,11 +34,17 @@ pub(super) struct Reply {
 
 /// The reply to a question about the tunnel; `None` if it is about something else.
 pub(super) fn reply(names: &Names, request: &Request) -> Option<Reply> {
-    let question = request.request_info().ok()?;
-    if request.metadata.op_code != OpCode::Query || question.query.query_class() != DNSClass::IN {
+    let question = request.request_info().ok()?.query;
+    if request.metadata.op_code != OpCode::Query {
         return None;
     }
-    answer(names, question.query.name(), question.query.query_type())
+    let reply = answer(names, question.name(), question.query_type())?;
+    // Whatever the class: what is ours is asked of nobody else.
+    Some(if question.query_class() == DNSClass::IN {
+        reply
+    } else {
+        refused()
+    })
 }
 
 /// Sends a reply, with the authority of whoever made the names.
@@ -74,12 +82,30 @@ fn answer(names: &Names, name: &LowerName, kind: RecordType) -> Option<Reply> {
     if zone.zone_of(&name) {
         return Some(forward(names, &zone, &name, kind));
     }
-    let network = name.parse_arpa_name().ok()?;
-    // A whole name is one address; less of one names a network, of which nothing is known.
-    if network.prefix_len() != network.max_prefix_len() || !names.covers(network.addr()) {
+    let (network, depth) = arpa(&name)?;
+    if !names.covers(network) {
         return None;
     }
-    Some(reverse(names, &zone, &name, kind, network.addr()))
+    // A whole name is one address; less of one names a network, and what is below a name is nobody's.
+    let is_address = network.prefix_len() == network.max_prefix_len();
+    Some(match depth {
+        0 if is_address => reverse(names, &zone, &name, kind, network.addr()),
+        0 => found(&zone, &name, Vec::new()),
+        _ => missing(&zone),
+    })
+}
+
+/// The network that a name below `arpa` is of, and how many labels the name has before those of the network:
+/// `lb._dns-sd._udp.0.13.13.10.in-addr.arpa` (RFC 6763, section 11) is three below 10.13.13.0.
+fn arpa(name: &Name) -> Option<(IpNet, usize)> {
+    let mut suffix = name.clone();
+    for depth in 0..name.num_labels() {
+        if let Ok(network) = suffix.parse_arpa_name() {
+            return Some((network, usize::from(depth)));
+        }
+        suffix = suffix.base_name();
+    }
+    None
 }
 
 /// A name in the zone.
@@ -125,6 +151,14 @@ fn found(zone: &Name, name: &Name, data: Vec<RData>) -> Reply {
         code: ResponseCode::NoError,
         answers: records.collect(),
         soa,
+    }
+}
+
+fn refused() -> Reply {
+    Reply {
+        code: ResponseCode::Refused,
+        answers: Vec::new(),
+        soa: None,
     }
 }
 
@@ -207,7 +241,12 @@ mod tests {
             ("9.13.13.10.in-addr.arpa.", PTR, "NXDomain"),
             (six, PTR, "phone.adit.internal."),
             ("1.0.0.127.in-addr.arpa.", PTR, "not ours"),
-            ("13.13.10.in-addr.arpa.", PTR, "not ours"),
+            ("13.13.10.in-addr.arpa.", PTR, "-"),
+            ("13.10.in-addr.arpa.", PTR, "not ours"),
+            ("lb._dns-sd._udp.0.13.13.10.in-addr.arpa.", PTR, "NXDomain"),
+            ("b._dns-sd._udp.13.13.10.in-addr.arpa.", PTR, "NXDomain"),
+            ("lb._dns-sd._udp.0.0.168.192.in-addr.arpa.", PTR, "not ours"),
+            ("0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa.", SOA, "-"),
             ("internal.", A, "not ours"),
             ("xadit.internal.", A, "not ours"),
             (".", NS, "not ours"),

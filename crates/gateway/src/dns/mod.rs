@@ -13,6 +13,7 @@ mod forward;
 mod listen;
 mod local;
 mod names;
+mod share;
 
 use std::{
     io,
@@ -32,10 +33,10 @@ use hickory_server::{
     zone_handler::{Catalog, MessageResponseBuilder},
 };
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use self::listen::Sockets;
 pub use self::names::{GATEWAY, Names, ZONE};
+use self::{listen::Sockets, share::Shares};
 use crate::upstream::{Upstream, Upstreams};
 
 /// How long a TCP connection may be idle between queries (RFC 7766, section 6.2.3, asks for seconds).
@@ -43,9 +44,6 @@ const TCP_IDLE: Duration = Duration::from_secs(10);
 
 /// Bytes of answers that wait for a slow TCP client.
 const TCP_RESPONSE_BUFFER: usize = 64;
-
-/// Queries that wait for an upstream at once; more are refused, so that a flood of queries costs bounded memory.
-const MAX_IN_FLIGHT: usize = 1024;
 
 /// How often `resolv.conf` is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -118,7 +116,7 @@ impl Forwarder {
         let handler = Handler {
             names,
             current: Arc::new(RwLock::new(Arc::new(catalog))),
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            shares: Shares::default(),
         };
         let reload = Reload {
             own: addresses.clone(),
@@ -206,7 +204,7 @@ impl Reload {
 struct Handler {
     names: Arc<Names>,
     current: Arc<RwLock<Arc<Catalog>>>,
-    in_flight: Semaphore,
+    shares: Shares,
 }
 
 #[async_trait]
@@ -215,7 +213,7 @@ impl RequestHandler for Handler {
         if let Some(reply) = local::reply(&self.names, request) {
             return local::send(request, &reply, response).await;
         }
-        let Ok(_permit) = self.in_flight.try_acquire() else {
+        let Some(_share) = self.shares.take(request.src().ip()) else {
             let refusal = MessageResponseBuilder::from_message_request(request)
                 .error_msg(&request.metadata, ResponseCode::Refused);
             return match response.send_response(refusal).await {

@@ -82,9 +82,9 @@ impl Names {
         self.read().holders.get(&address).cloned()
     }
 
-    /// Whether this address belongs to the tunnel, so that nobody else knows its name.
-    pub fn covers(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
+    /// Whether this network is the tunnel's or lies in it, so that nobody else knows its names.
+    pub fn covers(&self, network: IpNet) -> bool {
+        self.networks.iter().any(|own| own.contains(&network))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -230,7 +230,7 @@ mod tests {
         names.set(&name("b"), &[ip("10.13.13.2")]);
         names.remove(&name("a"));
         assert_eq!(names.label(ip("10.13.13.2")).as_deref(), Some("b"));
-        assert!(names.covers(ip("10.13.13.200")) && names.covers(ip("fd00::77")));
-        assert!(!names.covers(ip("10.13.14.1")));
+        assert!(names.covers(ip("10.13.13.200").into()) && names.covers(ip("fd00::77").into()));
+        assert!(!names.covers(ip("10.13.14.1").into()));
     }
 }

@@ -23,7 +23,7 @@ use linux::{
     link,
     netlink::{self, Netlink},
     nftables::{
-        Batch, Nftables,
+        Batch, FoundTable, Nftables,
         guest::{self, Label},
     },
 };
@@ -35,7 +35,10 @@ use self::{
     routes::Routes,
     table::{FAMILY, Table},
 };
-use crate::{Name, server::PeerChange};
+use crate::{
+    Name,
+    server::{Peer, PeerChange},
+};
 
 /// The table's name, unless another gateway of this network namespace has it; then the interface's is added.
 const NAME: &str = "adit";
@@ -46,6 +49,9 @@ pub enum FirewallError {
     /// nf_tables refuses.
     #[error("nf_tables cannot be used here: {0}; the netstack plane does without")]
     Nftables(netlink::Error),
+    /// nf_tables is there, and did not take a change.
+    #[error("the kernel refused a change of the gateway's rules: {0}")]
+    Change(netlink::Error),
     /// Interfaces cannot be listed.
     #[error(transparent)]
     Links(netlink::Error),
@@ -91,6 +97,8 @@ pub(crate) struct Firewall {
     book: Book,
     routes: Routes,
     forwarding: Forwarding,
+    /// The state of nf_tables in which the table was seen to be there.
+    seen: Option<u32>,
 }
 
 impl Firewall {
@@ -118,6 +126,7 @@ impl Firewall {
             book: Book::default(),
             routes,
             forwarding,
+            seen: None,
         };
         let made = firewall.make(left);
         if made.is_err() {
@@ -133,7 +142,7 @@ impl Firewall {
         batch.append(
             guest::admit(&mut self.nftables, &self.interface, &linux::Family::ALL).map_err(FirewallError::Nftables)?,
         );
-        self.commit(&batch, "making the table")
+        self.commit(&batch, "making the table").map_err(FirewallError::Nftables)
     }
 
     /// Follows changes of the peers, as far as it has to be done before the tunnel knows of them: peers that are set.
@@ -170,7 +179,10 @@ impl Firewall {
         let (come, gone) = (needed(come, &self.routes), needed(gone, &self.routes));
         let made = come.iter().try_for_each(|network| self.routes.add(*network));
         let made = made.map_err(FirewallError::Routes);
-        let made = made.and_then(|()| self.commit(draft.batch(), "changing the table"));
+        let made = made.and_then(|()| {
+            let changed = self.commit(draft.batch(), "changing the table");
+            changed.map_err(FirewallError::Change)
+        });
         if let Err(error) = made {
             for network in come {
                 let _best_effort = self.routes.remove(network);
@@ -182,11 +194,55 @@ impl Firewall {
         removed.map_err(FirewallError::Routes)
     }
 
-    fn commit(&mut self, batch: &Batch, action: &str) -> Result<(), FirewallError> {
+    /// Makes the table again, with all that these peers are held to, if somebody has removed it, as who loads a ruleset of
+    /// their own does; puts back what lets the tunnel pass in others' tables. Whether the table had gone.
+    ///
+    /// Costs one question while nobody changes nf_tables.
+    pub(crate) fn mend<'a>(
+        &mut self,
+        peers: impl Iterator<Item = (&'a Name, &'a Peer)>,
+    ) -> Result<bool, FirewallError> {
+        let generation = self.nftables.generation().map_err(FirewallError::Change)?;
+        if self.seen == Some(generation) {
+            return Ok(false);
+        }
+        let tables = self.nftables.tables().map_err(FirewallError::Change)?;
+        let is_ours = |table: &FoundTable| {
+            let label = table.comment.as_deref().and_then(Label::read);
+            (table.family, &*table.name) == (FAMILY, self.table.name())
+                && label.is_some_and(|label| label.interface == self.interface)
+        };
+        let has_gone = !tables.iter().any(is_ours);
+        let mut batch = Batch::new();
+        let mut again = None;
+        if has_gone {
+            let changes: Vec<PeerChange> = peers
+                .map(|(name, peer)| PeerChange::Set(name.clone(), peer.clone()))
+                .collect();
+            let book = Book::default();
+            let draft = book.draft(&self.table, &changes);
+            let label = Label::new(&self.interface, self.forwarding.switched());
+            batch.append(self.table.create(&label));
+            batch.append(draft.batch().clone());
+            again = Some((book, draft));
+        }
+        let guests = guest::mend(&mut self.nftables, &self.interface, &linux::Family::ALL);
+        batch.append(guests.map_err(FirewallError::Change)?);
+        let is_whole = batch.is_empty();
+        self.commit(&batch, "putting back the table")
+            .map_err(FirewallError::Change)?;
+        if let Some((mut book, draft)) = again {
+            book.commit(draft);
+            self.book = book;
+        }
+        // After a change of ours it is looked at once more: somebody else may have changed something meanwhile.
+        self.seen = is_whole.then_some(generation);
+        Ok(has_gone)
+    }
+
+    fn commit(&mut self, batch: &Batch, action: &str) -> Result<(), netlink::Error> {
         let name = self.table.name();
-        self.nftables
-            .commit(batch, || format!("{action} {name}"))
-            .map_err(FirewallError::Nftables)
+        self.nftables.commit(batch, || format!("{action} {name}"))
     }
 
     /// Removes all that [`Firewall::open`] made.
@@ -195,7 +251,7 @@ impl Firewall {
         batch.remove_table(FAMILY, self.table.name());
         let is_ours = |interface: &str| interface == self.interface;
         batch.append(guest::dismiss(&mut self.nftables, is_ours).map_err(FirewallError::Nftables)?);
-        self.commit(&batch, "removing the table")
+        self.commit(&batch, "removing the table").map_err(FirewallError::Change)
     }
 }
 

@@ -113,7 +113,9 @@ impl Table {
                 ChainType::Filter,
                 Hook::Input,
                 FILTER,
-                vec![from().verdict(&jump(FROM_PEERS))],
+                strangers(interface)
+                    .chain([from().verdict(&jump(FROM_PEERS))])
+                    .collect(),
             ),
             (
                 "forward",
@@ -240,6 +242,20 @@ fn apart(rule: impl Fn(Rule, Family, &str) -> Rule) -> Vec<Rule> {
         }
     }
     rules
+}
+
+/// The gateway's DNS is the peers', and this host's own.
+fn strangers(interface: &str) -> impl Iterator<Item = Rule> {
+    let rule = |family| {
+        Rule::new()
+            .not_from_interface(interface)
+            .not_from_interface("lo")
+            .family(family)
+            .destination_in(family, &plain("own", family, false).name)
+    };
+    let rules = Family::ALL.map(|family| [rule(family).udp(), rule(family).tcp()]);
+    let drop = |rule: Rule| rule.to_ports(DNS_PORT, DNS_PORT).verdict(&Verdict::Drop);
+    rules.into_iter().flatten().map(drop)
 }
 
 /// What all packets of peers go through, to this host and beyond.

@@ -225,6 +225,54 @@ fn rules_in_others_chains_come_and_go_with_the_gateway() {
 }
 
 #[test]
+fn what_somebody_removed_is_made_again() {
+    netlab::requires!("root", "nft", "iptables", "ip6tables", "ip");
+    in_namespace(|| {
+        run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
+        run("ip", &["link", "set", "wg0", "up"]);
+        let mut firewall = Firewall::open("wg0", &nets(&ADDRESSES), true).unwrap();
+        let peers = [
+            (
+                Name::numbered(1),
+                peer(
+                    &["10.13.13.2", "fd00::2"],
+                    &["192.0.2.0/24"],
+                    Some("198.51.100.7:443"),
+                    None,
+                ),
+            ),
+            (Name::numbered(2), peer(&["10.13.13.3"], &[], None, Some(false))),
+        ];
+        let changes: Vec<PeerChange> = peers
+            .iter()
+            .map(|(name, peer)| PeerChange::Set(name.clone(), peer.clone()))
+            .collect();
+        both(&mut firewall, &changes);
+        let mut mend = || firewall.mend(peers.iter().map(|(name, peer)| (name, peer))).unwrap();
+        assert!(!mend(), "all is there");
+        let before = listed("adit");
+        run("nft", &["flush", "ruleset"]);
+        assert!(mend(), "it had gone");
+        assert_eq!(listed("adit"), before);
+        assert!(!mend(), "it is there again");
+        // Docker starts only now.
+        for program in ["iptables", "ip6tables"] {
+            run(program, &["-P", "FORWARD", "DROP"]);
+        }
+        assert!(!mend(), "the table itself is there");
+        for program in ["iptables", "ip6tables"] {
+            let rules = run(program, &["-S", "FORWARD"]);
+            assert_eq!(rules.matches("adit wg0").count(), 2, "{rules}");
+            run(program, &["-F", "FORWARD"]);
+        }
+        assert!(!mend(), "the table itself is there");
+        assert_eq!(run("iptables", &["-S", "FORWARD"]).matches("adit wg0").count(), 2);
+        // Its own knowledge is that of the kernel: a change finds what it expects.
+        both(&mut firewall, &[remove(1), remove(2)]);
+    });
+}
+
+#[test]
 fn forwarding_is_switched_back_unless_somebody_else_forwards() {
     netlab::requires!("root", "nft", "ip");
     let state =

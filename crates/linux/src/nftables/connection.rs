@@ -4,10 +4,13 @@ use netlink_packet_core::{NetlinkHeader, NetlinkSerializable};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{
-    Batch, TableFamily,
+    Batch, TableFamily, attribute,
     batch::{self, SUBSYSTEM},
 };
 use crate::netlink::{Error, Netlink};
+
+/// `NFT_MSG_GETGEN`.
+const GET_GENERATION: u16 = 16;
 
 /// nf_tables of the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -58,6 +61,24 @@ impl Nftables {
             return Ok(());
         }
         self.netlink.transaction(|sequence| batch.encode(sequence), action)
+    }
+
+    /// A number that is another one after each change of this namespace's tables, whoever made it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn generation(&mut self) -> Result<u32, Error> {
+        let request = Request {
+            kind: SUBSYSTEM << 8 | GET_GENERATION,
+            body: batch::header(0, 0).to_vec(),
+        };
+        let mut generation = None;
+        let action = || "asking for the generation of nf_tables".to_owned();
+        self.netlink.query(request, action, |_, payload| {
+            generation = generation.or(payload.get(4..).and_then(|bytes| attribute::find_number(bytes, 1)));
+        })?;
+        Ok(generation.unwrap_or_default())
     }
 
     /// Asks for all objects of a kind (`NFT_MSG_GET…`), of one table if `attributes` say so.

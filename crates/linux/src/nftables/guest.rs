@@ -5,7 +5,7 @@
 //! pass: in DOCKER-USER, which Docker keeps for others, or in FORWARD itself. They carry a comment, and are written so
 //! that `iptables` can show them.
 
-use super::{Batch, Hook, Nftables, Rule, TableFamily, Verdict};
+use super::{Batch, FoundRule, Hook, Nftables, Rule, TableFamily, Verdict};
 use crate::{Family, netlink::Error};
 
 /// The comment of a table or a rule of adit's: whose it is, and for a gateway's table what was switched on for it, so that
@@ -67,9 +67,42 @@ const DOCKER_USER: &str = "DOCKER-USER";
 ///
 /// The kernel's refusal to list its chains.
 pub fn admit(nftables: &mut Nftables, interface: &str, families: &[Family]) -> Result<Batch, Error> {
-    let comment = Label::new(interface, &[]).to_string();
-    let chains = nftables.chains()?;
     let mut batch = Batch::new();
+    for (family, chain) in places(nftables, families)? {
+        add(&mut batch, family, chain, interface);
+    }
+    Ok(batch)
+}
+
+/// Puts back the rules of [`admit`] that have gone, and adds those whose place has come since: Docker may start after the
+/// tunnel.
+///
+/// # Errors
+///
+/// The kernel's refusal to list its chains and rules.
+pub fn mend(nftables: &mut Nftables, interface: &str, families: &[Family]) -> Result<Batch, Error> {
+    let mut batch = Batch::new();
+    for (family, chain) in places(nftables, families)? {
+        let rules = nftables.commented_rules(family, TABLE)?;
+        let is_ours = |rule: &&FoundRule| {
+            rule.chain == chain && Label::read(&rule.comment).is_some_and(|label| label.interface == interface)
+        };
+        let ours: Vec<&FoundRule> = rules.iter().filter(is_ours).collect();
+        // One towards the interface and one from it.
+        if ours.len() < 2 {
+            for rule in ours {
+                batch.remove_rule(family, TABLE, chain, rule.handle);
+            }
+            add(&mut batch, family, chain, interface);
+        }
+    }
+    Ok(batch)
+}
+
+/// The chains in which rules are needed.
+fn places(nftables: &mut Nftables, families: &[Family]) -> Result<Vec<(TableFamily, &'static str)>, Error> {
+    let chains = nftables.chains()?;
+    let mut places = Vec::new();
     for chain in &chains {
         let is_forward = chain.table == TABLE && chain.name == FORWARD && chain.hook == Some(Hook::Forward as u32);
         let is_wanted = families.iter().any(|family| TableFamily::from(*family) == chain.family);
@@ -79,16 +112,20 @@ pub fn admit(nftables: &mut Nftables, interface: &str, families: &[Family]) -> R
         let has_own_place = chains
             .iter()
             .any(|other| (other.family, &*other.table, &*other.name) == (chain.family, TABLE, DOCKER_USER));
-        let place = if has_own_place { DOCKER_USER } else { FORWARD };
-        for rule in [
-            Rule::new().to_interface(interface),
-            Rule::new().from_interface(interface),
-        ] {
-            let rule = rule.counter().verdict(&Verdict::Accept).comment(&comment);
-            batch.insert_rule(chain.family, TABLE, place, &rule);
-        }
+        places.push((chain.family, if has_own_place { DOCKER_USER } else { FORWARD }));
     }
-    Ok(batch)
+    Ok(places)
+}
+
+fn add(batch: &mut Batch, family: TableFamily, chain: &str, interface: &str) {
+    let comment = Label::new(interface, &[]).to_string();
+    for rule in [
+        Rule::new().to_interface(interface),
+        Rule::new().from_interface(interface),
+    ] {
+        let rule = rule.counter().verdict(&Verdict::Accept).comment(&comment);
+        batch.insert_rule(family, TABLE, chain, &rule);
+    }
 }
 
 /// Removes the rules of [`admit`] for all interfaces of which `is_over` is true.

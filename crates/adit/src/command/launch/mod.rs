@@ -251,6 +251,8 @@ impl Lease {
         let mut before: Vec<PeerState> = Vec::new();
         loop {
             let peers = self.gateway.peers()?;
+            // Without its rules a peer would reach what it must not.
+            self.gateway.mend()?;
             if peers != before {
                 screen.peers(&peers);
                 self.report(config, &before, &peers)?;
