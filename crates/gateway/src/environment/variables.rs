@@ -125,7 +125,8 @@ pub const VARIABLES: [Variable; 22] = [
     Variable {
         name: "TZ",
         default: "UTC",
-        meaning: "Accepted for the sake of existing compose files. The log's moments are in UTC.",
+        meaning: "The time zone of the log's moments: a POSIX time zone (`CET-1CEST,M3.5.0,M10.5.0/3`), or the name of \
+                  one that this system has. Where there is none of that name they are in UTC.",
     },
     Variable {
         name: "FILE__<variable>",
