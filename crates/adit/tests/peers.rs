@@ -177,6 +177,38 @@ fn peers_come_and_go_by_command() {
 }
 
 #[test]
+fn a_name_is_so_short_that_its_directory_has_one_or_it_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    // The longest that are taken, of letters and of digits.
+    let (name, number) = ("a".repeat(59), "7".repeat(60));
+    for wrong in ["a".repeat(60), "7".repeat(61)] {
+        let list = format!("phone,{wrong}");
+        let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+            .args(["serve", "--plane", "netstack", "--listen", "0", "--config-dir"])
+            .arg(root.path())
+            .env_clear()
+            .env("PEERS", &list)
+            .output()
+            .unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        let limit = format!("1 to {} ASCII letters", wrong.len() - 1);
+        assert!(message.contains("PEERS") && message.contains(&limit), "{message}");
+    }
+    let serve = Serve::start(root.path(), &[("PEERS", &format!("phone,{name}"))]);
+    for wrong in [62, 64, 65].map(|len| "a".repeat(len)) {
+        for command in ["add", "remove"] {
+            let output = serve.peer(&[command, &wrong]);
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{message}");
+            assert!(message.contains("1 to 59 ASCII letters"), "{message}");
+        }
+    }
+    serve.says(&["add", &number]);
+    assert_eq!(serve.names(), set(&["phone", &name, &number]));
+}
+
+#[test]
 fn without_a_gateway_the_command_says_so() {
     let root = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_adit"))

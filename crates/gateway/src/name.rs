@@ -14,11 +14,12 @@ pub struct Name(String);
 /// A text that cannot name a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` cannot name a peer: a name has 1 to {MAX_LEN} ASCII letters, digits, `-` and `_`, \
+    "`{text}` cannot name a peer: a name has 1 to {most} ASCII letters, digits, `-` and `_`, \
      and begins with a letter or a digit"
 )]
 pub struct NameError {
     text: String,
+    most: usize,
 }
 
 impl Name {
@@ -37,14 +38,24 @@ impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::parse(text, MAX_LEN)
+    }
+}
+
+impl Name {
+    /// Reads a name of at most `most` characters.
+    pub(crate) fn parse(text: &str, most: usize) -> Result<Self, NameError> {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let valid = (1..=MAX_LEN).contains(&text.len())
+        let valid = (1..=most.min(MAX_LEN)).contains(&text.len())
             && text.bytes().all(inner)
             && text.as_bytes()[0].is_ascii_alphanumeric();
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NameError { text: text.to_owned() })
+            Err(NameError {
+                text: text.to_owned(),
+                most,
+            })
         }
     }
 }

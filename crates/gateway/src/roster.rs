@@ -479,10 +479,7 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>, separator: &str) -> Str
 impl Member {
     /// The name by which the gateway knows it: that of its directory.
     pub fn name(&self) -> Name {
-        self.id
-            .file_name()
-            .parse()
-            .expect("a name after `peer` or `peer_` is a name")
+        self.id.name()
     }
 
     /// The configuration that its client imports.

@@ -60,7 +60,7 @@ impl Step {
 fn change_to(id: &PeerId, member: Option<&Member>) -> PeerChange {
     match member {
         Some(member) => PeerChange::Set(member.name(), member.peer.clone()),
-        None => PeerChange::Remove(id.file_name().parse().expect("a peer's directory has a name")),
+        None => PeerChange::Remove(id.name()),
     }
 }
 

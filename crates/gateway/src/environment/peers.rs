@@ -3,7 +3,10 @@
 use std::{collections::HashSet, str::FromStr};
 
 use super::value::items;
-use crate::{Name, name::NameError};
+use crate::{
+    Name,
+    name::{MAX_LEN, NameError},
+};
 
 /// Most peers that a number asks for.
 pub const MAX_PEERS: u32 = 65_533;
@@ -38,12 +41,13 @@ impl PeerId {
     /// What the peer's directory and files are called: `peer1` for a number, `peer_phone` for a name.
     pub fn file_name(&self) -> String {
         let item = self.0.as_str();
-        let separator = if item.bytes().all(|byte| byte.is_ascii_digit()) {
-            ""
-        } else {
-            "_"
-        };
-        format!("peer{separator}{item}")
+        format!("{}{item}", beginning(item))
+    }
+
+    /// The name of its directory, by which the gateway knows it.
+    pub fn name(&self) -> Name {
+        let name = self.file_name();
+        name.parse().expect("an item is so short that its directory has a name")
     }
 
     /// The peer whose directory is called so; `None` for the name of anything else.
@@ -57,8 +61,18 @@ impl PeerId {
 impl FromStr for PeerId {
     type Err = NameError;
 
+    /// Reads an item of `PEERS`: what its directory is called has to be a [`Name`], too.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        Name::parse(text, MAX_LEN - beginning(text).len()).map(Self)
+    }
+}
+
+/// What stands before an item in the name of its directory.
+fn beginning(item: &str) -> &'static str {
+    if item.bytes().all(|byte| byte.is_ascii_digit()) {
+        "peer"
+    } else {
+        "peer_"
     }
 }
 
@@ -114,6 +128,16 @@ pub fn peers(text: &str) -> Result<Vec<PeerId>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_is_called_so_that_its_directory_has_a_name() {
+        for (letter, most) in [("a", 59), ("7", 60)] {
+            let peer: PeerId = letter.repeat(most).parse().unwrap();
+            assert_eq!(peer.name().as_str().len(), MAX_LEN);
+            let error = letter.repeat(most + 1).parse::<PeerId>().unwrap_err().to_string();
+            assert!(error.contains(&format!("1 to {most} ASCII letters")), "{error}");
+        }
+    }
 
     #[test]
     fn a_directory_belongs_to_one_peer_or_to_none() {
