@@ -37,5 +37,5 @@ pub mod upstream;
 pub mod watcher;
 
 pub use adopt::{give_to, move_old_conf};
-pub use members::KeyTaken;
+pub use members::Taken;
 pub use name::Name;

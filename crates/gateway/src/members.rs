@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use ipnet::IpNet;
 use wg::{PeerUpdate, PresharedKey, PublicKey, Update};
 
 use crate::{
@@ -17,21 +18,79 @@ use crate::{
 pub(crate) struct Members {
     peers: Ordered<Name, Peer>,
     by_key: HashMap<PublicKey, Name>,
+    /// Addresses, and networks behind peers. Of networks in networks the smaller one wins; two alike would be whose
+    /// peer came last, without a word to the other.
+    by_network: HashMap<IpNet, Name>,
+    /// The gateway's own addresses.
+    own: HashSet<IpNet>,
 }
 
-/// Two peers cannot have one key.
+/// What two cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} cannot have the public key {key}: it is that of {holder}")]
-pub struct KeyTaken {
+pub enum Taken {
+    /// A key is one peer's.
+    #[error("{name} cannot have the public key {key}: it is that of {holder}")]
+    Key {
+        /// Who asks for it.
+        name: Name,
+        /// The key.
+        key: PublicKey,
+        /// Who has it.
+        holder: Name,
+    },
+    /// An address or a network is one peer's.
+    #[error(
+        "the network {network} cannot be behind {name}: it is that of {holder}; a smaller or a larger one can be, or \
+         none"
+    )]
+    Network {
+        /// Who asks for it.
+        name: Name,
+        /// The network; one of a single address is that address.
+        network: IpNet,
+        /// Who has it.
+        holder: Name,
+    },
+    /// The gateway keeps its own address.
+    #[error("the network {network} cannot be behind {name}: it is the gateway's own address")]
+    Own {
+        /// Who asks for it.
+        name: Name,
+        /// The address.
+        network: IpNet,
+    },
+}
+
+impl Taken {
     /// Who asks for it.
-    pub name: Name,
-    /// The key.
-    pub key: PublicKey,
-    /// Who has it.
-    pub holder: Name,
+    pub fn name(&self) -> &Name {
+        let (Self::Key { name, .. } | Self::Network { name, .. } | Self::Own { name, .. }) = self;
+        name
+    }
+}
+
+/// Peers as they are to be, by name; `None` is to go.
+type Wanted<'a> = BTreeMap<&'a Name, Option<&'a Peer>>;
+
+/// Finds what two of these peers would have, on a gateway with these addresses.
+///
+/// # Errors
+///
+/// [`Taken`].
+pub(crate) fn check<'a>(gateway: &[IpNet], peers: impl Iterator<Item = (&'a Name, &'a Peer)>) -> Result<(), Taken> {
+    let wanted = peers.map(|(name, peer)| (name, Some(peer))).collect();
+    Members::new(gateway).check_wanted(&wanted).map(drop)
 }
 
 impl Members {
+    /// Nobody, on a gateway with these addresses.
+    pub(crate) fn new(gateway: &[IpNet]) -> Self {
+        Self {
+            own: gateway.iter().map(|address| address.addr().into()).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The peers by name, in the order in which they came.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &Peer)> {
         self.peers.iter()
@@ -48,34 +107,60 @@ impl Members {
         changes
     }
 
-    /// What the changes mean for the tunnel. Names that come twice are as their last change has them.
+    /// Whether the changes can be made.
     ///
     /// # Errors
     ///
-    /// [`KeyTaken`].
-    pub(crate) fn update(&self, changes: &[PeerChange]) -> Result<Update, KeyTaken> {
-        let mut wanted: BTreeMap<&Name, Option<&Peer>> = BTreeMap::new();
-        for change in changes {
-            match change {
-                PeerChange::Set(name, peer) => wanted.insert(name, Some(peer)),
-                PeerChange::Remove(name) => wanted.insert(name, None),
-            };
-        }
+    /// [`Taken`].
+    pub(crate) fn check(&self, changes: &[PeerChange]) -> Result<(), Taken> {
+        self.check_wanted(&wanted(changes)).map(drop)
+    }
+
+    /// The keys of the peers that are to be, and whose they are.
+    fn check_wanted<'a>(&self, wanted: &Wanted<'a>) -> Result<HashMap<PublicKey, &'a Name>, Taken> {
         let mut keys: HashMap<PublicKey, &Name> = HashMap::new();
-        for (name, peer) in &wanted {
+        let mut networks: HashMap<IpNet, &Name> = HashMap::new();
+        for (name, peer) in wanted {
             let Some(peer) = peer else { continue };
-            let untouched = self
-                .by_key
-                .get(&peer.public_key)
-                .filter(|holder| !wanted.contains_key(holder));
-            if let Some(holder) = keys.insert(peer.public_key, name).or(untouched) {
-                return Err(KeyTaken {
+            let untouched = |holder: &&Name| !wanted.contains_key(*holder);
+            let holder = self.by_key.get(&peer.public_key).filter(untouched);
+            if let Some(holder) = keys.insert(peer.public_key, name).or(holder) {
+                return Err(Taken::Key {
                     name: (*name).clone(),
                     key: peer.public_key,
                     holder: holder.clone(),
                 });
             }
+            for network in peer.networks_of_all() {
+                if self.own.contains(&network) {
+                    let name = (*name).clone();
+                    return Err(Taken::Own { name, network });
+                }
+                let holder = self.by_network.get(&network).filter(untouched);
+                let other = networks.insert(network, name).filter(|other| other != name);
+                if let Some(holder) = other.or(holder) {
+                    // Whoever has it as an address has it by right.
+                    let is_address = peer.addresses.iter().any(|address| IpNet::from(*address) == network);
+                    let (name, holder) = if is_address { (holder, *name) } else { (*name, holder) };
+                    return Err(Taken::Network {
+                        name: name.clone(),
+                        network,
+                        holder: holder.clone(),
+                    });
+                }
+            }
         }
+        Ok(keys)
+    }
+
+    /// What the changes mean for the tunnel. Names that come twice are as their last change has them.
+    ///
+    /// # Errors
+    ///
+    /// [`Taken`].
+    pub(crate) fn update(&self, changes: &[PeerChange]) -> Result<Update, Taken> {
+        let mut wanted = wanted(changes);
+        let keys = self.check_wanted(&wanted)?;
         let mut peers = Vec::new();
         for name in wanted.keys() {
             let before = self.peers.get(name).map(|peer| peer.public_key);
@@ -122,11 +207,14 @@ impl Members {
 
     /// Remembers that the changes were made.
     pub(crate) fn commit(&mut self, changes: &[PeerChange]) {
-        // All old keys go first: a key may have moved from one name to another.
+        // All that was goes first: a key may have moved from one name to another.
         for change in changes {
             let (PeerChange::Set(name, _) | PeerChange::Remove(name)) = change;
             if let Some(peer) = self.peers.get(name) {
                 self.by_key.remove(&peer.public_key);
+                for network in peer.networks_of_all() {
+                    self.by_network.remove(&network);
+                }
             }
         }
         for change in changes {
@@ -140,9 +228,19 @@ impl Members {
                 && let Some(peer) = self.peers.get(name)
             {
                 self.by_key.insert(peer.public_key, name.clone());
+                let networks = peer.networks_of_all();
+                self.by_network.extend(networks.map(|network| (network, name.clone())));
             }
         }
     }
+}
+
+fn wanted<'a>(changes: &'a [PeerChange]) -> Wanted<'a> {
+    let change = |change: &'a PeerChange| match change {
+        PeerChange::Set(name, peer) => (name, Some(peer)),
+        PeerChange::Remove(name) => (name, None),
+    };
+    changes.iter().map(change).collect()
 }
 
 /// Makes a peer all that it is to be, whatever it was.
@@ -188,7 +286,7 @@ mod tests {
         device
     }
 
-    fn change(members: &mut Members, device: &mut Device, changes: &[PeerChange]) -> Result<Update, KeyTaken> {
+    fn change(members: &mut Members, device: &mut Device, changes: &[PeerChange]) -> Result<Update, Taken> {
         let update = members.update(changes)?;
         device.apply(&update);
         members.commit(changes);
@@ -225,6 +323,70 @@ mod tests {
         assert_eq!(there, device(&members));
         change(&mut members, &mut there, &[PeerChange::Remove(name(1)), set(5, 2, 2)]).unwrap();
         assert_eq!(there, device(&members));
+    }
+
+    #[test]
+    fn an_address_and_a_network_belong_to_one_peer() {
+        let gateway: IpNet = "10.0.0.1/24".parse().unwrap();
+        let mut members = Members::new(&[gateway]);
+        let set = |number: u8, networks: &[&str]| {
+            let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+            let peer = Peer {
+                networks,
+                ..peer(number, number)
+            };
+            PeerChange::Set(name(number), peer)
+        };
+        let first = [set(2, &["192.168.5.0/24"]), set(3, &[])];
+        members.check(&first).unwrap();
+        members.commit(&first);
+        for (changes, reason) in [
+            (
+                vec![set(4, &["10.0.0.3/32"])],
+                "10.0.0.3/32 cannot be behind peer4: it is that of peer3",
+            ),
+            (vec![set(4, &["192.168.5.0/24"])], "behind peer4: it is that of peer2"),
+            (
+                vec![set(4, &["192.168.5.7/24"])],
+                "192.168.5.0/24 cannot be behind peer4",
+            ),
+            (vec![set(3, &["192.168.5.0/24"])], "behind peer3: it is that of peer2"),
+            (
+                vec![set(4, &["10.0.0.1/32"])],
+                "behind peer4: it is the gateway's own address",
+            ),
+            (
+                vec![set(4, &["0.0.0.0/0"]), set(5, &["0.0.0.0/0"])],
+                "behind peer5: it is that of peer4",
+            ),
+            // Who has the address is in the right, whoever comes first.
+            (
+                vec![set(4, &["10.0.0.5/32"]), set(5, &[])],
+                "10.0.0.5/32 cannot be behind peer4",
+            ),
+            (
+                vec![set(5, &["10.0.0.4/32"]), set(4, &[])],
+                "10.0.0.4/32 cannot be behind peer5",
+            ),
+            // Smaller ones win over larger ones, what is handed on is free, and twice of one peer is once.
+            (vec![set(4, &["10.0.0.0/24", "192.168.5.0/25"])], ""),
+            (vec![set(4, &["192.168.5.0/24"]), set(2, &[])], ""),
+            (vec![set(4, &["10.0.0.3/32"]), PeerChange::Remove(name(3))], ""),
+            (vec![set(4, &["10.0.0.4/32", "172.16.0.0/12", "172.16.0.0/12"])], ""),
+        ] {
+            let problem = members.check(&changes).err().map(|taken| taken.to_string());
+            assert!(
+                problem.as_deref().unwrap_or_default().contains(reason) && problem.is_some() != reason.is_empty(),
+                "{changes:?}: {problem:?}"
+            );
+        }
+        // It is free again once its peer is gone.
+        let handed_on = [PeerChange::Remove(name(2)), set(4, &["192.168.5.0/24"])];
+        members.check(&handed_on).unwrap();
+        members.commit(&handed_on);
+        members.check(&[set(2, &["192.168.5.0/24"])]).unwrap_err();
+        members.commit(&[PeerChange::Remove(name(4))]);
+        members.check(&[set(2, &["192.168.5.0/24"])]).unwrap();
     }
 
     fn any_change() -> impl Strategy<Value = PeerChange> {

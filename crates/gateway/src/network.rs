@@ -1,6 +1,9 @@
 //! The addresses of a gateway and its peers: one for each of them in each subnet.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::{IpNet, Ipv6Net};
 use wg::pool::{Pool, PoolError};
@@ -9,6 +12,8 @@ use wg::pool::{Pool, PoolError};
 #[derive(Debug)]
 pub struct Network {
     subnets: Vec<Subnet>,
+    /// In whose name addresses behind peers are taken, by peer.
+    held: HashMap<String, Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,10 @@ impl Network {
             .iter()
             .map(|net| Subnet::new(net.trunc()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { subnets })
+        Ok(Self {
+            subnets,
+            held: HashMap::new(),
+        })
     }
 
     /// A unique local /64 (RFC 4193, section 3.2.2) from seven random bytes: 40 bits of global ID, 16 of subnet.
@@ -103,8 +111,32 @@ impl Network {
         }
     }
 
-    /// Takes a peer's addresses back.
+    /// Leases those of the networks behind a peer to nobody that are single addresses of a subnet; others that were
+    /// behind it are free.
+    pub fn hold(&mut self, peer: &str, networks: &[IpNet]) {
+        for holder in self.held.remove(peer).unwrap_or_default() {
+            for subnet in &mut self.subnets {
+                subnet.pool.release(&holder);
+            }
+        }
+        let is_single = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
+        let mut held = Vec::new();
+        for address in networks.iter().filter(is_single).map(IpNet::addr) {
+            let holder = format!("{peer}, behind which {address} is");
+            // One that is a peer's already stays so.
+            let claim = |subnet: &mut Subnet| subnet.pool.claim(&holder, address).is_ok();
+            if self.subnets.iter_mut().any(claim) {
+                held.push(holder);
+            }
+        }
+        if !held.is_empty() {
+            self.held.insert(peer.to_owned(), held);
+        }
+    }
+
+    /// Takes a peer's addresses back, and those behind it.
     pub fn release(&mut self, peer: &str) {
+        self.hold(peer, &[]);
         for subnet in &mut self.subnets {
             subnet.pool.release(peer);
         }
@@ -231,6 +263,36 @@ mod tests {
         assert_eq!(network.lease("b"), Ok(addresses(&["10.13.13.3", "10.13.14.77"])));
         network.release("a");
         assert_eq!(network.lease("c"), Ok(addresses(&["10.13.13.2", "10.13.14.2"])));
+    }
+
+    #[test]
+    fn an_address_behind_a_peer_is_leased_to_nobody() {
+        let mut network = network(&["10.13.13.0/24"]);
+        let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        network.lease("a").unwrap();
+        // Its own address, another's and the gateway's are what they were; a network is no address.
+        network.hold(
+            "router",
+            &nets(&[
+                "10.13.13.3/32",
+                "10.13.13.2/32",
+                "10.13.13.1/32",
+                "10.13.13.4/30",
+                "9.9.9.9/32",
+            ]),
+        );
+        assert_eq!(network.lease("b"), Ok(addresses(&["10.13.13.4"])));
+        let refusal = network
+            .reserve("c", "10.13.13.3".parse().unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(refusal.contains("belongs to router"), "{refusal}");
+        network.hold("router", &nets(&["10.13.13.5/32"]));
+        assert_eq!(network.lease("c"), Ok(addresses(&["10.13.13.3"])));
+        assert_eq!(network.lease("d"), Ok(addresses(&["10.13.13.6"])));
+        network.release("router");
+        assert_eq!(network.lease("e"), Ok(addresses(&["10.13.13.5"])));
+        assert_eq!(network.lease("a"), Ok(addresses(&["10.13.13.2"])));
     }
 
     #[test]

@@ -17,16 +17,17 @@ use wg::{
 use zeroize::Zeroizing;
 
 use crate::{
-    Name,
+    Name, Taken,
     client::{Client, Terms},
     directory::{Directory, DirectoryError, Stored},
-    environment::{Keepalive, PeerId},
+    environment::{self, Keepalive, PeerId},
     file,
     key::{self, RandomError},
+    members,
     network::{Network, NetworkError},
     ordered::Ordered,
     reach::{Endpoint, Host},
-    record::{Record, Standing},
+    record::{self, Record, Standing},
     server::Peer,
     template::TemplateError,
 };
@@ -103,6 +104,14 @@ pub enum RosterError {
     /// No keys can be made.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// Two peers would have the same.
+    #[error("{origin}: {taken}")]
+    Taken {
+        /// The variable, or the file, that asks for it.
+        origin: String,
+        /// What it is.
+        taken: Box<Taken>,
+    },
 }
 
 impl Roster {
@@ -120,14 +129,16 @@ impl Roster {
         let added = records.iter().filter(|(_, record)| record.standing.is_peer(false));
         ids.extend(added.map(|(id, _)| id).filter(|id| !listed.contains(*id)).cloned());
         let stored = load(directory, &ids)?;
-        let addresses = lease(&mut network, directory, &ids, &stored)?;
+        let behind = |id: &PeerId| networks(id, records.get(id), wish);
+        let addresses = lease(&mut network, directory, &ids, &stored, behind)?;
         let private_key = directory.server_key()?.map_or_else(key::private, Ok)?;
         let members = ids.into_iter().zip(stored).zip(addresses);
         let members = members.map(|((id, stored), addresses)| {
             let record = records.remove(&id).unwrap_or_default();
             Ok((id.clone(), member(id, stored, record, addresses, wish)?))
         });
-        let members = members.collect::<Result<_, RandomError>>()?;
+        let members: Ordered<PeerId, Member> = members.collect::<Result<_, RandomError>>()?;
+        check(&network, &members)?;
         records.retain(|_, record| !record.standing.is_peer(true));
         Ok(Self {
             private_key,
@@ -341,6 +352,7 @@ fn lease(
     directory: &Directory,
     ids: &[PeerId],
     stored: &[Loaded],
+    behind: impl Fn(&PeerId) -> Vec<IpNet>,
 ) -> Result<Vec<Vec<IpAddr>>, RosterError> {
     let served: HashSet<String> = directory.served()?;
     for round in [true, false] {
@@ -351,10 +363,30 @@ fn lease(
             }
         }
     }
+    for id in ids {
+        network.hold(&id.file_name(), &behind(id));
+    }
     Ok(ids
         .iter()
         .map(|id| network.lease(&id.file_name()))
         .collect::<Result<_, _>>()?)
+}
+
+/// Whether no two peers have the same.
+fn check(network: &Network, members: &Ordered<PeerId, Member>) -> Result<(), RosterError> {
+    let names: Vec<Name> = members.values().map(Member::name).collect();
+    let peers = members.values().map(|member| &member.peer);
+    members::check(&network.gateway_addresses(), names.iter().zip(peers)).map_err(|taken| {
+        let member = members.values().find(|member| member.name() == *taken.name());
+        let origin = member.map_or_else(String::new, |member| match (&taken, &member.record.settings.networks) {
+            (Taken::Network { .. } | Taken::Own { .. }, None) => environment::variable_of_networks(&member.id),
+            (Taken::Network { .. } | Taken::Own { .. }, Some(_)) | (Taken::Key { .. }, _) => {
+                format!("{}/{}", member.id.file_name(), record::FILE_NAME)
+            }
+        });
+        let taken = Box::new(taken);
+        RosterError::Taken { origin, taken }
+    })
 }
 
 /// What the directory holds of a peer.
@@ -458,10 +490,7 @@ fn peer(id: &PeerId, client: &Client, record: &Record, wish: &Wish) -> Peer {
         peer_to_peer: None,
     };
     Peer {
-        networks: settings
-            .own_networks()
-            .or_else(|| wish.networks.get(id).cloned())
-            .unwrap_or_default(),
+        networks: networks(id, Some(record), wish),
         keepalive: match settings.keepalive {
             Some(seconds) => Some(seconds).filter(|seconds| *seconds != 0),
             None => wish.keepalive.covers(id).then_some(KEEPALIVE_SECS),
@@ -469,6 +498,12 @@ fn peer(id: &PeerId, client: &Client, record: &Record, wish: &Wish) -> Peer {
         access: settings.access().or(&listed).or(&wish.access),
         ..client.peer()
     }
+}
+
+/// The networks behind a peer.
+fn networks(id: &PeerId, record: Option<&Record>, wish: &Wish) -> Vec<IpNet> {
+    let own = record.and_then(|record| record.settings.own_networks());
+    own.or_else(|| wish.networks.get(id).cloned()).unwrap_or_default()
 }
 
 fn list<T: ToString>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
@@ -733,6 +768,37 @@ mod tests {
             );
             assert!(files.iter().all(|file| root.path().join(file).exists()), "{missing:b}");
         }
+    }
+
+    #[test]
+    fn a_network_that_is_another_peers_is_refused_before_anything_is_written() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        let error = |networks: &[(&str, &str)]| {
+            let mut wish = wish("laptop,phone");
+            for (peer, network) in networks {
+                let networks = environment::networks(network).unwrap();
+                wish.networks.insert(peer.parse().unwrap(), networks);
+            }
+            Roster::new(&directory, &wish).err().map(|error| error.to_string())
+        };
+        let same = error(&[("laptop", "192.168.5.0/24"), ("phone", "192.168.5.0/24")]).unwrap();
+        assert!(same.starts_with("SERVER_ALLOWEDIPS_PEER_phone: "), "{same}");
+        assert!(same.contains("192.168.5.0/24") && same.contains("that of peer_laptop"), "{same}");
+        let gateway = error(&[("laptop", "10.13.13.1")]).unwrap();
+        assert!(gateway.starts_with("SERVER_ALLOWEDIPS_PEER_laptop: "), "{gateway}");
+        // An address behind a peer is leased to no other, so that these two are not in each other's way.
+        assert_eq!(error(&[("laptop", "10.13.13.3")]), None);
+        assert!(!root.path().join("server/privatekey-server").exists());
+        start(&directory, &wish("laptop,phone"));
+        let address = error(&[("laptop", "10.13.13.3")]).unwrap();
+        assert!(address.contains("10.13.13.3/32") && address.contains("that of peer_phone"), "{address}");
+        let error = |record: &str| {
+            directory.keep_record(&"phone".parse().unwrap(), &Record::read(record).unwrap()).unwrap();
+            Roster::new(&directory, &wish("laptop,phone")).unwrap_err().to_string()
+        };
+        let kept = error("{\"networks\":[\"10.13.13.2/32\"]}");
+        assert!(kept.starts_with("peer_phone/.adit.json: ") && kept.contains("peer_laptop"), "{kept}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tunnel::{
 use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Update, access::Access};
 
 use crate::{
-    KeyTaken, Name,
+    Name, Taken,
     dns::{DnsError, Forwarder, Names},
     firewall::{Firewall, FirewallError},
     members::Members,
@@ -112,9 +112,9 @@ pub enum GatewayError {
     /// The tunnel ended by itself.
     #[error("the tunnel ended: {0}")]
     Ended(CloseReason),
-    /// Two peers have one key.
+    /// Two peers have one key, one address or one network.
     #[error(transparent)]
-    KeyTaken(#[from] KeyTaken),
+    Taken(#[from] Taken),
     /// DNS could not be served.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -193,13 +193,23 @@ impl Gateway {
             _control: control,
             tunnel,
             firewall: firewall.map(Mutex::new),
+            members: Mutex::new(Members::new(&plan.addresses)),
             addresses: plan.addresses,
-            members: Mutex::default(),
             dns_names,
             forwarder,
         };
         gateway.set_peers(plan.peers)?;
         Ok(gateway)
+    }
+
+    /// Whether changes can be made, as far as keys, addresses and networks of other peers are not in their way.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Taken`].
+    pub fn check(&self, changes: &[PeerChange]) -> Result<(), GatewayError> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(members.check(changes)?)
     }
 
     /// Changes who may connect. Costs as much as the changes do, however many other peers there are; their sessions go
@@ -361,6 +371,11 @@ impl Peer {
             .copied()
             .map(IpNet::from)
             .chain(self.networks.iter().copied())
+    }
+
+    /// What no other peer of its gateway may have: its addresses and networks, as a router compares them.
+    pub(crate) fn networks_of_all(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.allowed_ips().map(|network| network.trunc())
     }
 
     pub(crate) fn update(&self) -> PeerUpdate {

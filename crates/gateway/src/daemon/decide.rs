@@ -186,6 +186,7 @@ fn add(wanted: NewPeer, roster: &mut Roster, directory: &Directory) -> Result<St
     let after = roster
         .draft(&id, stored, record.clone(), addresses)
         .map_err(RosterError::from)?;
+    roster.network().hold(&name, &after.peer.networks);
     Ok(Step {
         id,
         change: Change::Added,
@@ -252,6 +253,7 @@ fn set(name: &str, settings: &Settings, address: Option<IpAddr>, roster: &mut Ro
     } else {
         return Ok(unchanged(&before));
     };
+    roster.network().hold(&directory_name, &after.peer.networks);
     Ok(Step {
         id: before.id.clone(),
         change,

@@ -125,8 +125,9 @@ impl Desk {
         let before = steps
             .iter()
             .map(|step| Before::of(&self.directory, &step.id, &step.record_before));
-        self.directory.announce(before.collect())?;
         let changes: Vec<PeerChange> = steps.iter().map(Step::peer_change).collect();
+        self.gateway.check(&changes)?;
+        self.directory.announce(before.collect())?;
         let mut is_live = false;
         let done = self
             .write(steps)
@@ -185,9 +186,9 @@ impl Desk {
             self.roster.network().release(&step.id.file_name());
         }
         for before in steps.iter().filter_map(|step| step.before.as_ref()) {
-            self.roster
-                .network()
-                .claim(&before.id.file_name(), &before.client.addresses);
+            let (name, network) = (before.id.file_name(), self.roster.network());
+            network.claim(&name, &before.client.addresses);
+            network.hold(&name, &before.peer.networks);
         }
     }
 

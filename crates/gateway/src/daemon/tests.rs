@@ -280,6 +280,51 @@ fn settings_and_addresses_change_and_are_kept() {
 }
 
 #[test]
+fn nobody_takes_another_peers_address_or_network() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop,phone");
+    let networks = |networks: &[&str]| Settings {
+        networks: Some(networks.iter().map(|network| Text(network.parse().unwrap())).collect()),
+        ..Settings::default()
+    };
+    let add = |name: &str, of_it: &[&str]| Request::Add {
+        peers: vec![NewPeer {
+            settings: networks(of_it),
+            ..new(name)
+        }],
+    };
+    let set = |names: &[&str], of_it: &[&str]| Request::Set {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        settings: networks(of_it),
+        address: None,
+    };
+    done(&mut desk, set(&["laptop"], &["192.168.5.0/24"]));
+    for (request, network, holder) in [
+        (add("thief", &["10.13.13.3/32"]), "10.13.13.3/32", "peer_phone"),
+        (add("thief", &["192.168.5.0/24"]), "192.168.5.0/24", "peer_laptop"),
+        (add("thief", &["10.13.13.1/32"]), "10.13.13.1/32", "the gateway's own"),
+        (set(&["phone"], &["10.13.13.2/32"]), "10.13.13.2/32", "peer_laptop"),
+        (set(&["phone"], &["192.168.5.0/24"]), "192.168.5.0/24", "peer_laptop"),
+        (set(&["phone", "laptop"], &["10.9.0.0/16"]), "10.9.0.0/16", "peer_laptop"),
+    ] {
+        let refusal = refused(&mut desk, request);
+        assert!(refusal.contains(network) && refusal.contains(holder), "{refusal}");
+        assert_eq!(names(&desk, "laptop,phone"), ["peer_laptop", "peer_phone"]);
+        assert!(!root.path().join("peer_thief").exists());
+    }
+    // An address behind a peer is not leased; smaller and larger networks are each one's own.
+    done(&mut desk, add("router", &["10.13.13.5/32", "192.168.5.0/25", "192.168.0.0/16"]));
+    let next = done(&mut desk, self::add(&["one"])).remove(0);
+    assert_eq!(next.addresses[0].to_string(), "10.13.13.6");
+    done(&mut desk, set(&["router"], &[]));
+    done(&mut desk, remove(&["laptop"], false));
+    done(&mut desk, set(&["phone"], &["192.168.5.0/24"]));
+    let next = done(&mut desk, self::add(&["two", "three"]));
+    assert_eq!(next[1].addresses[0].to_string(), "10.13.13.5");
+    names(&desk, "laptop,phone");
+}
+
+#[test]
 fn a_command_is_carried_out_whole_or_not_at_all() {
     let root = tempfile::tempdir().unwrap();
     let mut desk = start(root.path(), "laptop");

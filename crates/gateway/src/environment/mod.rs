@@ -186,6 +186,11 @@ impl Environment {
     }
 }
 
+/// The variable that says which networks are behind a peer.
+pub(crate) fn variable_of_networks(peer: &PeerId) -> String {
+    format!("{SERVER_ALLOWEDIPS}{}", peer.item())
+}
+
 /// The peer in a variable's name.
 fn item(text: &str) -> Result<PeerId, String> {
     text.parse().map_err(|error: crate::name::NameError| error.to_string())

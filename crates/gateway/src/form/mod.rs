@@ -273,7 +273,7 @@ impl Form {
 
     /// The networks behind a peer as its variable has them; in adit's own words if they come from elsewhere.
     pub fn networks(&self, id: &PeerId, networks: &[IpNet]) -> String {
-        let variable = format!("SERVER_ALLOWEDIPS_PEER_{}", id.item());
+        let variable = environment::variable_of_networks(id);
         self.as_given(&variable, |text| {
             environment::networks(text).is_ok_and(|given| given == networks)
         })

@@ -11,7 +11,7 @@ use gateway::{
     hooks, http,
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
-    roster::Roster,
+    roster::{Roster, RosterError},
     server::{DEFAULT_MTU, Gateway, Plan},
     watcher::Watcher,
 };
@@ -21,7 +21,7 @@ use wg::qr::{Ink, Qr};
 
 use super::{Arguments, Config, client::Tunnels, source::Files};
 use crate::{
-    log,
+    failure, log,
     options::{self, DEFAULT_PORT},
 };
 
@@ -40,7 +40,10 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
     let directory = Directory::open(&config.config_dir)?;
-    let roster = Roster::new(&directory, &config.wish)?;
+    let roster = Roster::new(&directory, &config.wish).map_err(|error| match error {
+        error @ RosterError::Taken { .. } => failure::usage(error.to_string()),
+        error @ (RosterError::Directory(_) | RosterError::Network(_) | RosterError::Random(_)) => error.into(),
+    })?;
     let settings = form(config, &roster)?.server_settings(roster.private_key())?;
     let reach = reach(config, &directory)?;
     let chosen = config.options.plane.choose(&roster.addresses())?;
