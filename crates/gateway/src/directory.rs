@@ -133,6 +133,7 @@ impl Directory {
         };
         adopt::bring_up_to_date(root).map_err(unwritable)?;
         directory.remove_leftovers().map_err(unwritable)?;
+        file::remove_leftovers(root).map_err(unwritable)?;
         directory.undo()?;
         Ok(directory)
     }
@@ -286,6 +287,15 @@ impl Directory {
         // The picture first: a configuration that is there has its picture.
         write(&picture, &png(text), Worth::Derived)?;
         write(&conf, text.as_bytes(), Worth::Kept)
+    }
+
+    /// A peer's configuration, as it is there; a person may have edited it.
+    ///
+    /// # Errors
+    ///
+    /// If it is there and cannot be read.
+    pub fn peer_conf(&self, peer: &PeerId) -> Result<Option<Zeroizing<String>>, DirectoryError> {
+        read(&self.peer_path(peer, Kind::Conf))
     }
 
     /// Where one of a peer's files is.

@@ -2,7 +2,7 @@
 //!
 //! A change is announced in `.adit-change.json` before the first file of it is written, and is valid from the moment on
 //! at which that file is removed. What a killed gateway leaves of a change that is still announced is undone at the
-//! next start: what the peers' records said before is in the announcement.
+//! next start, or by the next change: what the peers' records and addresses were before is in the announcement.
 
 use std::{
     fs, io,
@@ -12,9 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    directory::{Directory, DirectoryError},
+    directory::{Directory, DirectoryError, Kind},
     environment::PeerId,
     file::{self, Worth},
+    form,
     record::{self, Record, Standing},
 };
 
@@ -36,16 +37,25 @@ pub(crate) struct Before {
     had_directory: bool,
     /// Its record.
     record: Record,
+    /// The addresses in its configuration, as they are written there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<String>,
 }
 
 impl Before {
     /// What there is of a peer.
-    pub(crate) fn of(directory: &Directory, peer: &PeerId, record: &Record) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// If its configuration is there and cannot be read.
+    pub(crate) fn of(directory: &Directory, peer: &PeerId, record: &Record) -> Result<Self, DirectoryError> {
+        let conf = directory.peer_conf(peer)?;
+        Ok(Self {
             peer: peer.file_name(),
             had_directory: directory.root().join(peer.file_name()).exists(),
             record: record.clone(),
-        }
+            addresses: conf.map(|conf| form::addresses(&conf)).unwrap_or_default(),
+        })
     }
 }
 
@@ -125,33 +135,51 @@ impl Directory {
         file::remove(&path).map_err(error("remove", &path))
     }
 
-    /// Undoes the change that is announced, if there is one.
+    /// Undoes the change that is announced, if there is one. Gives the peers of which something was to be undone.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read, written or removed.
-    pub fn undo(&self) -> Result<(), DirectoryError> {
-        file::remove_leftovers(self.root()).map_err(error("read", self.root()))?;
+    /// If a file cannot be read, written or removed; the change stays announced.
+    pub fn undo(&self) -> Result<Vec<PeerId>, DirectoryError> {
         let path = self.root().join(ANNOUNCEMENT);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(cause) => return Err(error("read", &path)(cause)),
         };
         let announcement: Announcement =
             serde_json::from_slice(&text).map_err(|cause| error("read", &path)(cause.into()))?;
+        let mut undone = Vec::new();
         for before in announcement.peers {
             // Names in the file are data: nothing but a peer's directory is touched.
             let Some(peer) = PeerId::of_file_name(&before.peer) else {
                 continue;
             };
             if before.had_directory {
+                self.keep_addresses(&peer, &before.addresses)?;
                 self.keep_record(&peer, &before.record)?;
             } else {
                 remove_files(&self.root().join(&before.peer), &before.peer, None)?;
             }
+            undone.push(peer);
         }
-        self.settle()
+        self.settle()?;
+        Ok(undone)
+    }
+
+    /// Gives the addresses in a peer's configuration back what they were.
+    fn keep_addresses(&self, peer: &PeerId, addresses: &[String]) -> Result<(), DirectoryError> {
+        let Some(conf) = self.peer_conf(peer)?.filter(|conf| form::addresses(conf) != addresses) else {
+            return Ok(());
+        };
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        // Its picture is drawn anew when it is kept.
+        let (picture, path) = (self.peer_path(peer, Kind::Png), self.peer_path(peer, Kind::Conf));
+        file::remove(&picture).map_err(error("remove", &picture))?;
+        let conf = form::set_addresses(&conf, addresses);
+        file::write(&path, conf.as_bytes(), Worth::Kept).map_err(error("write", &path))
     }
 }
 

@@ -122,12 +122,12 @@ impl Desk {
         if steps.is_empty() {
             return Ok(());
         }
+        let changes: Vec<PeerChange> = steps.iter().map(Step::peer_change).collect();
+        self.gateway.check(&changes)?;
         let before = steps
             .iter()
             .map(|step| Before::of(&self.directory, &step.id, &step.record_before));
-        let changes: Vec<PeerChange> = steps.iter().map(Step::peer_change).collect();
-        self.gateway.check(&changes)?;
-        self.directory.announce(before.collect())?;
+        self.directory.announce(before.collect::<Result<_, _>>()?)?;
         let mut is_live = false;
         let done = self
             .write(steps)

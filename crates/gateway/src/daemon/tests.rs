@@ -12,6 +12,7 @@ use crate::{
     directory::Directory,
     environment::{self, Keepalive, PeerId},
     key,
+    ledger::Before,
     record::{FILE_NAME, Settings},
     roster::{DEFAULT_SUBNET, Roster, Wish, WithoutIpv6},
     server::{DEFAULT_MTU, Gateway, Plan},
@@ -361,7 +362,7 @@ fn what_a_killed_gateway_left_half_done_is_undone() {
     done(&mut desk, add(&["phone"]));
     let id = |name: &str| name.parse::<PeerId>().unwrap();
     let before = ["phone", "tablet"]
-        .map(|name| crate::ledger::Before::of(&desk.directory, &id(name), &desk.directory.record(&id(name)).unwrap()));
+        .map(|name| Before::of(&desk.directory, &id(name), &desk.directory.record(&id(name)).unwrap()).unwrap());
     desk.directory.announce(before.into()).unwrap();
     // The phone is removed, the tablet added, and the power goes.
     desk.directory
@@ -376,6 +377,30 @@ fn what_a_killed_gateway_left_half_done_is_undone() {
     let desk = start(root.path(), "laptop");
     assert_eq!(names(&desk, "laptop"), ["peer_laptop", "peer_phone"]);
     assert!(!root.path().join("peer_tablet").exists());
+}
+
+#[test]
+fn an_address_that_a_killed_gateway_was_changing_is_what_it_was() {
+    let root = tempfile::tempdir().unwrap();
+    let desk = start(root.path(), "laptop,phone");
+    let id: PeerId = "phone".parse().unwrap();
+    let path = root.path().join("peer_phone/peer_phone.conf");
+    let conf = fs::read_to_string(&path).unwrap();
+    let before = Before::of(&desk.directory, &id, &desk.directory.record(&id).unwrap()).unwrap();
+    desk.directory.announce(vec![before]).unwrap();
+    // Its configuration and its record are written, the change is not settled.
+    let member = desk.roster.member(&id).unwrap();
+    let moved = desk.roster.changed(member, member.record.clone(), vec!["10.13.13.77".parse().unwrap()]);
+    moved.keep(&desk.directory, &desk.terms, &desk.picture).unwrap();
+    assert!(fs::read_to_string(&path).unwrap().contains("10.13.13.77"));
+    drop(desk);
+    let desk = start(root.path(), "laptop,phone");
+    names(&desk, "laptop,phone");
+    let after = desk.roster.member(&id).unwrap().client.addresses[0];
+    assert_eq!(after.to_string(), "10.13.13.3");
+    assert_eq!(fs::read_to_string(&path).unwrap(), conf);
+    let picture = fs::read_to_string(root.path().join("peer_phone/peer_phone.png")).unwrap();
+    assert_eq!(picture, conf.len().to_string());
 }
 
 #[test]

@@ -88,13 +88,18 @@ pub(super) fn set(text: &str, key: &str, value: &str) -> Zeroizing<String> {
 }
 
 /// The addresses of `[Interface]`, as they are written.
-pub(super) fn addresses(text: &str) -> Vec<String> {
+pub(crate) fn addresses(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let _unchanged = change(text, "Address", |value| {
         found.extend(value.split(',').map(|item| item.trim().to_owned()));
         None
     });
     found
+}
+
+/// Gives `[Interface]` these addresses in place of those that it has.
+pub(crate) fn set_addresses(text: &str, addresses: &[String]) -> Zeroizing<String> {
+    set(text, "Address", &addresses.join(", "))
 }
 
 /// Adds those of the addresses that are of a family of which `[Interface]` has none, to its first `Address`.

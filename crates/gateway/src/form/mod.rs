@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use wg::{PrivateKey, conf::Conf};
 use zeroize::Zeroizing;
 
+pub(crate) use self::lines::{addresses, set_addresses};
 pub use self::saved::Saved;
 use crate::{
     client::{Client, Terms},
@@ -169,10 +170,7 @@ impl Form {
             Some(key) => conf.contains(key.danger_base64().as_str()),
             None => !conf.contains("PresharedKey"),
         };
-        let addresses: Vec<IpAddr> = lines::addresses(conf)
-            .iter()
-            .filter_map(|item| lines::address(item))
-            .collect();
+        let addresses: Vec<IpAddr> = addresses(conf).iter().filter_map(|item| lines::address(item)).collect();
         self.is_as_before
             && conf.contains(key.as_str())
             && conf.contains(&terms.server_key.to_string())
