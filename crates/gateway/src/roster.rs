@@ -288,7 +288,17 @@ impl Roster {
             match (record.standing, self.is_listed(id)) {
                 (Standing::Removed, true) => directory.remove_peer(id, Standing::Removed)?,
                 (Standing::Removed, false) => directory.remove_peer(id, Standing::Listed)?,
-                (_, false) => directory.keep_record(id, &Record::default())?,
+                // That it was removed is forgotten, but not its key and what it was given.
+                (_, false) => {
+                    let standing = Standing::Listed;
+                    directory.keep_record(
+                        id,
+                        &Record {
+                            standing,
+                            ..record.clone()
+                        },
+                    )?;
+                }
                 (_, true) => {}
             }
         }
@@ -784,7 +794,10 @@ mod tests {
         };
         let same = error(&[("laptop", "192.168.5.0/24"), ("phone", "192.168.5.0/24")]).unwrap();
         assert!(same.starts_with("SERVER_ALLOWEDIPS_PEER_phone: "), "{same}");
-        assert!(same.contains("192.168.5.0/24") && same.contains("that of peer_laptop"), "{same}");
+        assert!(
+            same.contains("192.168.5.0/24") && same.contains("that of peer_laptop"),
+            "{same}"
+        );
         let gateway = error(&[("laptop", "10.13.13.1")]).unwrap();
         assert!(gateway.starts_with("SERVER_ALLOWEDIPS_PEER_laptop: "), "{gateway}");
         // An address behind a peer is leased to no other, so that these two are not in each other's way.
@@ -792,13 +805,21 @@ mod tests {
         assert!(!root.path().join("server/privatekey-server").exists());
         start(&directory, &wish("laptop,phone"));
         let address = error(&[("laptop", "10.13.13.3")]).unwrap();
-        assert!(address.contains("10.13.13.3/32") && address.contains("that of peer_phone"), "{address}");
+        assert!(
+            address.contains("10.13.13.3/32") && address.contains("that of peer_phone"),
+            "{address}"
+        );
         let error = |record: &str| {
-            directory.keep_record(&"phone".parse().unwrap(), &Record::read(record).unwrap()).unwrap();
+            directory
+                .keep_record(&"phone".parse().unwrap(), &Record::read(record).unwrap())
+                .unwrap();
             Roster::new(&directory, &wish("laptop,phone")).unwrap_err().to_string()
         };
         let kept = error("{\"networks\":[\"10.13.13.2/32\"]}");
-        assert!(kept.starts_with("peer_phone/.adit.json: ") && kept.contains("peer_laptop"), "{kept}");
+        assert!(
+            kept.starts_with("peer_phone/.adit.json: ") && kept.contains("peer_laptop"),
+            "{kept}"
+        );
     }
 
     #[test]

@@ -169,7 +169,8 @@ fn add(wanted: NewPeer, roster: &mut Roster, directory: &Directory) -> Result<St
         public_key: wanted
             .public_key
             .or(record_before.public_key.filter(|_| stored.private_key.is_none())),
-        settings: wanted.settings,
+        // As do rules: nobody comes back with fewer of them.
+        settings: record_before.settings.with(&wanted.settings),
     };
     let name = id.file_name();
     let network = roster.network();
@@ -268,9 +269,8 @@ fn remove(name: &str, keep: bool, roster: &Roster) -> Result<Step, DeskError> {
     let before = known(roster, name)?.clone();
     let record = Record {
         standing: if keep { Standing::Kept } else { Standing::Removed },
-        // A client's own key is needed to add it again as it was.
-        public_key: before.record.public_key.filter(|_| keep),
-        settings: Settings::default(),
+        // A client's own key and its settings are needed to add it again as it was.
+        ..if keep { before.record.clone() } else { Record::default() }
     };
     Ok(Step {
         id: before.id.clone(),

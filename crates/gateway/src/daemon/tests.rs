@@ -194,6 +194,78 @@ fn what_is_kept_of_a_removed_peer_comes_back_with_it() {
 }
 
 #[test]
+fn a_client_s_own_key_and_rules_are_kept_through_restarts_and_reloads() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop");
+    let key = Text(key::private().unwrap().public_key());
+    let settings = Settings {
+        networks: Some(vec![Text("192.168.7.0/24".parse().unwrap())]),
+        keepalive: Some(15),
+        allow: Some(vec![Text("10.0.0.0/8".parse().unwrap())]),
+        peer_to_peer: Some(false),
+    };
+    let wanted = |name: &str| NewPeer {
+        public_key: Some(key).filter(|_| name == "phone"),
+        settings: Settings {
+            networks: settings.networks.clone().filter(|_| name == "phone"),
+            ..settings.clone()
+        },
+        ..new(name)
+    };
+    done(
+        &mut desk,
+        Request::Add {
+            peers: ["phone", "tablet"].map(wanted).into(),
+        },
+    );
+    let set = Request::Set {
+        names: vec!["laptop".to_owned()],
+        settings: Settings {
+            networks: None,
+            ..settings.clone()
+        },
+        address: None,
+    };
+    done(&mut desk, set);
+    let before: Vec<_> = desk.roster.members().map(|member| member.peer.clone()).collect();
+    for round in ["at once", "after a restart", "after a reload"] {
+        done(&mut desk, remove(&["laptop", "phone", "tablet"], true));
+        assert!(names(&desk, "laptop").is_empty(), "{round}");
+        match round {
+            "after a restart" => {
+                drop(desk);
+                desk = start(root.path(), "laptop");
+            }
+            "after a reload" => {
+                // The list leaves the laptop out once, and has it again.
+                for list in ["0", "laptop"] {
+                    desk.reload(&wish(list), |roster| Ok(terms(roster))).unwrap();
+                }
+                assert_eq!(names(&desk, "laptop"), ["peer_laptop"]);
+            }
+            _ => {}
+        }
+        done(&mut desk, add(&["laptop", "phone", "tablet"]));
+        for was in &before {
+            let mut members = desk.roster.members();
+            let is = members.find(|member| member.client.public_key == was.public_key);
+            assert_eq!(is.map(|member| &member.peer), Some(was), "{round}");
+        }
+        assert_eq!(names(&desk, "laptop").len(), 3, "{round}");
+        let keys = fs::read_dir(root.path().join("peer_phone")).unwrap();
+        let is_private = |file: std::io::Result<fs::DirEntry>| {
+            file.unwrap().file_name().to_string_lossy().starts_with("privatekey")
+        };
+        assert!(!keys.into_iter().any(is_private), "{round}");
+    }
+    // Without --keep nothing of it is left.
+    done(&mut desk, remove(&["phone"], false));
+    done(&mut desk, add(&["phone"]));
+    let member = desk.roster.member(&"phone".parse().unwrap()).unwrap();
+    assert_eq!(member.record.settings, Settings::default());
+}
+
+#[test]
 fn a_client_that_made_its_keys_leaves_no_private_key_here() {
     let root = tempfile::tempdir().unwrap();
     let mut desk = start(root.path(), "laptop");
