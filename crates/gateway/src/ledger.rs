@@ -129,6 +129,11 @@ impl Directory {
         file::write(&path, &text, Worth::Kept).map_err(error("write", &path))
     }
 
+    /// Whether a change is announced: one that is going on, or that was to be undone and is not.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.root().join(ANNOUNCEMENT).exists()
+    }
+
     /// Says that the change is done: from here on it stays.
     pub(crate) fn settle(&self) -> Result<(), DirectoryError> {
         let path = self.root().join(ANNOUNCEMENT);

@@ -121,6 +121,14 @@ pub enum GatewayError {
     /// The kernel does not forward for it.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
+    /// A change failed, and what was made of it stays.
+    #[error("{cause}; undoing it failed too: {undoing}")]
+    NotUndone {
+        /// Why it failed.
+        cause: Box<Self>,
+        /// Why it is not undone.
+        undoing: Box<Self>,
+    },
 }
 
 /// A gateway that takes connections until it is closed or dropped.
@@ -234,8 +242,30 @@ impl Gateway {
         self.change_members(&mut members, &changes)
     }
 
-    /// All that hangs on the peers changes here: one step for each, and nothing is remembered before all are done.
+    /// All that hangs on the peers changes here: one step for each. What fails is undone.
     fn change_members(&self, members: &mut Members, changes: &[PeerChange]) -> Result<(), GatewayError> {
+        let as_before: Vec<PeerChange> = changes.iter().map(|change| members.undoing(change)).collect();
+        self.try_change(members, changes).map_err(|cause| {
+            // Rules that stayed would be those of whoever gets the address next.
+            match self.try_change(members, &as_before) {
+                Ok(()) => cause,
+                Err(undoing) => GatewayError::NotUndone {
+                    cause: Box::new(cause),
+                    undoing: Box::new(undoing),
+                },
+            }
+        })?;
+        for change in changes {
+            match change {
+                PeerChange::Set(name, peer) => self.dns_names.set(name, &peer.addresses),
+                PeerChange::Remove(name) => self.dns_names.remove(name),
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the firewall and the tunnel. The members are those of the tunnel, also after an error.
+    fn try_change(&self, members: &mut Members, changes: &[PeerChange]) -> Result<(), GatewayError> {
         let update = members.update(changes)?;
         self.change_firewall(|firewall| firewall.change_before(changes))?;
         // On the netstack plane rules are of keys, which may come before their peers.
@@ -244,27 +274,14 @@ impl Gateway {
             PeerChange::Remove(_) => None,
         });
         self.set_access(set);
-        if !update.peers.is_empty()
-            && let Err(error) = self.tunnel.apply(&update)
-        {
-            let as_before: Vec<PeerChange> = changes.iter().map(|change| members.undoing(change)).collect();
-            self.change_firewall(|firewall| firewall.change_before(&as_before))?;
-            self.change_firewall(|firewall| firewall.change_after(&as_before))?;
-            self.set_access(members.iter().map(|(_, peer)| (peer.public_key, peer.access.clone())));
-            return Err(GatewayError::Apply(error));
+        if !update.peers.is_empty() {
+            self.tunnel.apply(&update).map_err(GatewayError::Apply)?;
         }
         let before: Vec<PublicKey> = changes.iter().filter_map(|change| members.key_before(change)).collect();
         members.commit(changes);
         let gone = before.into_iter().filter(|key| !members.has_key(key));
         self.set_access(gone.map(|key| (key, Access::OPEN)));
-        self.change_firewall(|firewall| firewall.change_after(changes))?;
-        for change in changes {
-            match change {
-                PeerChange::Set(name, peer) => self.dns_names.set(name, &peer.addresses),
-                PeerChange::Remove(name) => self.dns_names.remove(name),
-            }
-        }
-        Ok(())
+        Ok(self.change_firewall(|firewall| firewall.change_after(changes))?)
     }
 
     /// Makes the firewall's rules again if somebody has removed them; whether that was so. On the netstack plane nobody can.

@@ -44,23 +44,15 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn peer_change(&self) -> PeerChange {
-        change_to(&self.id, self.after.as_ref())
-    }
-
-    pub(super) fn peer_change_back(&self) -> PeerChange {
-        change_to(&self.id, self.before.as_ref())
+        match &self.after {
+            Some(member) => PeerChange::Set(member.name(), member.peer.clone()),
+            None => PeerChange::Remove(self.id.name()),
+        }
     }
 
     pub(super) fn public_key(&self) -> Text<PublicKey> {
         let member = self.after.as_ref().or(self.before.as_ref());
         Text(member.expect("a step is from a peer or to one").client.public_key)
-    }
-}
-
-fn change_to(id: &PeerId, member: Option<&Member>) -> PeerChange {
-    match member {
-        Some(member) => PeerChange::Set(member.name(), member.peer.clone()),
-        None => PeerChange::Remove(id.name()),
     }
 }
 

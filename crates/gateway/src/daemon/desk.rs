@@ -64,6 +64,14 @@ pub enum DeskError {
     /// There is no address or no key.
     #[error(transparent)]
     Roster(#[from] RosterError),
+    /// It failed, and not all of it is undone.
+    #[error("{cause}; undoing it failed too: {undoing}; the next command, or the next start, undoes the rest")]
+    NotUndone {
+        /// Why it failed.
+        cause: Box<Self>,
+        /// Why it is not undone.
+        undoing: Box<Self>,
+    },
 }
 
 impl Desk {
@@ -93,6 +101,8 @@ impl Desk {
     }
 
     fn change(&mut self, wanted: Wanted) -> Result<(Reply, Option<String>), DeskError> {
+        // What an earlier command left half done would be taken for what is, and its announcement be lost.
+        self.undo()?;
         let steps = wanted.decide(&mut self.roster, &self.directory);
         let steps = match steps {
             Ok(steps) => steps,
@@ -128,20 +138,17 @@ impl Desk {
             .iter()
             .map(|step| Before::of(&self.directory, &step.id, &step.record_before));
         self.directory.announce(before.collect::<Result<_, _>>()?)?;
-        let mut is_live = false;
         let done = self
             .write(steps)
-            .and_then(|()| {
-                self.gateway.change(&changes)?;
-                is_live = true;
-                Ok(())
-            })
+            .and_then(|()| Ok(self.gateway.change(&changes)?))
             .and_then(|()| Ok(self.directory.settle()?));
-        if done.is_err() {
-            // What fails here is undone by the next start, or by the next change.
-            let _undone = self.undo(steps, is_live);
-        }
-        done
+        done.map_err(|cause| match self.undo() {
+            Ok(()) => cause,
+            Err(undoing) => DeskError::NotUndone {
+                cause: Box::new(cause),
+                undoing: Box::new(undoing),
+            },
+        })
     }
 
     fn write(&self, steps: &[Step]) -> Result<(), DeskError> {
@@ -168,14 +175,17 @@ impl Desk {
         let _told = crate::give_to(&self.directory.root().join(name), user, group);
     }
 
-    fn undo(&self, steps: &[Step], is_live: bool) -> Result<(), DeskError> {
-        if is_live {
-            let back: Vec<PeerChange> = steps.iter().map(Step::peer_change_back).collect();
-            self.gateway.change(&back)?;
+    /// Makes tunnel and files what is remembered, if a change of them is announced.
+    fn undo(&self) -> Result<(), DeskError> {
+        if !self.directory.is_announced() {
+            return Ok(());
         }
-        self.directory.undo()?;
-        for member in steps.iter().filter_map(|step| step.before.as_ref()) {
-            member.keep(&self.directory, &self.terms, &self.picture)?;
+        self.gateway.set_peers(self.roster.peers())?;
+        for id in self.directory.undo()? {
+            if let Some(member) = self.roster.member(&id) {
+                member.keep(&self.directory, &self.terms, &self.picture)?;
+                self.give(&id.file_name());
+            }
         }
         Ok(())
     }
@@ -261,6 +271,7 @@ impl Desk {
         wish: &Wish,
         terms: impl FnOnce(&Roster) -> Result<Terms, String>,
     ) -> Result<Vec<PeerId>, DeskError> {
+        self.undo()?;
         let roster = Roster::new(&self.directory, wish)?;
         if roster.addresses() != self.roster.addresses() || roster.private_key() != self.roster.private_key() {
             return Err(DeskError::Refused(

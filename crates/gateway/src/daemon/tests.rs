@@ -253,9 +253,8 @@ fn a_client_s_own_key_and_rules_are_kept_through_restarts_and_reloads() {
         }
         assert_eq!(names(&desk, "laptop").len(), 3, "{round}");
         let keys = fs::read_dir(root.path().join("peer_phone")).unwrap();
-        let is_private = |file: std::io::Result<fs::DirEntry>| {
-            file.unwrap().file_name().to_string_lossy().starts_with("privatekey")
-        };
+        let is_private =
+            |file: std::io::Result<fs::DirEntry>| file.unwrap().file_name().to_string_lossy().starts_with("privatekey");
         assert!(!keys.into_iter().any(is_private), "{round}");
     }
     // Without --keep nothing of it is left.
@@ -378,7 +377,11 @@ fn nobody_takes_another_peers_address_or_network() {
         (add("thief", &["10.13.13.1/32"]), "10.13.13.1/32", "the gateway's own"),
         (set(&["phone"], &["10.13.13.2/32"]), "10.13.13.2/32", "peer_laptop"),
         (set(&["phone"], &["192.168.5.0/24"]), "192.168.5.0/24", "peer_laptop"),
-        (set(&["phone", "laptop"], &["10.9.0.0/16"]), "10.9.0.0/16", "peer_laptop"),
+        (
+            set(&["phone", "laptop"], &["10.9.0.0/16"]),
+            "10.9.0.0/16",
+            "peer_laptop",
+        ),
     ] {
         let refusal = refused(&mut desk, request);
         assert!(refusal.contains(network) && refusal.contains(holder), "{refusal}");
@@ -386,7 +389,10 @@ fn nobody_takes_another_peers_address_or_network() {
         assert!(!root.path().join("peer_thief").exists());
     }
     // An address behind a peer is not leased; smaller and larger networks are each one's own.
-    done(&mut desk, add("router", &["10.13.13.5/32", "192.168.5.0/25", "192.168.0.0/16"]));
+    done(
+        &mut desk,
+        add("router", &["10.13.13.5/32", "192.168.5.0/25", "192.168.0.0/16"]),
+    );
     let next = done(&mut desk, self::add(&["one"])).remove(0);
     assert_eq!(next.addresses[0].to_string(), "10.13.13.6");
     done(&mut desk, set(&["router"], &[]));
@@ -452,6 +458,30 @@ fn what_a_killed_gateway_left_half_done_is_undone() {
 }
 
 #[test]
+fn what_could_not_be_undone_is_undone_before_the_next_command() {
+    let root = tempfile::tempdir().unwrap();
+    let mut desk = start(root.path(), "laptop,phone");
+    // A removal that went as far as the tunnel, and was not undone.
+    let id: PeerId = "phone".parse().unwrap();
+    let before = Before::of(&desk.directory, &id, &desk.directory.record(&id).unwrap()).unwrap();
+    desk.directory.announce(vec![before]).unwrap();
+    let record = crate::record::Record::read("{\"standing\":\"removed\"}").unwrap();
+    desk.directory.keep_record(&id, &record).unwrap();
+    desk.gateway
+        .change(&[crate::server::PeerChange::Remove(id.name())])
+        .unwrap();
+    // The next command fails, for a file where a directory should be, and the one after it does not.
+    fs::write(root.path().join("peer_two"), "").unwrap();
+    refused(&mut desk, add(&["one", "two"]));
+    assert_eq!(names(&desk, "laptop,phone"), ["peer_laptop", "peer_phone"]);
+    done(&mut desk, add(&["one"]));
+    assert_eq!(names(&desk, "laptop,phone"), ["peer_laptop", "peer_one", "peer_phone"]);
+    drop(desk);
+    let desk = start(root.path(), "laptop,phone");
+    assert_eq!(names(&desk, "laptop,phone"), ["peer_laptop", "peer_one", "peer_phone"]);
+}
+
+#[test]
 fn an_address_that_a_killed_gateway_was_changing_is_what_it_was() {
     let root = tempfile::tempdir().unwrap();
     let desk = start(root.path(), "laptop,phone");
@@ -462,7 +492,9 @@ fn an_address_that_a_killed_gateway_was_changing_is_what_it_was() {
     desk.directory.announce(vec![before]).unwrap();
     // Its configuration and its record are written, the change is not settled.
     let member = desk.roster.member(&id).unwrap();
-    let moved = desk.roster.changed(member, member.record.clone(), vec!["10.13.13.77".parse().unwrap()]);
+    let moved = desk
+        .roster
+        .changed(member, member.record.clone(), vec!["10.13.13.77".parse().unwrap()]);
     moved.keep(&desk.directory, &desk.terms, &desk.picture).unwrap();
     assert!(fs::read_to_string(&path).unwrap().contains("10.13.13.77"));
     drop(desk);

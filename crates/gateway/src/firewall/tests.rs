@@ -6,7 +6,7 @@ use linux::netns::Namespace;
 use wg::{Access, Destination, PublicKey};
 
 use super::*;
-use crate::server::Peer;
+use crate::server::{Gateway, Peer, Plan};
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -298,5 +298,47 @@ fn forwarding_is_switched_back_unless_somebody_else_forwards() {
         );
         drop(firewall);
         assert_eq!(state(), ["1", "1"]);
+    });
+}
+
+#[test]
+fn a_change_whose_rules_cannot_go_is_undone_in_the_tunnel_too() {
+    in_namespace(|| {
+        let restricted = Some("192.0.2.0/24");
+        let key = wg::PrivateKey::from_random([3; 32]);
+        let peers = vec![
+            (Name::numbered(1), peer(&["10.0.0.2"], &[], restricted, None)),
+            (
+                Name::numbered(2),
+                Peer {
+                    public_key: PublicKey::from_bytes([2; 32]),
+                    ..peer(&["10.0.0.3"], &[], None, None)
+                },
+            ),
+        ];
+        let gateway = Gateway::open(Plan {
+            name: "wgundo".to_owned(),
+            plane: tunnel::Plane::Tun,
+            private_key: key,
+            listen_port: 0,
+            addresses: nets(&["10.0.0.1/24"]),
+            mtu: 1_420,
+            dns: None,
+            peer_to_peer: true,
+            peers,
+        })
+        .unwrap();
+        let live = || {
+            let mut client = tunnel::uapi::Client::open("wgundo").unwrap();
+            client.get().unwrap().device.peers.len()
+        };
+        assert_eq!(live(), 2);
+        // Somebody takes the table away: rules in it can neither come nor go.
+        run("nft", &["delete", "table", "inet", NAME]);
+        gateway.change(&[remove(1), remove(2)]).unwrap_err();
+        assert_eq!((live(), gateway.peers().unwrap().len()), (2, 2));
+        // Who has no rules can go.
+        gateway.change(&[remove(2)]).unwrap();
+        assert_eq!((live(), gateway.peers().unwrap().len()), (1, 1));
     });
 }
