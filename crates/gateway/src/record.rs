@@ -14,16 +14,79 @@ pub const FILE_NAME: &str = ".adit.json";
 
 /// What commands have said about one peer. A peer that none has spoken of has no record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Fields", into = "Fields")]
 pub struct Record {
     /// Whether it is a peer, whatever the list says.
-    #[serde(default, skip_serializing_if = "Standing::is_listed")]
     pub standing: Standing,
     /// Its public key, if its private key was born elsewhere and stays there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<Text<PublicKey>>,
     /// What it was given of its own.
-    #[serde(flatten)]
     pub settings: Settings,
+}
+
+/// A record as it is written: all in one object. What is not known is refused; it may be a rule.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default, skip_serializing_if = "Standing::is_listed")]
+    standing: Standing,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_key: Option<Text<PublicKey>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    networks: Option<Vec<Text<IpNet>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keepalive: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    allow: Option<Vec<Text<Destination>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer_to_peer: Option<bool>,
+}
+
+impl From<Fields> for Record {
+    fn from(fields: Fields) -> Self {
+        let Fields {
+            standing,
+            public_key,
+            networks,
+            keepalive,
+            allow,
+            peer_to_peer,
+        } = fields;
+        Self {
+            standing,
+            public_key,
+            settings: Settings {
+                networks,
+                keepalive,
+                allow,
+                peer_to_peer,
+            },
+        }
+    }
+}
+
+impl From<Record> for Fields {
+    fn from(record: Record) -> Self {
+        let Record {
+            standing,
+            public_key,
+            settings,
+        } = record;
+        let Settings {
+            networks,
+            keepalive,
+            allow,
+            peer_to_peer,
+        } = settings;
+        Self {
+            standing,
+            public_key,
+            networks,
+            keepalive,
+            allow,
+            peer_to_peer,
+        }
+    }
 }
 
 /// Whether somebody is a peer.
@@ -58,6 +121,7 @@ impl Standing {
 
 /// What one peer has of its own; what is `None` is as the environment says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Networks behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +185,10 @@ impl Record {
     ///
     /// Says what is wrong, and where.
     pub fn read(text: &str) -> Result<Self, String> {
+        // A list would do for fields that may all be left out.
+        if !text.trim_start().starts_with('{') {
+            return Err("a record is a JSON object".to_owned());
+        }
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
@@ -165,6 +233,7 @@ mod tests {
             "{\"standing\":\"gone\"}",
             "{\"networks\":[\"x\"]}",
             "{\"keepalive\":-1}",
+            "{\"allowed\":[]}",
         ] {
             assert!(Record::read(wrong).is_err(), "{wrong}");
         }

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 /// Prints how the gateway is; an error if it is not healthy.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut client = peer::connect(arguments.config_dir.as_deref())?;
-    let health = match client.ask(&Request::Health)? {
+    let health = match client.ask(&Request::Health {})? {
         Reply::Health { health } => health,
         Reply::Refused { message } => bail!(message),
         Reply::Changed { .. } | Reply::Peers { .. } | Reply::Conf { .. } => {

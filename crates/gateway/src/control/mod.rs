@@ -25,9 +25,9 @@ pub use client::{Client, ClientError};
 pub use lines::{Lines, MAX_LINE, TooLong};
 pub use place::{Found, LINK, find, in_directory, name_of, places};
 
-/// What is asked of a gateway.
+/// What is asked of a gateway. What it does not know it refuses: a rule in the wrong place would be none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Adds peers: all of them, or none if one cannot be had. A peer that is there already with what is asked for
     /// stays as it is.
@@ -66,11 +66,12 @@ pub enum Request {
         name: String,
     },
     /// Whether the gateway does its work.
-    Health,
+    Health {},
 }
 
 /// A peer to be added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewPeer {
     /// Its name, as it stands in `PEERS`.
     pub name: String,
@@ -223,7 +224,7 @@ mod tests {
                 r#"{"do":"remove","names":["a"],"keep":false}"#,
             ),
             (Request::List { names: Vec::new() }, r#"{"do":"list","names":[]}"#),
-            (Request::Health, r#"{"do":"health"}"#),
+            (Request::Health {}, r#"{"do":"health"}"#),
         ];
         for (request, text) in cases {
             assert_eq!(String::from_utf8(line(&request)).unwrap().trim_end(), text);
@@ -244,6 +245,13 @@ mod tests {
             "[1]",
             r#"{"do":"fly"}"#,
             r#"{"do":"add","peers":[{"name":1}]}"#,
+            r#"{"do":"add","peers":[{"name":"x","allow":["10.0.0.0/8"]}]}"#,
+            r#"{"do":"add","peers":[{"name":"x","settings":{"allowed":["10.0.0.0/8"]}}]}"#,
+            r#"{"do":"add","peers":[{"name":"x"}],"allow":["10.0.0.0/8"]}"#,
+            r#"{"do":"set","names":["x"],"allow":["10.0.0.0/8"]}"#,
+            r#"{"do":"remove","names":["x"],"kept":true}"#,
+            r#"{"do":"list","name":"x"}"#,
+            r#"{"do":"health","of":"x"}"#,
             "\u{0}",
         ] {
             assert!(Request::read(text.as_bytes()).is_err(), "{text}");

@@ -92,7 +92,7 @@ impl Desk {
             Request::Remove { names, keep } => self.change(Wanted::Remove { names, keep }),
             Request::List { names } => self.list(&names).map(|reply| (reply, None)),
             Request::Conf { name } => self.conf(&name).map(|reply| (reply, None)),
-            Request::Health => Err(DeskError::Refused("nobody watches this gateway".to_owned())),
+            Request::Health {} => Err(DeskError::Refused("nobody watches this gateway".to_owned())),
         };
         result.unwrap_or_else(|error| {
             let message = error.to_string();

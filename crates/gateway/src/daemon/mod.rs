@@ -204,7 +204,7 @@ impl Daemon {
             Ok(request) => request,
             Err(message) => return Reply::Refused { message },
         };
-        if let (Request::Health, Some(board)) = (&request, &self.board) {
+        if let (Request::Health {}, Some(board)) = (&request, &self.board) {
             let health = board.health();
             return Reply::Health { health };
         }

@@ -91,7 +91,7 @@ fn serve(mut socket: Socket, board: &Board, stop: &OwnedFd) {
 
 fn answer(request: Result<Request, String>, board: &Board) -> Reply {
     let message = match request {
-        Ok(Request::Health) => return Reply::Health { health: board.health() },
+        Ok(Request::Health {}) => return Reply::Health { health: board.health() },
         Ok(_) => "this is client mode: the tunnels of wg_confs have no peers to be changed here".to_owned(),
         Err(message) => message,
     };
@@ -113,7 +113,7 @@ mod tests {
             if !healthy {
                 board.set_servers(Vec::new(), Vec::new(), Some("office: gone".to_owned()));
             }
-            let reply = client.ask(&Request::Health).unwrap();
+            let reply = client.ask(&Request::Health {}).unwrap();
             assert!(matches!(reply, Reply::Health { health } if health.healthy == healthy));
         }
         let reply = client.ask(&Request::List { names: Vec::new() }).unwrap();
