@@ -1,7 +1,7 @@
 //! Writes files that only their owner reads, whole or not at all.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
@@ -48,37 +48,51 @@ pub enum Worth {
 }
 
 thread_local! {
-    /// In [`together`]: whether anything was written by this thread that it has to sync.
-    static TOGETHER: Cell<Option<bool>> = const { Cell::new(None) };
+    /// In [`together`]: what this thread has written under another name, in order.
+    static TOGETHER: RefCell<Option<Vec<Written>>> = const { RefCell::new(None) };
 }
 
-/// Carries out `write`, in which what is [kept](Worth::Kept) is not synced file by file: all of it is at the end, by
-/// one call for the file system of `path`. Worth it for more than a few files.
+/// A file that is whole, and is not yet in its place.
+#[derive(Debug)]
+struct Written {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+/// Carries out `write`, whose files come into their places, in the order in which they were written, when all of them
+/// are on the disk; that they are there is on the disk before the call returns. Costs two calls for the file system of
+/// `path` in place of two a file: worth it for more than a few files. Of a `write` that fails nothing comes.
 ///
 /// # Errors
 ///
-/// What syncing says.
-pub fn together<T>(path: &Path, write: impl FnOnce() -> T) -> io::Result<T> {
-    let before = TOGETHER.replace(Some(false));
+/// What syncing and renaming say.
+pub fn together<T, E>(path: &Path, write: impl FnOnce() -> Result<T, E>) -> io::Result<Result<T, E>> {
+    let before = TOGETHER.replace(Some(Vec::new()));
     let result = write();
-    if TOGETHER.replace(before) == Some(true) {
-        rustix::fs::syncfs(File::open(path)?)?;
-    }
-    Ok(result)
-}
-
-impl Worth {
-    /// Whether a file of this worth is synced on its own; if not, [`together`] knows of it.
-    fn is_synced(self) -> bool {
-        match self {
-            Self::Kept if TOGETHER.get().is_some() => {
-                TOGETHER.set(Some(true));
-                false
-            }
-            Self::Kept => true,
-            Self::Derived => false,
+    let written = TOGETHER.replace(before).unwrap_or_default();
+    let placed = match &result {
+        Ok(_) => place(path, &written),
+        Err(_) => Ok(()),
+    };
+    if result.is_err() || placed.is_err() {
+        for Written { temporary, .. } in &written {
+            // Those that are in their places have this name no more.
+            let _leftover = fs::remove_file(temporary);
         }
     }
+    placed.map(|()| result)
+}
+
+fn place(path: &Path, written: &[Written]) -> io::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    let file_system = File::open(path)?;
+    rustix::fs::syncfs(&file_system)?;
+    for Written { temporary, path } in written {
+        fs::rename(temporary, path)?;
+    }
+    Ok(rustix::fs::syncfs(&file_system)?)
 }
 
 /// Writes a file that only its owner reads (mode 0600), in place of one that may be there.
@@ -91,17 +105,22 @@ impl Worth {
 /// What the file system says; the old content is then still there.
 pub fn write(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     let temporary = temporary(path)?;
-    let result = write_new(&temporary, content, worth).and_then(|()| fs::rename(&temporary, path));
+    let is_alone = TOGETHER.with_borrow(Option::is_none);
+    let is_synced = is_alone && worth == Worth::Kept;
+    let result = write_new(&temporary, content, is_synced)
+        .and_then(|()| if is_alone { fs::rename(&temporary, path) } else { Ok(()) });
     if result.is_err() {
         // What stopped the writing may stop this too; the next start removes it.
         let _leftover = fs::remove_file(&temporary);
     }
     result?;
-    if worth.is_synced() {
-        sync_directory_of(path)
-    } else {
-        Ok(())
-    }
+    TOGETHER.with_borrow_mut(|together| {
+        if let Some(written) = together {
+            let path = path.to_owned();
+            written.push(Written { temporary, path });
+        }
+    });
+    if is_synced { sync_directory_of(path) } else { Ok(()) }
 }
 
 /// Writes a file without secrets, which others may read as far as the umask lets them. It is replaced whole.
@@ -171,7 +190,7 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-fn write_new(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], is_synced: bool) -> io::Result<()> {
     // One program writes in a directory (it holds the lock), so a file of this name is a leftover.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -180,7 +199,7 @@ fn write_new(path: &Path, content: &[u8], worth: Worth) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     belong_to_directory_of(path)?;
-    if worth.is_synced() { file.sync_all() } else { Ok(()) }
+    if is_synced { file.sync_all() } else { Ok(()) }
 }
 
 /// Removes a file, and its name from the disk.
@@ -232,6 +251,35 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(&inner).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_that_are_written_together_come_together_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, two, derived] = ["one", "two", "derived"].map(|name| root.path().join(name));
+        write(&one, b"old", Worth::Kept).unwrap();
+        let write_all = |last: &Path| {
+            write(&one, b"new", Worth::Kept)?;
+            write(&derived, b"new", Worth::Derived)?;
+            // None is in its place before all are on the disk.
+            assert_eq!(fs::read(&one).unwrap(), b"old");
+            assert!(!derived.exists());
+            write(last, b"new", Worth::Kept)
+        };
+        let nowhere = root.path().join("nowhere/file");
+        together(root.path(), || write_all(&nowhere)).unwrap().unwrap_err();
+        assert_eq!(fs::read(&one).unwrap(), b"old");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left");
+        together(root.path(), || write_all(&two)).unwrap().unwrap();
+        for path in [&one, &two, &derived] {
+            assert_eq!(fs::read(path).unwrap(), b"new");
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 3, "nothing is left");
+        // One that cannot come into its place ends it; what is not in its place is gone.
+        let directory = root.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        together(root.path(), || write(&directory, b"new", Worth::Kept)).unwrap_err();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4, "nothing is left");
     }
 
     #[test]
