@@ -264,6 +264,33 @@ fn an_edited_template_changes_every_configuration_and_a_wrong_one_none() {
 }
 
 #[test]
+fn what_is_shown_is_the_file_that_is_kept_and_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let serve = Serve::start(root.path(), &[("PEERS", "laptop")]);
+    let show_peer = |peer: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+            .args(["show-peer", peer, "--config-dir"])
+            .arg(root.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Long before the gateway's own configuration has it.
+    serve.says(&["add", "tablet"]);
+    assert!(show_peer("tablet").contains("PEER tablet QR code"));
+    serve.says(&["remove", "tablet"]);
+    assert!(show_peer("tablet").contains("PEER tablet is not active"));
+    let path = root.path().join("peer_laptop/peer_laptop.conf");
+    let edited = format!("# of Anna\n{}", fs::read_to_string(&path).unwrap());
+    fs::write(&path, &edited).unwrap();
+    assert_eq!(serve.says(&["show", "laptop"]), edited);
+    assert_eq!(serve.json(&["show", "laptop", "--json"])["text"], edited);
+    drop(serve);
+    assert!(show_peer("laptop").contains("PEER laptop QR code"));
+}
+
+#[test]
 fn who_is_slow_or_talks_nonsense_holds_nobody_up() {
     let root = tempfile::tempdir().unwrap();
     let serve = Serve::start(root.path(), &[("PEERS", "50")]);

@@ -1,12 +1,16 @@
 //! `show-peer`: what linuxserver's image has under this name, the QR codes of a gateway's peers.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use gateway::environment::PeerId;
+use gateway::{
+    control::{self, Client, Reply, Request},
+    environment::PeerId,
+};
 use wg::qr::{Ink, Qr};
 use zeroize::Zeroizing;
 
@@ -34,8 +38,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.peers.is_empty() {
         return output::line("You need to specify which peers to show");
     }
-    let path = arguments.config_dir.join("wg_confs/wg0.conf");
-    let served = read(&path)?.unwrap_or_default();
+    let served = match asked(&arguments.config_dir) {
+        Some(served) => served,
+        None => written(&read(&arguments.config_dir.join("wg_confs/wg0.conf"))?.unwrap_or_default()),
+    };
     for item in &arguments.peers {
         match active(&served, item) {
             Some(name) => {
@@ -51,14 +57,29 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The directories' names of the peers of the gateway that runs, if one does. Its configuration follows a change a moment
+/// later.
+fn asked(config_dir: &Path) -> Option<HashSet<String>> {
+    let mut client = Client::connect(&control::in_directory(config_dir)).ok()?;
+    let reply = client.ask(&Request::List { names: Vec::new() }).ok()?;
+    let Reply::Peers { peers } = reply else { return None };
+    let names = peers.iter().filter_map(|peer| peer.name.parse::<PeerId>().ok());
+    Some(names.map(|peer| peer.file_name()).collect())
+}
+
+/// The directories' names of the peers in a gateway's configuration.
+fn written(conf: &str) -> HashSet<String> {
+    let names = conf.lines().filter_map(|line| line.trim_end().strip_prefix("# "));
+    names.map(str::to_owned).collect()
+}
+
 /// The directory's name of a peer that the gateway serves.
-fn active(served: &str, item: &str) -> Option<String> {
+fn active(served: &HashSet<String>, item: &str) -> Option<String> {
     // Blanks and punctuation around a name are dropped, as that image does.
     let known = |character: &char| character.is_ascii_alphanumeric() || "_-".contains(*character);
     let item: String = item.chars().filter(known).collect();
     let name = item.parse::<PeerId>().ok()?.file_name();
-    let comment = format!("# {name}");
-    served.lines().any(|line| line.trim_end() == comment).then_some(name)
+    served.contains(&name).then_some(name)
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
@@ -75,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_active_if_the_gateways_configuration_names_it() {
-        let served = "[Interface]\n\n[Peer]\n# peer10\nPublicKey = x\n\n[Peer]\n# peer_my-PC_2\n";
+        let served = written("[Interface]\n\n[Peer]\n# peer10\nPublicKey = x\n\n[Peer]\n# peer_my-PC_2\n");
         for (item, name) in [
             ("10", Some("peer10")),
             ("1", None),
@@ -85,7 +106,7 @@ mod tests {
             ("../..", None),
             ("", None),
         ] {
-            assert_eq!(active(served, item).as_deref(), name, "{item}");
+            assert_eq!(active(&served, item).as_deref(), name, "{item}");
         }
     }
 }

@@ -254,9 +254,14 @@ impl Desk {
 
     fn conf(&self, name: &str) -> Result<Reply, DeskError> {
         let member = super::decide::known(&self.roster, name)?;
+        // The file may say more than its template: a person may have edited it.
+        let text = match self.directory.peer_conf(&member.id)? {
+            Some(text) => text,
+            None => member.conf(&self.terms).map_err(DirectoryError::from)?,
+        };
         Ok(Reply::Conf {
             path: self.directory.peer_path(&member.id, Kind::Conf),
-            text: member.conf(&self.terms).map_err(DirectoryError::from)?.to_string(),
+            text: text.to_string(),
             is_complete: member.client.private_key.is_some(),
         })
     }
