@@ -3,7 +3,7 @@
 #![allow(clippy::print_stderr, reason = "the seed of a failed run is needed to repeat it")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway::control::{self, Client, NewPeer, Reply, Request};
+use gateway::{
+    control::{self, Changed, Client, Listed, NewPeer, Reply, Request},
+    record::Settings,
+    text::Text,
+};
 use serde_json::Value;
 
 /// More than enough for anything that the program does, on a machine that does much else.
@@ -73,11 +77,15 @@ impl Serve {
         }
     }
 
-    fn names(&self) -> BTreeSet<String> {
+    fn peers(&self) -> Peers {
         let Reply::Peers { peers } = self.connect().ask(&Request::List { names: Vec::new() }).unwrap() else {
             panic!("no list");
         };
-        peers.into_iter().map(|peer| peer.name).collect()
+        peers.into_iter().map(|peer| (peer.name.clone(), peer)).collect()
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.peers().into_keys().collect()
     }
 
     /// `adit peer …` for this gateway.
@@ -342,42 +350,124 @@ impl Dice {
     }
 }
 
-/// Adds and removes peers until the gateway is gone. Gives who is there as far as commands have returned, and the names
-/// of the command that was under way.
-fn command_until_the_end(
-    mut client: Client,
-    mut there: BTreeSet<String>,
-    mut dice: Dice,
-) -> (BTreeSet<String>, BTreeSet<String>) {
+/// A peer as it is listed: its name, key, addresses and what it was given.
+type Peers = BTreeMap<String, Listed>;
+
+/// Where the gateway's commands have led to when it is killed.
+#[derive(Debug)]
+struct Outcome {
+    /// The peers as far as commands have returned.
+    there: Peers,
+    /// The command that was under way: whom it adds, what it makes of peers, whom it removes.
+    under_way: Request,
+}
+
+/// Adds, changes and removes peers until the gateway is gone.
+fn command_until_the_end(mut client: Client, mut there: Peers, mut dice: Dice) -> Outcome {
     loop {
         let names: BTreeSet<String> = (0..=dice.below(3)).map(|_| format!("n{}", dice.below(20))).collect();
-        let adding = names.is_disjoint(&there);
-        let names: BTreeSet<String> = if adding {
-            names
-        } else {
-            names.intersection(&there).cloned().collect()
+        let present: Vec<String> = names.iter().filter(|name| there.contains_key(*name)).cloned().collect();
+        let settings = Settings {
+            keepalive: u16::try_from(dice.below(60)).ok(),
+            allow: Some(vec![Text(format!("10.{}.0.0/16", dice.below(200)).parse().unwrap())]),
+            ..Settings::default()
         };
-        let request = if adding {
+        let given = settings.clone();
+        let request = if present.is_empty() {
             let new = |name: &String| NewPeer {
                 name: name.clone(),
+                settings: settings.clone(),
                 ..NewPeer::default()
             };
             Request::Add {
                 peers: names.iter().map(new).collect(),
             }
+        } else if dice.below(2) == 0 {
+            // Rules of several, or the address of one, which has ten of its own to choose from.
+            let number: u64 = present[0][1..].parse().unwrap();
+            let last = u8::try_from(40 + number * 10 + dice.below(10)).unwrap();
+            let address = (dice.below(2) == 0).then(|| [10, 13, 13, last].into());
+            Request::Set {
+                names: present
+                    .into_iter()
+                    .take(if address.is_some() { 1 } else { 4 })
+                    .collect(),
+                settings,
+                address,
+            }
         } else {
             Request::Remove {
-                names: names.iter().cloned().collect(),
+                names: present,
                 keep: dice.below(4) == 0,
             }
         };
         match client.ask(&request) {
-            Ok(Reply::Changed { .. }) if adding => there.extend(names),
-            Ok(Reply::Changed { .. }) => there.retain(|name| !names.contains(name)),
+            Ok(Reply::Changed { peers }) => match &request {
+                Request::Remove { names, .. } => there.retain(|name, _| !names.contains(name)),
+                Request::List { .. } | Request::Conf { .. } | Request::Health {} => {}
+                Request::Add { .. } | Request::Set { .. } => {
+                    there.extend(peers.into_iter().map(|peer| (peer.name.clone(), listed(peer, &given))))
+                }
+            },
             Ok(reply) => panic!("{request:?}: {reply:?}"),
-            Err(_) => return (there, names),
+            Err(_) => {
+                return Outcome {
+                    there,
+                    under_way: request,
+                };
+            }
         }
     }
+}
+
+/// A peer that was changed, and that nobody uses, as it is to be listed.
+fn listed(peer: Changed, settings: &Settings) -> Listed {
+    Listed {
+        name: peer.name,
+        public_key: peer.public_key,
+        addresses: peer.addresses,
+        settings: settings.clone(),
+        endpoint: None,
+        latest_handshake: None,
+        connected: false,
+        received_bytes: 0,
+        sent_bytes: 0,
+    }
+}
+
+/// Whether a command would have made this of the peers: of all that it names, or of none.
+fn is_made(request: &Request, before: &Peers, after: &Peers) -> bool {
+    let mut before = before.clone();
+    match request {
+        Request::Add { peers } => {
+            for new in peers {
+                // Its key and addresses are for the gateway to choose.
+                let Some(peer) = after
+                    .get(&new.name)
+                    .filter(|peer| peer.settings.keepalive == new.settings.keepalive)
+                else {
+                    return false;
+                };
+                before.insert(new.name.clone(), peer.clone());
+            }
+        }
+        Request::Set {
+            names,
+            settings,
+            address,
+        } => {
+            for name in names {
+                let peer = before.get_mut(name).unwrap();
+                peer.settings = peer.settings.with(settings);
+                if let Some(address) = address {
+                    peer.addresses[0] = *address;
+                }
+            }
+        }
+        Request::Remove { names, .. } => before.retain(|name, _| !names.contains(name)),
+        Request::List { .. } | Request::Conf { .. } | Request::Health {} => {}
+    }
+    before == *after
 }
 
 /// Whole files, and no more than the layout has.
@@ -414,21 +504,80 @@ fn check_files(config: &Path, there: &BTreeSet<String>) {
     }
 }
 
+/// The gateway's own files at any moment: its key is the one that it had, and its configuration is whole.
+fn check_own_files(config: &Path, key: &mut Option<String>) {
+    let read = |path: &str| fs::read_to_string(config.join(path)).unwrap();
+    let private = read("server/privatekey-server");
+    let public = wg::PrivateKey::from_base64(private.trim_end()).unwrap().public_key();
+    assert_eq!(read("server/publickey-server").trim_end(), public.to_string());
+    assert_eq!(
+        *key.get_or_insert_with(|| private.clone()),
+        private,
+        "its key is another"
+    );
+    let conf = read("wg_confs/wg0.conf");
+    wg::conf::Conf::parse("wg0.conf", &conf).unwrap();
+    assert!(conf.contains(private.trim_end()), "{conf}");
+}
+
+/// Once the gateway is up, its configuration is that of its peers, and nothing is left beside it.
+fn check_own_conf(config: &Path, peers: &Peers) {
+    let conf = fs::read_to_string(config.join("wg_confs/wg0.conf")).unwrap();
+    assert_eq!(conf.matches("[Peer]").count(), peers.len(), "{conf}");
+    for peer in peers.values() {
+        assert!(
+            conf.contains(&format!("# peer_{}\nPublicKey = {}\n", peer.name, peer.public_key.0)),
+            "{conf}"
+        );
+        assert!(
+            peer.addresses
+                .iter()
+                .all(|address| conf.contains(&format!("{address}/"))),
+            "{conf}"
+        );
+    }
+    for directory in ["server", "wg_confs"] {
+        for file in fs::read_dir(config.join(directory)).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(!name.ends_with(".adit-new"), "{directory}/{name} is left");
+        }
+    }
+}
+
+/// What a peer's files say is what the gateway says of it.
+fn check_peer(config: &Path, peer: &Listed) {
+    let name = format!("peer_{}", peer.name);
+    let read = |file: String| fs::read_to_string(config.join(&name).join(file)).unwrap();
+    let private = wg::PrivateKey::from_base64(read(format!("privatekey-{name}")).trim_end()).unwrap();
+    assert_eq!(private.public_key(), peer.public_key.0, "{name}");
+    let conf = read(format!("{name}.conf"));
+    assert!(conf.contains(&*private.danger_base64()), "{name}");
+    for address in &peer.addresses {
+        assert!(
+            conf.contains(&address.to_string()),
+            "{name}: {address} is not in {conf}"
+        );
+    }
+}
+
 #[test]
 fn what_a_command_has_done_survives_a_kill_at_any_moment() {
     let root = tempfile::tempdir().unwrap();
     let mut dice = Dice::new();
-    let mut there = set(&["n0", "n1"]);
-    let mut under_way = BTreeSet::new();
+    let mut last: Option<Outcome> = None;
+    let mut key = None;
     for round in 0..50 {
         let mut serve = Serve::start(root.path(), &[("PEERS", "n0,n1")]);
-        let found = serve.names();
-        let differ: BTreeSet<String> = found.symmetric_difference(&there).cloned().collect();
-        assert!(
-            differ.is_empty() || differ == under_way,
-            "round {round}: {differ:?} differ; {under_way:?} were under way"
-        );
-        check_files(root.path(), &found);
+        let found = serve.peers();
+        if let Some(Outcome { there, under_way }) = &last {
+            assert!(
+                found == *there || is_made(under_way, there, &found),
+                "round {round}: {found:?} are not {there:?}; {under_way:?} was under way"
+            );
+        }
+        check_files(root.path(), &found.keys().cloned().collect());
+        check_own_conf(root.path(), &found);
+        found.values().for_each(|peer| check_peer(root.path(), peer));
         let (client, their_dice) = (serve.connect(), Dice(dice.below(1 << 30) + 1));
         let commands = std::thread::spawn(move || command_until_the_end(client, found, their_dice));
         let moment = Instant::now() + Duration::from_micros(dice.below(150_000));
@@ -437,6 +586,7 @@ fn what_a_command_has_done_survives_a_kill_at_any_moment() {
         }
         serve.child.kill().unwrap();
         drop(serve);
-        (there, under_way) = commands.join().unwrap();
+        check_own_files(root.path(), &mut key);
+        last = Some(commands.join().unwrap());
     }
 }
