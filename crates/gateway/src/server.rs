@@ -19,7 +19,7 @@ use wg::{AllowedIpChange, PeerUpdate, PresharedKey, PrivateKey, PublicKey, Updat
 
 use crate::{
     Name, Taken,
-    dns::{DnsError, Forwarder, Names},
+    dns::{DnsError, Forwarder, Names, ZONE},
     firewall::{Firewall, FirewallError},
     members::Members,
     upstream::{DNS_PORT, Upstreams},
@@ -337,6 +337,14 @@ impl Gateway {
     /// Where its DNS listens; `None` if it is off.
     pub fn dns_address(&self) -> Option<SocketAddr> {
         self.forwarder.as_ref()?.addresses().first().copied()
+    }
+
+    /// A line for the log if the gateway's DNS does not find a peer by its name, which is another's there.
+    pub fn dns_note(&self, peer: &Name) -> Option<String> {
+        self.forwarder.as_ref()?;
+        let lost = self.dns_names.lost(peer);
+        let (label, holder) = lost.last()?;
+        Some(format!("note: in DNS {label}.{ZONE} is {holder}, not {peer}"))
     }
 
     /// What its plane counts; nothing on the kernel plane, which does not tell.

@@ -120,7 +120,9 @@ impl Desk {
             self.give_back(&steps);
             return Err(error);
         }
-        let log = summary(&steps);
+        let added = steps.iter().filter(|step| step.change == Change::Added);
+        let notes = added.filter_map(|step| self.gateway.dns_note(&step.id.name()));
+        let log = summary(&steps).map(|line| notes.fold(line, |line, note| format!("{line}; {note}")));
         for step in steps {
             self.remember(step);
         }

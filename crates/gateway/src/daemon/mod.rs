@@ -235,6 +235,9 @@ impl Daemon {
                     changed.len(),
                     plural(changed.len(), "configuration"),
                 ));
+                for note in changed.iter().filter_map(|id| desk.gateway.dns_note(&id.name())) {
+                    (self.log)(&note);
+                }
             }
             Err(problem) => (self.log)(&format!("changed files are not taken over: {problem}")),
         }

@@ -77,6 +77,17 @@ impl Names {
         Some(holder.addresses.clone())
     }
 
+    /// The labels of a peer by which not it is found but another, and who that is.
+    pub fn lost(&self, peer: &Name) -> Vec<(String, String)> {
+        let table = self.read();
+        let lost = |label: String| {
+            let found = table.labels.get(&label)?.first()?;
+            let holder = found.peer.as_ref().map_or(GATEWAY, Name::as_str);
+            (found.peer.as_ref() != Some(peer)).then(|| (label, holder.to_owned()))
+        };
+        labels(peer).into_iter().filter_map(lost).collect()
+    }
+
     /// The label of whoever has this address.
     pub fn label(&self, address: IpAddr) -> Option<String> {
         self.read().holders.get(&address).cloned()
@@ -221,6 +232,27 @@ mod tests {
             Some(vec![ip("10.13.13.1"), ip("fd00::1")]),
             "nobody takes the gateway's name"
         );
+    }
+
+    #[test]
+    fn who_is_not_found_by_its_name_is_known() {
+        let names = names();
+        for peer in ["peer_phone", "peer_Phone", "peer1", "peer_peer1", "peer_gateway"] {
+            names.set(&name(peer), &[ip("10.13.13.2")]);
+        }
+        for (peer, lost) in [
+            ("peer_phone", &[][..]),
+            ("peer_Phone", &[("peer_phone", "peer_phone"), ("phone", "peer_phone")]),
+            ("peer1", &[]),
+            ("peer_peer1", &[("peer1", "peer1")]),
+            ("peer_gateway", &[("gateway", "gateway")]),
+        ] {
+            let lost: Vec<_> = lost
+                .iter()
+                .map(|(label, holder)| (label.to_string(), holder.to_string()))
+                .collect();
+            assert_eq!(names.lost(&name(peer)), lost, "{peer}");
+        }
     }
 
     #[test]

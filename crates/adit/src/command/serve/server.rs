@@ -64,6 +64,9 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
     }
     note_who_stays_behind(config, &roster, &reach);
+    for note in roster.members().filter_map(|member| gateway.dns_note(&member.name())) {
+        log::line(&note);
+    }
     let summary = format!(
         "{chosen} · udp {} · {} · clients connect to {}:{port}",
         gateway.listen_port(),
