@@ -37,9 +37,10 @@ impl PlaneChoice {
             firewall::check(addresses).map_err(|error| match error {
                 FirewallError::Forwarding(error) => format!("{} is 0 and cannot be set here", error.setting),
                 FirewallError::Nftables(error) => format!("nf_tables cannot be used here: {error}"),
-                FirewallError::Links(_) | FirewallError::Vanished { .. } | FirewallError::Routes(_) => {
-                    error.to_string()
-                }
+                FirewallError::Change(_)
+                | FirewallError::Links(_)
+                | FirewallError::Vanished { .. }
+                | FirewallError::Routes(_) => error.to_string(),
             })
         })
     }
