@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::AsFd,
     pin::Pin,
     time::Duration,
@@ -26,13 +26,31 @@ use crate::upstream::Upstream;
 /// How long a resolver may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The addresses that a name has, or none.
+/// The addresses that a name has and that there is a way to, or none.
 pub(super) fn look_up(name: &str, servers: &[Upstream], mark: Option<u32>) -> Vec<IpAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     // A lookup that cannot be made finds nothing, and is made again later.
-    runtime
+    let mut found = runtime
         .map(|runtime| runtime.block_on(ask(name, servers, mark)))
-        .unwrap_or_default()
+        .unwrap_or_default();
+    found.retain(|address| has_way(*address, mark));
+    found
+}
+
+/// Whether the tunnel's own packets have a way to an address. Sends nothing.
+fn has_way(address: IpAddr, mark: Option<u32>) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let connect = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        if let Some(mark) = mark {
+            linux::socket::set_mark(socket.as_fd(), mark)?;
+        }
+        socket.connect((address, 9))
+    };
+    connect().is_ok()
 }
 
 async fn ask(name: &str, servers: &[Upstream], mark: Option<u32>) -> Vec<IpAddr> {

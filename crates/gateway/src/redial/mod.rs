@@ -123,8 +123,8 @@ impl Redial {
         questions
     }
 
-    /// Takes the addresses that a name has; none if it could not be looked up. Gives the change to the tunnel, if one of
-    /// them is another than the one that does not answer.
+    /// Takes the addresses that a name has and that can be sent to; none if it could not be looked up. Gives the change
+    /// to the tunnel, if the one that does not answer is not among them: to one of its family, if there is one.
     pub fn answer(&mut self, now: Instant, peer: PublicKey, addresses: &[SocketAddr]) -> Option<PeerUpdate> {
         let server = self.servers.get_mut(&peer)?;
         server.asking = false;
@@ -132,7 +132,15 @@ impl Redial {
         server.wait = (server.wait * 2).min(WAIT.1);
         // Meanwhile it may have answered where it was.
         server.wanted?;
-        let other = addresses.iter().find(|address| Some(**address) != server.address)?;
+        if server.address.is_some_and(|address| addresses.contains(&address)) {
+            return None;
+        }
+        let is_alike = |other: &&SocketAddr| {
+            server
+                .address
+                .is_none_or(|address| address.is_ipv4() == other.is_ipv4())
+        };
+        let other = addresses.iter().find(is_alike).or(addresses.first())?;
         server.address = Some(*other);
         Some(PeerUpdate {
             update_only: true,
@@ -282,10 +290,27 @@ mod tests {
             assert_eq!(scene.answer(last, &[]), None, "nobody knows");
         }
         assert!(scene.asks(last + 300));
-        assert_eq!(scene.answer(last + 300, &[address(1), address(2)]), Some(address(2)));
+        assert_eq!(scene.answer(last + 300, &[address(2)]), Some(address(2)));
         scene.handshake(last + 301);
         assert!(!scene.asks(last + 302));
         assert!(scene.asks(last + 302 + 135), "the waits begin anew");
+    }
+
+    #[test]
+    fn an_address_stays_while_it_is_among_the_name_s_and_so_does_the_family() {
+        let v6: SocketAddr = "[2001:db8::1]:51820".parse().unwrap();
+        // (the name's addresses, where the server is then)
+        for (addresses, expected) in [
+            (&[v6, address(2), address(1)][..], None),
+            (&[v6, address(2)], Some(address(2))),
+            (&[v6], Some(v6)),
+            (&[], None),
+        ] {
+            let mut scene = Scene::new("PersistentKeepalive = 25\n");
+            scene.asks(0);
+            assert!(scene.asks(15));
+            assert_eq!(scene.answer(15, addresses), expected, "{addresses:?}");
+        }
     }
 
     #[test]
