@@ -76,6 +76,11 @@ pub trait Source {
     /// The directories in which files of it lie.
     fn directories(&self) -> Vec<PathBuf>;
 
+    /// Files of it that may be mounted one by one: they change without a trace in their directory.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// What is wanted of the peers, as the files have it at this moment.
     ///
     /// # Errors
@@ -161,6 +166,11 @@ impl Daemon {
     /// Where files are watched.
     pub fn directories(&self) -> Vec<PathBuf> {
         self.source.directories()
+    }
+
+    /// Which files are watched by themselves.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.source.files()
     }
 
     /// Carries on from an event.

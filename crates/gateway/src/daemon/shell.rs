@@ -34,7 +34,7 @@ pub enum RunError {
 /// [`RunError`] if it ended by itself.
 pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -> Result<(), RunError> {
     // Without it, files are read at the next start only.
-    let mut watch = Watch::new(daemon.directories()).ok();
+    let mut watch = Watch::new(daemon.directories(), daemon.files()).ok();
     let mut pending = Pending::default();
     let mut tick = Instant::now();
     loop {
@@ -69,7 +69,10 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
         }
         if tick <= now {
             tick = now + TICK;
-            watch.iter_mut().for_each(Watch::look_again);
+            if let Some(watch) = &mut watch {
+                watch.look_again();
+                pending.add(watch.replaced(), now);
+            }
             events.push(Event::Tick);
         }
         for event in events {

@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -17,22 +20,28 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How long a file that changes all the time is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Directories in which files change.
+/// What a file has another of when it is written or replaced: device, inode, size, and seconds and nanoseconds of its time.
+type Identity = (u64, u64, u64, i64, i64);
+
+/// Directories in which files change, and single files.
 #[derive(Debug)]
 pub(super) struct Watch {
     inotify: OwnedFd,
     directories: BTreeMap<i32, PathBuf>,
     wanted: Vec<PathBuf>,
+    /// Files that are looked at by themselves: one that is mounted over another changes in no directory.
+    files: BTreeMap<PathBuf, Option<Identity>>,
 }
 
 impl Watch {
     /// Watches these directories, those that do not exist from the moment on at which [`Watch::look_again`] finds them.
-    pub(super) fn new(wanted: Vec<PathBuf>) -> io::Result<Self> {
+    pub(super) fn new(wanted: Vec<PathBuf>, files: Vec<PathBuf>) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let mut watch = Self {
             inotify,
             directories: BTreeMap::new(),
             wanted,
+            files: files.into_iter().map(|path| (path.clone(), identity(&path))).collect(),
         };
         watch.look_again();
         Ok(watch)
@@ -51,6 +60,19 @@ impl Watch {
                 self.directories.insert(number, directory.clone());
             }
         }
+    }
+
+    /// The single files that are others than when this was asked last.
+    pub(super) fn replaced(&mut self) -> Vec<PathBuf> {
+        let mut replaced = Vec::new();
+        for (path, before) in &mut self.files {
+            let found = identity(path);
+            if found != *before {
+                *before = found;
+                replaced.push(path.clone());
+            }
+        }
+        replaced
     }
 
     /// The files that have changed. What begins with a dot is not a person's, but for a Kubernetes volume's link.
@@ -76,6 +98,17 @@ impl Watch {
         changed.dedup();
         changed
     }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let found = fs::metadata(path).ok()?;
+    Some((
+        found.dev(),
+        found.ino(),
+        found.size(),
+        found.mtime(),
+        found.mtime_nsec(),
+    ))
 }
 
 impl AsFd for Watch {
@@ -146,11 +179,29 @@ mod tests {
     }
 
     #[test]
+    fn a_single_file_is_seen_however_it_changes() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, fresh) = (root.path().join("peers"), root.path().join("fresh"));
+        fs::write(&file, "1").unwrap();
+        let mut watch = Watch::new(Vec::new(), vec![file.clone()]).unwrap();
+        assert!(watch.replaced().is_empty());
+        fs::write(&file, "12").unwrap();
+        assert_eq!(watch.replaced(), [&file], "written in place");
+        assert!(watch.replaced().is_empty());
+        fs::write(&fresh, "34").unwrap();
+        fs::rename(&fresh, &file).unwrap();
+        assert_eq!(watch.replaced(), [&file], "replaced");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(watch.replaced(), [&file], "removed");
+        assert!(watch.replaced().is_empty());
+    }
+
+    #[test]
     fn what_people_do_to_files_is_seen_and_what_we_do_beside_them_is_not() {
         let root = tempfile::tempdir().unwrap();
         let (here, later) = (root.path().join("here"), root.path().join("later"));
         fs::create_dir(&here).unwrap();
-        let mut watch = Watch::new(vec![here.clone(), later.clone()]).unwrap();
+        let mut watch = Watch::new(vec![here.clone(), later.clone()], Vec::new()).unwrap();
         fs::write(here.join("a"), "1").unwrap();
         assert_eq!(watch.changed(), [here.join("a")]);
         fs::write(here.join(".a.adit-new"), "2").unwrap();
