@@ -7,6 +7,7 @@
 //! | tunnel | its plane runs, and was looked at a moment ago |
 //! | rules | the kernel has them; it is not named then |
 //! | dns | it is off, or has answered one of the last questions about the gateway's own name |
+//! | a tunnel to a server of ours (client mode) | its file has come up, with an earlier text at least |
 //! | a server of ours (client mode) | it need not be there, or there was a handshake with it in the last 180 s |
 
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Facts {
     pub dns: Option<Dns>,
     /// The servers that it is a client of.
     pub servers: Vec<Server>,
+    /// The tunnels to servers that are down and should not be, each with the reason.
+    pub down: Vec<(String, String)>,
 }
 
 /// A tunnel.
@@ -100,6 +103,11 @@ pub fn judge(facts: &Facts) -> Health {
     }));
     checks.extend(facts.dns.map(dns));
     checks.extend(facts.servers.iter().map(server));
+    checks.extend(facts.down.iter().map(|(name, why)| Check {
+        name: name.clone(),
+        healthy: false,
+        detail: format!("down, {why}"),
+    }));
     Health {
         healthy: checks.iter().all(|check| check.healthy),
         checks,
@@ -182,6 +190,7 @@ mod tests {
             rules: None,
             dns: Some(Dns { unanswered: 0 }),
             servers: Vec::new(),
+            down: Vec::new(),
         }
     }
 
@@ -200,7 +209,15 @@ mod tests {
     #[test]
     fn each_part_can_make_it_unhealthy() {
         type Break = fn(&mut Facts);
-        let cases: [(Break, &str); 3] = [
+        let cases: [(Break, &str); 4] = [
+            (
+                |facts| {
+                    facts
+                        .down
+                        .push(("office".into(), "PostUp = false: exit status: 1".into()))
+                },
+                "unhealthy · office: down, PostUp = false: exit status: 1",
+            ),
             (
                 |facts| facts.tunnel.ended = Some("the interface was removed".into()),
                 "unhealthy · tunnel: ended, the interface was removed",

@@ -24,7 +24,7 @@ use crate::{
     redial::Redialer,
     server::PeerState,
     upstream::{Upstream, Upstreams},
-    watcher::Board,
+    watcher::{Board, is_off, off_text},
 };
 
 /// The servers of all tunnels of a client.
@@ -34,6 +34,8 @@ pub struct Servers {
     resolvers: Vec<Upstream>,
     tunnels: BTreeMap<String, Followed>,
     tracker: Tracker,
+    /// Tunnels that are not up and should be, each with the reason.
+    down: Vec<(String, String)>,
     board: Arc<Board>,
     log: fn(&Entry),
 }
@@ -57,12 +59,18 @@ impl std::fmt::Debug for Followed {
 impl Servers {
     /// No servers yet. To be made before the first tunnel comes up: that may change the system's resolvers.
     pub fn new(log: fn(&Entry)) -> Self {
+        Self::beside(Arc::new(Board::new("wg_confs", "client")), log)
+    }
+
+    /// The same beside a gateway, with whose board.
+    pub fn beside(board: Arc<Board>, log: fn(&Entry)) -> Self {
         Self {
             // Without resolvers, endpoints stay where they are.
             resolvers: Upstreams::system().read().unwrap_or_default(),
             tunnels: BTreeMap::new(),
             tracker: Tracker::default(),
-            board: Arc::new(Board::new("wg_confs", "client")),
+            down: Vec::new(),
+            board,
             log,
         }
     }
@@ -92,9 +100,14 @@ impl Servers {
         }
     }
 
+    /// Notes which tunnels are down and should not be, each with the reason.
+    pub fn set_down(&mut self, down: Vec<(String, String)>) {
+        self.down = down;
+    }
+
     /// Looks at the tunnels, and changes those whose servers have moved. To be called every few seconds.
     pub fn look(&mut self, now: Instant) {
-        let (mut states, mut servers, mut problem) = (Vec::new(), Vec::new(), None);
+        let (mut states, mut servers, mut down) = (Vec::new(), Vec::new(), self.down.clone());
         for (name, followed) in &mut self.tunnels {
             let looked = Control::open(name).and_then(|mut control| {
                 let status = control.status()?;
@@ -109,7 +122,10 @@ impl Servers {
             });
             match looked {
                 Ok(status) => states.extend(peers(followed, &status)),
-                Err(error) => problem = problem.or(Some(error.to_string())),
+                Err(error) => down.push((name.clone(), error.to_string())),
+            }
+            if is_off(name) {
+                down.push((name.clone(), off_text(name)));
             }
             servers.extend(followed.redialer.health(now));
         }
@@ -123,7 +139,7 @@ impl Servers {
             sent_bytes: peer.sent_bytes,
             latest_handshake: peer.latest_handshake,
         });
-        self.board.set_servers(servers, samples.collect(), problem);
+        self.board.set_servers(servers, samples.collect(), down);
     }
 }
 

@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tunnel::Count;
+use linux::{link, netlink::Netlink};
+use tunnel::{Count, Plane};
 use wg::PublicKey;
 
 use crate::{
@@ -46,7 +47,9 @@ struct State {
     rules: Option<String>,
     dns: Option<Dns>,
     servers: Vec<health::Server>,
+    down: Vec<(String, String)>,
     peers: Vec<PeerSample>,
+    server_peers: Vec<PeerSample>,
     counts: Vec<Count>,
 }
 
@@ -62,16 +65,19 @@ impl Board {
             rules: None,
             dns: None,
             servers: Vec::new(),
+            down: Vec::new(),
             peers: Vec::new(),
+            server_peers: Vec::new(),
             counts: Vec::new(),
         }))
     }
 
-    /// Notes how the servers and peers of a client's tunnels are, and what is wrong with a tunnel itself.
-    pub fn set_servers(&self, servers: Vec<health::Server>, peers: Vec<PeerSample>, problem: Option<String>) {
+    /// Notes how the servers of a client's tunnels are, in health and in numbers, and which tunnels are down and should
+    /// not be, each with the reason.
+    pub fn set_servers(&self, servers: Vec<health::Server>, peers: Vec<PeerSample>, down: Vec<(String, String)>) {
         let mut state = self.state();
         state.looked = Instant::now();
-        (state.servers, state.peers, state.ended) = (servers, peers, problem);
+        (state.servers, state.server_peers, state.down) = (servers, peers, down);
     }
 
     /// Notes why the rules that hold the peers are not in force; `None` if they are.
@@ -85,18 +91,25 @@ impl Board {
 }
 
 impl State {
+    /// The peers of the gateway, and those of tunnels beside it: a name that both have is the gateway's.
+    fn all_peers(&self) -> impl Iterator<Item = &PeerSample> {
+        let is_free = |server: &&PeerSample| !self.peers.iter().any(|peer| peer.name == server.name);
+        self.peers.iter().chain(self.server_peers.iter().filter(is_free))
+    }
+
     fn health(&self) -> Health {
         health::judge(&Facts {
             tunnel: health::Tunnel {
                 plane: self.plane.clone(),
                 ended: self.ended.clone(),
                 looked: self.looked.elapsed(),
-                peers: self.peers.len(),
-                connected: self.peers.iter().filter(|peer| peer.totals.connected).count(),
+                peers: self.all_peers().count(),
+                connected: self.all_peers().filter(|peer| peer.totals.connected).count(),
             },
             rules: self.rules.clone(),
             dns: self.dns,
             servers: self.servers.clone(),
+            down: self.down.clone(),
         })
     }
 }
@@ -114,7 +127,7 @@ impl Pages for Board {
                 plane: state.plane.clone(),
                 started: state.opened,
                 healthy: state.health().healthy,
-                peers: state.peers.clone(),
+                peers: state.all_peers().cloned().collect(),
                 counts: state.counts.clone(),
             }
         };
@@ -125,6 +138,8 @@ impl Pages for Board {
 /// Looks at a gateway.
 #[derive(Debug)]
 pub struct Watcher {
+    /// The gateway's interface, if its plane has one.
+    interface: Option<String>,
     board: Arc<Board>,
     log: fn(&Entry),
     tracker: Tracker,
@@ -139,6 +154,7 @@ impl Watcher {
     pub fn new(gateway: &Gateway, interface: &str, log: fn(&Entry)) -> Self {
         let now = Instant::now();
         Self {
+            interface: Some(interface.to_owned()).filter(|_| gateway.plane() != Plane::Netstack),
             board: Arc::new(Board::new(interface, gateway.plane())),
             log,
             tracker: Tracker::default(),
@@ -185,7 +201,20 @@ impl Watcher {
         let dns = self.probe.as_mut().map(|probe| Dns {
             unanswered: probe.unanswered(),
         });
+        let off = self.interface.as_deref().filter(|name| is_off(name));
         let mut state = self.board.state();
+        state.ended = off.map(off_text);
         (state.looked, state.peers, state.counts, state.dns) = (now, samples, counts, dns);
     }
+}
+
+/// Whether an interface is there and switched off.
+pub(crate) fn is_off(name: &str) -> bool {
+    let found = Netlink::route().and_then(|mut netlink| link::find(&mut netlink, name));
+    found.is_ok_and(|link| link.is_some_and(|link| !link.up))
+}
+
+/// What is said of an interface that is switched off.
+pub(crate) fn off_text(name: &str) -> String {
+    format!("the interface is switched off; `ip link set {name} up` switches it on")
 }

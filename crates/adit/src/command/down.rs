@@ -24,6 +24,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let target = arguments.target.as_path();
     let options = Options {
         target,
+        text: None,
         plane: Choice::Auto,
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,

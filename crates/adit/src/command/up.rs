@@ -51,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let target = arguments.target.as_path();
     let options = Options {
         target,
+        text: None,
         plane: arguments.plane.into(),
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,

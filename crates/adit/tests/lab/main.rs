@@ -9,6 +9,7 @@ mod peer;
 mod reference;
 
 mod access;
+mod confs;
 mod connections;
 mod datagrams;
 mod device;

@@ -34,6 +34,7 @@ use crate::control::Control;
 pub fn down(options: Options<'_>) -> Result<(), Errors> {
     let Options {
         target,
+        text,
         resolv_conf,
         say,
         plane: _,
@@ -55,7 +56,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
         source.path = path;
     }
     let mut errors = Vec::new();
-    let conf = source.read(say).map_err(|error| errors.push(error.into())).ok();
+    let conf = source.read(text, say).map_err(|error| errors.push(error.into())).ok();
     let interface = conf.as_ref().map(Conf::interface).unwrap_or_default();
     // What `up` did without iptables goes without it.
     let are_native = native::is_there(&name);
@@ -75,6 +76,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
         .map(|status| status.device);
     if let (Some(link), Some(conf), Some(device)) = (&link, &conf, &device)
         && interface.save_config
+        && text.is_none()
     {
         let saved = save(&mut netlink, link, conf.clone(), device, &records, &source.path);
         errors.extend(saved.err());

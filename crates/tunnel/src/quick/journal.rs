@@ -55,6 +55,38 @@ pub(super) struct Records {
     pub(super) src_valid_mark: bool,
 }
 
+/// The configurations that tunnels in the caller's network namespace were brought up with and not taken down, among
+/// them those whose process was killed.
+///
+/// # Errors
+///
+/// [`JournalError::File`] if the journals cannot be listed.
+pub fn brought_up() -> Result<Vec<PathBuf>, JournalError> {
+    let failed = |cause| JournalError::File {
+        path: "journals".into(),
+        cause,
+    };
+    let directory = directory().map_err(failed)?;
+    let namespace = Namespace::current().and_then(|namespace| namespace.identity());
+    let suffix = format!("@{}", namespace.map_err(failed)?.inode);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(failed(cause)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().ends_with(&suffix) {
+            // One that goes at this moment is a tunnel's that goes.
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            found.extend(Records::parse(&text).config);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The journal of one tunnel, locked until it is dropped.
 #[derive(Debug)]
 pub(super) struct Journal {

@@ -3,12 +3,14 @@
 //! ```text
 //! up    PreUp ─ interface ─ keys and peers ─ addresses ─ MTU ─ on ─ resolvers ─ routes and rules ─ PostUp
 //! down  PreDown ─ SaveConfig ─ resolvers ─ rules ─ interface, and with it addresses and routes ─ PostDown
+//! change   keys and peers ─ routes; nothing else of the tunnel is touched
 //! ```
 //!
 //! `up` checks all that can be checked, then acts, and undoes everything at the first error. `down` goes on after errors
 //! and gathers them. Whatever outlives the interface is written down before it is done, so that `down`, or the next
 //! `up`, finds it after any kind of end.
 
+mod change;
 mod down;
 mod endpoint;
 mod error;
@@ -27,11 +29,12 @@ use std::path::Path;
 use crate::Choice;
 
 pub use self::{
+    change::{change, check},
     down::down,
     endpoint::EndpointError,
     error::{Error, Errors},
     hook::HookError,
-    journal::JournalError,
+    journal::{JournalError, brought_up},
     native::is_native,
     source::SourceError,
     up::{Up, up},
@@ -41,6 +44,9 @@ pub use self::{
 pub struct Options<'a> {
     /// A configuration file, or the NAME of `/etc/wireguard/NAME.conf`.
     pub target: &'a Path,
+    /// What the configuration says, if it is not to be read from the file, which may say something else by now. `down`
+    /// then leaves the file as it is, whatever `SaveConfig` says.
+    pub text: Option<&'a str>,
     /// Who shall handle the tunnel's packets; the netstack plane has no interface and cannot. `down` takes it as it is.
     pub plane: Choice,
     /// The file that this process's namespace reads its resolvers from, normally [`linux::resolv::PATH`].

@@ -50,6 +50,55 @@ pub(super) fn add_missing(netlink: &mut Netlink, interface: u32, networks: &[IpN
     Ok(())
 }
 
+/// Adds routes to networks out of an interface that is up to the main table: those that [`add_missing`] would have
+/// added with all others. `addresses` are the interface's, whose networks the kernel leads there by itself.
+pub(super) fn add_more(
+    netlink: &mut Netlink,
+    interface: u32,
+    networks: &[IpNet],
+    addresses: &[IpNet],
+) -> Result<(), Error> {
+    for family in Family::ALL {
+        let there = route::list(netlink, family, route::MAIN)?;
+        let is_there = |network: &IpNet| {
+            let mut own = there.iter().filter(|route| route.interface == Some(interface));
+            own.any(|route| route.destination == *network)
+        };
+        for network in networks {
+            let leads = addresses.iter().any(|address| address.trunc().contains(network));
+            if Family::of(network.addr()) == family && !leads && !is_there(network) {
+                route::add(netlink, &Route::direct(*network, interface))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes routes to networks out of an interface from a table, as far as they are there; not those that the kernel
+/// made for the interface's addresses.
+pub(super) fn remove(
+    netlink: &mut Netlink,
+    interface: u32,
+    networks: &[IpNet],
+    table: u32,
+    addresses: &[IpNet],
+) -> Result<(), Error> {
+    for network in networks {
+        if table == route::MAIN && addresses.iter().any(|address| address.trunc() == *network) {
+            continue;
+        }
+        let route = Route {
+            table,
+            ..Route::direct(*network, interface)
+        };
+        match route::delete(netlink, &route) {
+            Err(error) if !error.is_missing() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Adds routes to networks out of an interface to a table, which may be any.
 pub(super) fn add_to_table(netlink: &mut Netlink, interface: u32, networks: &[IpNet], table: u32) -> Result<(), Error> {
     for network in networks {

@@ -68,8 +68,11 @@ impl Source {
         }
     }
 
-    /// Reads the file; `say` is told if others can read it too.
-    pub(super) fn read(&self, say: &mut dyn FnMut(&str)) -> Result<Conf, SourceError> {
+    /// Reads the file, if its text is not given; `say` is told if others can read it too.
+    pub(super) fn read(&self, text: Option<&str>, say: &mut dyn FnMut(&str)) -> Result<Conf, SourceError> {
+        if let Some(text) = text {
+            return self.parse(text);
+        }
         let read = || {
             let mode = fs::metadata(&self.path)?.permissions().mode();
             Ok((mode, Zeroizing::new(fs::read_to_string(&self.path)?)))
@@ -84,7 +87,12 @@ impl Source {
                 self.path.display()
             ));
         }
-        Ok(Conf::parse(&self.path.to_string_lossy(), &text)?)
+        self.parse(&text)
+    }
+
+    /// Reads this text as the file's.
+    pub(super) fn parse(&self, text: &str) -> Result<Conf, SourceError> {
+        Ok(Conf::parse(&self.path.to_string_lossy(), text)?)
     }
 }
 

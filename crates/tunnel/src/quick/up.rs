@@ -46,12 +46,13 @@ pub struct Up {
 pub fn up(options: Options<'_>) -> Result<Up, Errors> {
     let Options {
         target,
+        text,
         plane,
         resolv_conf,
         say,
     } = options;
     let source = Source::new(target)?;
-    let conf = source.read(say)?;
+    let conf = source.read(text, say)?;
     for warning in conf.warnings() {
         say(&format!("warning: {warning}"));
     }

@@ -1,9 +1,7 @@
-//! Client mode, and the other tunnels of a server: every `.conf` in `wg_confs` is brought up, and down at the end.
+//! Client mode: every `.conf` in `wg_confs` is brought up, followed while it is edited, and down at the end.
 
 use std::{
-    fs, io,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,40 +15,15 @@ use gateway::{
     servers::Servers,
 };
 use linux::signal::{Signal, Signals};
-use tunnel::{
-    Choice,
-    quick::{self, Options},
-};
-use zeroize::Zeroizing;
 
+use super::tunnels::{DIRECTORY, MARK, Tunnels};
 use crate::{failure, log};
 
 /// How often the directory is looked at.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Where the configurations are in the directory.
-const DIRECTORY: &str = "wg_confs";
-
-/// What a file must have to be a tunnel's.
-const MARK: &str = "[Interface]";
-
-/// The tunnels of a directory, in the order of their names, which is that of a shell's `*.conf`.
-#[derive(Debug)]
-pub(super) struct Tunnels {
-    directory: PathBuf,
-    /// The file that is not a tunnel's but the gateway's own.
-    except: Option<&'static str>,
-    up: Vec<Conf>,
-    /// A state that could not be reached: it is not tried again before a file changes.
-    failed: Option<Vec<Conf>>,
-}
-
-/// A configuration as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Conf {
-    path: PathBuf,
-    text: Zeroizing<String>,
-}
+/// How long the files must have been the same before they are put in force: editors write in several steps.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Brings the tunnels up, follows the changes of their files, and takes them down when a signal comes.
 pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant) -> anyhow::Result<()> {
@@ -72,7 +45,7 @@ pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant
     let serve = |address| http::Server::start(address, pages());
     let _metrics = environment.metrics.map(serve).transpose()?;
     log::line("client mode: PEERS is not set");
-    tunnels.bring_in_line()?;
+    tunnels.start()?;
     if let Err(error) = gateway::give_to(config_dir, environment.user, environment.group) {
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
     }
@@ -98,171 +71,23 @@ pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant
 
 /// Applies what changes in the directory, and follows the servers, until a signal comes.
 fn watch(tunnels: &mut Tunnels, servers: &mut Servers, signals: &Signals) -> anyhow::Result<()> {
+    // The files as they were seen last, while somebody writes them.
+    let mut seen = None;
     loop {
         servers.follow(tunnels.texts());
+        servers.set_down(tunnels.down());
         servers.look(Instant::now());
-        if signals.wait(Some(TICK)).context("cannot wait for signals")?.is_some() {
+        let limit = if seen.is_some() { QUIET } else { TICK };
+        if signals.wait(Some(limit)).context("cannot wait for signals")?.is_some() {
             return Ok(());
         }
-        if let Err(error) = tunnels.bring_in_line() {
-            log::line(&format!("{error:#}; the files are tried again when they change"));
+        let wanted = tunnels.wanted().ok();
+        let is_new = wanted.as_ref().is_none_or(|wanted| !tunnels.are_in_line(wanted));
+        if is_new && wanted == seen {
+            tunnels.bring_in_line();
+            seen = None;
+        } else {
+            seen = wanted.filter(|_| is_new);
         }
-    }
-}
-
-impl Tunnels {
-    /// The tunnels of the configuration directory; none is up.
-    pub(super) fn new(config_dir: &Path, except: Option<&'static str>) -> Self {
-        Self {
-            directory: config_dir.join(DIRECTORY),
-            except,
-            up: Vec::new(),
-            failed: None,
-        }
-    }
-
-    /// Takes down what is gone or has changed, in reverse order, and brings up what is new or has changed. Tunnels whose
-    /// files are as they were are not touched.
-    ///
-    /// If one does not come up, those that were brought up before it are taken down, and what was there before stays.
-    pub(super) fn bring_in_line(&mut self) -> anyhow::Result<()> {
-        let wanted = self.wanted()?;
-        if wanted == self.up || self.failed.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        self.failed = None;
-        let (kept, gone): (Vec<Conf>, Vec<Conf>) = self.up.drain(..).partition(|conf| wanted.contains(conf));
-        self.up = kept;
-        for conf in gone.iter().rev() {
-            down(&conf.path).unwrap_or_else(|error| log::line(&format!("{error:#}")));
-        }
-        let mut new: Vec<Conf> = Vec::new();
-        for conf in &wanted {
-            if self.up.contains(conf) {
-                continue;
-            }
-            if let Err(error) = up(&conf.path) {
-                for conf in new.iter().rev() {
-                    down(&conf.path).unwrap_or_else(|error| log::line(&format!("{error:#}")));
-                }
-                self.failed = Some(wanted);
-                return Err(error);
-            }
-            new.push(conf.clone());
-        }
-        self.up = wanted;
-        Ok(())
-    }
-
-    /// Takes all down, the last first. Goes on after an error.
-    pub(super) fn take_down(&mut self) -> anyhow::Result<()> {
-        let mut result = Ok(());
-        while let Some(conf) = self.up.pop() {
-            if let Err(error) = down(&conf.path) {
-                log::line(&format!("{error:#}"));
-                result = result.and(Err(error));
-            }
-        }
-        result
-    }
-
-    /// The configurations in the directory, in order.
-    fn wanted(&self) -> anyhow::Result<Vec<Conf>> {
-        let read = || -> io::Result<Vec<Conf>> {
-            let mut paths = Vec::new();
-            for entry in fs::read_dir(&self.directory)? {
-                let path = entry?.path();
-                let name = path.file_name().unwrap_or_default().as_bytes();
-                let is_conf = name.ends_with(b".conf") && !name.starts_with(b".");
-                if is_conf && self.except.is_none_or(|except| name != except.as_bytes()) && path.is_file() {
-                    paths.push(path);
-                }
-            }
-            paths.sort_by(|one, other| one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes()));
-            let mut confs = Vec::new();
-            for path in paths {
-                let text = Zeroizing::new(fs::read_to_string(&path)?);
-                if text.contains(MARK) {
-                    confs.push(Conf { path, text });
-                }
-            }
-            Ok(confs)
-        };
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other.with_context(|| format!("cannot read {}", self.directory.display())),
-        }
-    }
-
-    /// The names and configurations of the tunnels that are up.
-    pub(super) fn texts(&self) -> Vec<(String, &str)> {
-        self.up
-            .iter()
-            .map(|conf| (name(&conf.path), conf.text.as_str()))
-            .collect()
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<String> = self.up.iter().map(|conf| name(&conf.path)).collect();
-        let verb = if names.len() == 1 { "is" } else { "are" };
-        format!("{} {verb}", names.join(", "))
-    }
-}
-
-fn name(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn up(path: &Path) -> anyhow::Result<()> {
-    log::line(&format!("bringing {} up", name(path)));
-    let up = quick::up(Options {
-        target: path,
-        plane: Choice::Auto,
-        resolv_conf: Path::new(linux::resolv::PATH),
-        say: &mut log::line,
-    });
-    up.map(drop)
-        .with_context(|| format!("cannot bring {} up", path.display()))
-}
-
-fn down(path: &Path) -> anyhow::Result<()> {
-    log::line(&format!("taking {} down", name(path)));
-    let down = quick::down(Options {
-        target: path,
-        plane: Choice::Auto,
-        resolv_conf: Path::new(linux::resolv::PATH),
-        say: &mut log::line,
-    });
-    down.with_context(|| format!("cannot take {} down cleanly", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tunnels_are_the_files_that_a_shell_finds_and_in_its_order() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = root.path().join(DIRECTORY);
-        fs::create_dir(&directory).unwrap();
-        for (file, text) in [
-            ("b.conf", "[Interface]\n"),
-            ("a.conf", "# mine\n[Interface]\n"),
-            ("B.conf", "[Interface]\n"),
-            ("wg0.conf", "[Interface]\n"),
-            ("notes.conf", "nothing\n"),
-            (".hidden.conf", "[Interface]\n"),
-            ("a.conf.bak", "[Interface]\n"),
-        ] {
-            fs::write(directory.join(file), text).unwrap();
-        }
-        let names = |except| -> Vec<String> {
-            let wanted = Tunnels::new(root.path(), except).wanted().unwrap();
-            wanted.iter().map(|conf| name(&conf.path)).collect()
-        };
-        assert_eq!(names(None), ["B", "a", "b", "wg0"]);
-        assert_eq!(names(Some("wg0.conf")), ["B", "a", "b"]);
-        let nowhere = Tunnels::new(&root.path().join("nowhere"), None);
-        assert!(nowhere.wanted().unwrap().is_empty());
     }
 }

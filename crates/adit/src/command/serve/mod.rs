@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod server;
 mod source;
+mod tunnels;
 
 use std::{net::SocketAddr, path::PathBuf, time::Instant};
 

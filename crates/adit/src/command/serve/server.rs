@@ -5,21 +5,22 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use gateway::{
     client::Terms,
-    daemon::{self, Daemon, Desk, Socket},
+    daemon::{self, Daemon, Desk, Observer, Socket},
     directory::{Directory, DirectoryError, Kind},
     form::{EndpointOf, Form, ServerSettings},
     hooks, http,
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
     roster::{Roster, RosterError},
-    server::{DEFAULT_MTU, Gateway, Plan},
+    server::{DEFAULT_MTU, Gateway, PeerState, Plan},
+    servers::Servers,
     watcher::Watcher,
 };
 use linux::signal::{Signal, Signals};
 use tunnel::Plane;
 use wg::qr::{Ink, Qr};
 
-use super::{Arguments, Config, client::Tunnels, source::Files};
+use super::{Arguments, Config, source::Files, tunnels::Tunnels};
 use crate::{
     failure, log,
     options::{self, DEFAULT_PORT},
@@ -97,7 +98,13 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         )),
         log::line,
     );
+    // Before the tunnels come up, which may change the system's resolvers.
+    let servers = Servers::beside(Arc::clone(watcher.board()), log::entry);
     daemon.watch(watcher);
+    daemon.observe(Box::new(Followed {
+        tunnels: Rc::clone(&tunnels),
+        servers,
+    }));
     let socket = Socket::open(&config.config_dir)
         .inspect_err(|error| {
             log::line(&format!(
@@ -105,7 +112,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             ))
         })
         .ok();
-    tunnels.borrow_mut().bring_in_line()?;
+    tunnels.borrow_mut().start()?;
     let after = started.elapsed();
     log::line(&format!(
         "gateway ready in {}.{:03} s · {summary}",
@@ -128,6 +135,21 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     log::line("the gateway is gone; its peers' configurations work again at the next start");
     ended?;
     Ok(hooked?)
+}
+
+/// The other tunnels of `wg_confs`, whose servers are looked at when the gateway is.
+struct Followed {
+    tunnels: Rc<RefCell<Tunnels>>,
+    servers: Servers,
+}
+
+impl Observer for Followed {
+    fn look(&mut self, _gateway: &Gateway, _peers: &[PeerState], now: Instant) {
+        let tunnels = self.tunnels.borrow();
+        self.servers.follow(tunnels.texts());
+        self.servers.set_down(tunnels.down());
+        self.servers.look(now);
+    }
 }
 
 /// Where clients connect to. A guess does not replace what the clients were told before.

@@ -13,8 +13,7 @@ use gateway::{
     roster::{Roster, Wish},
 };
 
-use super::{Arguments, Config, client::Tunnels, server};
-use crate::log;
+use super::{Arguments, Config, server, tunnels::Tunnels};
 
 /// How the name of a variable begins whose value is the name of a file.
 const FILE: &str = "FILE__";
@@ -70,6 +69,10 @@ impl Source for Files {
         directories
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        self.named.clone()
+    }
+
     fn wish(&mut self) -> Result<Wish, String> {
         Ok(self.config()?.wish)
     }
@@ -80,10 +83,8 @@ impl Source for Files {
 
     fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool {
         let is_tunnel = |path: &PathBuf| path.starts_with(self.tunnels()) && !path.ends_with(server::OWN_CONF);
-        if changed.iter().any(is_tunnel)
-            && let Err(error) = self.tunnels.borrow_mut().bring_in_line()
-        {
-            log::line(&format!("{error:#}; the files are tried again when they change"));
+        if changed.iter().any(is_tunnel) {
+            self.tunnels.borrow_mut().bring_in_line();
         }
         // The link by which Kubernetes changes all files of a volume at once.
         let is_volume = |path: &Path| path.file_name().is_some_and(|name| name == "..data");

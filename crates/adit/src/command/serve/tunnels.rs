@@ -1,0 +1,337 @@
+//! The tunnels of `wg_confs`: each is kept as its file has it, and a file with an error changes nothing.
+
+use std::{
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use tunnel::{
+    Choice,
+    quick::{self, Errors, Options},
+};
+use zeroize::Zeroizing;
+
+use crate::log;
+
+/// Where the configurations are in the directory.
+pub(super) const DIRECTORY: &str = "wg_confs";
+
+/// What a file must have to be a tunnel's.
+pub(super) const MARK: &str = "[Interface]";
+
+/// The tunnels of a directory, in the order of their names, which is that of a shell's `*.conf`.
+#[derive(Debug)]
+pub(super) struct Tunnels {
+    pub(super) directory: PathBuf,
+    /// The file that is not a tunnel's but the gateway's own.
+    except: Option<&'static str>,
+    /// What is up, with the text that it was brought up with.
+    up: Vec<Conf>,
+    /// What could not be put in force: it is not tried again before its file changes.
+    failed: Vec<Failed>,
+    /// Why the directory could not be read, when that was tried last.
+    unreadable: Option<String>,
+}
+
+/// A configuration as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conf {
+    path: PathBuf,
+    text: Zeroizing<String>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    conf: Conf,
+    why: String,
+}
+
+impl Tunnels {
+    /// The tunnels of the configuration directory; none is up.
+    pub(super) fn new(config_dir: &Path, except: Option<&'static str>) -> Self {
+        Self {
+            directory: config_dir.join(DIRECTORY),
+            except,
+            up: Vec::new(),
+            failed: Vec::new(),
+            unreadable: None,
+        }
+    }
+
+    /// Brings all up at the start. Those of a process that was killed are taken down before.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be used or does not come up; none is up then.
+    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+        let wanted = self.wanted()?;
+        for conf in &wanted {
+            conf.check()
+                .with_context(|| format!("cannot bring {} up", conf.name()))?;
+        }
+        self.clear_away();
+        for conf in wanted {
+            if let Err(error) = up(&conf) {
+                let error = Err(error).with_context(|| format!("cannot bring {} up", conf.path.display()));
+                let _said = self.take_down();
+                return error;
+            }
+            self.up.push(conf);
+        }
+        Ok(())
+    }
+
+    /// Takes down what an earlier process has brought up from this directory and left.
+    fn clear_away(&self) {
+        let directory = std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
+        for path in quick::brought_up().unwrap_or_default() {
+            let is_ours = path.parent() == Some(&directory)
+                && path.file_name().map(OsStrExt::as_bytes) != self.except.map(str::as_bytes);
+            if is_ours {
+                log::line(&format!(
+                    "taking {} down, which a process that was killed has left",
+                    name(&path)
+                ));
+                if let Err(error) = quick::down(options(&path, None, &mut log::line)) {
+                    log::line(&format!("note: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Whether nothing is to be done for these: they are in force, or were tried in vain.
+    pub(super) fn are_in_line(&self, wanted: &[Conf]) -> bool {
+        let is_known = |conf: &Conf| self.up.contains(conf) || self.failed.iter().any(|failed| failed.conf == *conf);
+        wanted.iter().all(is_known)
+            && self
+                .up
+                .iter()
+                .all(|conf| wanted.iter().any(|wanted| wanted.path == conf.path))
+            && self.failed.iter().all(|failed| wanted.contains(&failed.conf))
+    }
+
+    /// Takes down what is gone, in reverse order, and puts in force what is new or has changed: on the tunnel while it is
+    /// up, as far as that can be. Tunnels whose files are as they were are not touched. What goes wrong is in the log,
+    /// and with that tunnel everything stays as it was.
+    pub(super) fn bring_in_line(&mut self) {
+        let unreadable = match self.wanted() {
+            Ok(wanted) => {
+                self.apply(wanted);
+                None
+            }
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(error) = unreadable.as_ref().filter(|_| unreadable != self.unreadable) {
+            log::line(error);
+        }
+        self.unreadable = unreadable;
+    }
+
+    fn apply(&mut self, wanted: Vec<Conf>) {
+        let (kept, gone): (Vec<Conf>, Vec<Conf>) = self
+            .up
+            .drain(..)
+            .partition(|conf| wanted.iter().any(|wanted| wanted.path == conf.path));
+        self.up = kept;
+        for conf in gone.iter().rev() {
+            down(conf).unwrap_or_else(|error| log::line(&format!("{error:#}")));
+        }
+        self.failed.retain(|failed| wanted.contains(&failed.conf));
+        for conf in wanted {
+            let is_failed = self.failed.iter().any(|failed| failed.conf == conf);
+            if is_failed || self.up.contains(&conf) {
+                continue;
+            }
+            if let Err(error) = self.put_in_force(&conf) {
+                let why = format!("{error:#}");
+                let stays = if self.is_up(&conf.path) {
+                    "it stays as it was"
+                } else {
+                    "it is down"
+                };
+                log::line(&format!(
+                    "{}: {why}; {stays}, and is tried again when the file changes",
+                    conf.name()
+                ));
+                self.failed.push(Failed { conf, why });
+            }
+        }
+        self.up
+            .sort_by(|one, other| one.path.as_os_str().as_bytes().cmp(other.path.as_os_str().as_bytes()));
+    }
+
+    fn put_in_force(&mut self, conf: &Conf) -> anyhow::Result<()> {
+        conf.check()?;
+        let Some(at) = self.up.iter().position(|up| up.path == conf.path) else {
+            up(conf)?;
+            self.up.push(conf.clone());
+            return Ok(());
+        };
+        if quick::change(options(&conf.path, Some(&conf.text), &mut log::line), &self.up[at].text)? {
+            log::line(&format!("{}: changed as its file has it, while it is up", conf.name()));
+            self.up[at] = conf.clone();
+            return Ok(());
+        }
+        let before = self.up.remove(at);
+        down(&before).unwrap_or_else(|error| log::line(&format!("{error:#}")));
+        match up(conf) {
+            Ok(()) => {
+                self.up.push(conf.clone());
+                Ok(())
+            }
+            Err(error) => {
+                match up(&before) {
+                    Ok(()) => self.up.push(before),
+                    Err(again) => log::line(&format!("{}: not as it was before either: {again}", conf.name())),
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn is_up(&self, path: &Path) -> bool {
+        self.up.iter().any(|up| up.path == path)
+    }
+
+    /// Takes all down, the last first. Goes on after an error.
+    pub(super) fn take_down(&mut self) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        while let Some(conf) = self.up.pop() {
+            if let Err(error) = down(&conf) {
+                log::line(&format!("{error:#}"));
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+
+    /// The configurations in the directory, in order. A file that cannot be read, and one of a tunnel that is up that
+    /// has no more the mark of one, is among them, as what it is not: a configuration.
+    pub(super) fn wanted(&self) -> anyhow::Result<Vec<Conf>> {
+        let paths = match self.paths() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.with_context(|| format!("cannot read {}", self.directory.display())),
+        }?;
+        let mut confs = Vec::new();
+        for path in paths {
+            let text = match fs::read(&path) {
+                Ok(bytes) => Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            };
+            if text.contains(MARK) || self.is_up(&path) {
+                confs.push(Conf { path, text });
+            }
+        }
+        Ok(confs)
+    }
+
+    fn paths(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let is_conf = name.ends_with(b".conf") && !name.starts_with(b".");
+            if is_conf && self.except.is_none_or(|except| name != except.as_bytes()) && path.is_file() {
+                paths.push(path);
+            }
+        }
+        paths.sort_by(|one, other| one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes()));
+        Ok(paths)
+    }
+
+    /// The names and configurations of the tunnels that are up.
+    pub(super) fn texts(&self) -> Vec<(String, &str)> {
+        self.up.iter().map(|conf| (conf.name(), conf.text.as_str())).collect()
+    }
+
+    /// The names of the tunnels that are down and should not be, each with the reason.
+    pub(super) fn down(&self) -> Vec<(String, String)> {
+        let down = self.failed.iter().filter(|failed| !self.is_up(&failed.conf.path));
+        down.map(|failed| (failed.conf.name(), failed.why.clone())).collect()
+    }
+
+    pub(super) fn names(&self) -> String {
+        let names: Vec<String> = self.up.iter().map(Conf::name).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        format!("{} {verb}", names.join(", "))
+    }
+}
+
+impl Conf {
+    fn name(&self) -> String {
+        name(&self.path)
+    }
+
+    /// # Errors
+    ///
+    /// Says in which line what is wrong.
+    fn check(&self) -> anyhow::Result<()> {
+        quick::check(&self.path, &self.text)?;
+        anyhow::ensure!(self.text.contains(MARK), "{} has no {MARK}", self.path.display());
+        Ok(())
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn options<'a>(target: &'a Path, text: Option<&'a str>, say: &'a mut dyn FnMut(&str)) -> Options<'a> {
+    Options {
+        target,
+        text,
+        plane: Choice::Auto,
+        resolv_conf: Path::new(linux::resolv::PATH),
+        say,
+    }
+}
+
+fn up(conf: &Conf) -> Result<(), Errors> {
+    log::line(&format!("bringing {} up", conf.name()));
+    quick::up(options(&conf.path, Some(&conf.text), &mut log::line)).map(drop)
+}
+
+/// Takes a tunnel down as it was brought up. Its file is written, if it asks for that, only where nobody has edited it.
+fn down(conf: &Conf) -> anyhow::Result<()> {
+    log::line(&format!("taking {} down", conf.name()));
+    let is_edited = fs::read(&conf.path)
+        .ok()
+        .is_none_or(|bytes| bytes != conf.text.as_bytes());
+    let text = is_edited.then_some(conf.text.as_str());
+    let down = quick::down(options(&conf.path, text, &mut log::line));
+    down.with_context(|| format!("cannot take {} down cleanly", conf.path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_are_the_files_that_a_shell_finds_and_in_its_order() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join(DIRECTORY);
+        fs::create_dir(&directory).unwrap();
+        for (file, text) in [
+            ("b.conf", "[Interface]\n"),
+            ("a.conf", "# mine\n[Interface]\n"),
+            ("B.conf", "[Interface]\n"),
+            ("wg0.conf", "[Interface]\n"),
+            ("notes.conf", "nothing\n"),
+            (".hidden.conf", "[Interface]\n"),
+            ("a.conf.bak", "[Interface]\n"),
+        ] {
+            fs::write(directory.join(file), text).unwrap();
+        }
+        let names = |except| -> Vec<String> {
+            let wanted = Tunnels::new(root.path(), except).wanted().unwrap();
+            wanted.iter().map(Conf::name).collect()
+        };
+        assert_eq!(names(None), ["B", "a", "b", "wg0"]);
+        assert_eq!(names(Some("wg0.conf")), ["B", "a", "b"]);
+        let nowhere = Tunnels::new(&root.path().join("nowhere"), None);
+        assert!(nowhere.wanted().unwrap().is_empty());
+    }
+}
