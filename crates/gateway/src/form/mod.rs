@@ -141,6 +141,14 @@ impl Form {
         Ok(form)
     }
 
+    /// Keeps the gateway's own template as a gateway that runs has it: it takes it at its start. Gives whether it is
+    /// another.
+    pub fn keep_server(&mut self, running: &Self) -> bool {
+        let is_other = self.server != running.server;
+        self.server.clone_from(&running.server);
+        is_other
+    }
+
     /// Who says where clients connect to.
     pub fn endpoint(&self) -> EndpointOf {
         self.endpoint

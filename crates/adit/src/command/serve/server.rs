@@ -59,7 +59,8 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     // A free port is another one at the next start: the file keeps what the template says.
     let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
     let listen_port = listen_port.unwrap_or(DEFAULT_PORT);
-    let terms = terms(config, &roster, (reach.host.clone(), port))?;
+    let terms = terms(config, &roster, (reach.host.clone(), port), None)?;
+    let form = terms.form.clone();
     keep(config, &directory, &roster, &terms, listen_port)?;
     if let Err(error) = gateway::give_to(directory.root(), config.user, config.group) {
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
@@ -94,6 +95,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             arguments,
             config,
             (reach.host.clone(), port),
+            form,
             Rc::clone(&tunnels),
         )),
         log::line,
@@ -213,12 +215,21 @@ fn open(config: &Config, roster: &Roster, plane: Plane, settings: &ServerSetting
     })?)
 }
 
-/// What all clients are told.
-pub(super) fn terms(config: &Config, roster: &Roster, endpoint: (Host, u16)) -> Result<Terms, DirectoryError> {
+/// What all clients are told. A gateway that runs keeps its own template; what else is in its file waits for the next start.
+pub(super) fn terms(
+    config: &Config,
+    roster: &Roster,
+    endpoint: (Host, u16),
+    running: Option<&Form>,
+) -> Result<Terms, DirectoryError> {
+    let mut form = form(config, roster)?;
+    if running.is_some_and(|running| form.keep_server(running)) {
+        log::line("templates/server.conf is another than at the start: it takes effect at the next start");
+    }
     // Without its own DNS the gateway is no resolver for anybody: the clients keep theirs.
     let own = roster.addresses().into_iter().take(1).filter(|_| config.serve_dns);
     let own_dns = || own.map(|address| Host::Address(address.addr())).collect();
-    form(config, roster)?.of(Terms {
+    form.of(Terms {
         server_key: roster.private_key().public_key(),
         endpoint,
         dns: config.client_dns.clone().unwrap_or_else(own_dns),

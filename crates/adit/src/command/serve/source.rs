@@ -4,11 +4,13 @@ use std::{
     cell::RefCell,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
 
 use gateway::{
     client::Terms,
     daemon::Source,
+    form::Form,
     reach::Host,
     roster::{Roster, Wish},
 };
@@ -25,6 +27,8 @@ pub(super) struct Files {
     named: Vec<PathBuf>,
     /// Where clients connect to; it does not change while the gateway runs.
     endpoint: (Host, u16),
+    /// The templates that the gateway was opened with.
+    form: Option<Arc<Form>>,
     /// Beside the gateway.
     tunnels: Rc<RefCell<Tunnels>>,
 }
@@ -34,6 +38,7 @@ impl Files {
         arguments: Arguments,
         config: &Config,
         endpoint: (Host, u16),
+        form: Option<Arc<Form>>,
         tunnels: Rc<RefCell<Tunnels>>,
     ) -> Self {
         let is_file = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(FILE));
@@ -43,6 +48,7 @@ impl Files {
             config_dir: config.config_dir.clone(),
             named: named.map(|(_, path)| path.into()).collect(),
             endpoint,
+            form,
             tunnels,
         }
     }
@@ -78,7 +84,8 @@ impl Source for Files {
     }
 
     fn terms(&mut self, roster: &Roster) -> Result<Terms, String> {
-        server::terms(&self.config()?, roster, self.endpoint.clone()).map_err(|error| error.to_string())
+        server::terms(&self.config()?, roster, self.endpoint.clone(), self.form.as_deref())
+            .map_err(|error| error.to_string())
     }
 
     fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool {
