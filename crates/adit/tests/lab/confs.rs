@@ -155,9 +155,17 @@ fn a_tunnel_goes_down_as_it_was_brought_up_and_one_that_does_not_come_up_is_no_h
 
     write(&directory, "office", &conf);
     netlab::wait_until("the old command has run", LIMIT, || marker.exists().then_some(()));
-    netlab::wait_until("the tunnel works", LIMIT, || {
-        client.run(|| traffic::echo(network::server_v4(7), b"hello").ok())
+    // What is sent before it is up has another source, and waits for long.
+    netlab::wait_until("the tunnel is up again", LIMIT, || {
+        let command = client.command("wg").args(["show", "office", "latest-handshakes"]);
+        let latest = command.output().stdout;
+        latest
+            .split_whitespace()
+            .nth(1)
+            .filter(|latest| *latest != "0")
+            .map(drop)
     });
+    client.run(|| traffic::echo(network::server_v4(7), b"hello").expect("the tunnel works"));
 }
 
 #[test]

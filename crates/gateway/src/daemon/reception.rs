@@ -111,7 +111,7 @@ mod tests {
         let mut client = Client::connect(&in_directory(directory.path())).unwrap();
         for healthy in [true, false] {
             if !healthy {
-                board.set_servers(Vec::new(), Vec::new(), Some("office: gone".to_owned()));
+                board.set_servers(Vec::new(), Vec::new(), vec![("office".to_owned(), "gone".to_owned())]);
             }
             let reply = client.ask(&Request::Health {}).unwrap();
             assert!(matches!(reply, Reply::Health { health } if health.healthy == healthy));
