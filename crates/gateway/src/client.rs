@@ -7,7 +7,7 @@ use wg::{PresharedKey, PrivateKey, PublicKey, access::Access};
 use zeroize::Zeroizing;
 
 use crate::{
-    form::Form,
+    form::{Form, in_order},
     key::{self, RandomError},
     reach::Host,
     server::Peer,
@@ -86,7 +86,7 @@ impl Client {
         let mut text = Zeroizing::new(String::with_capacity(1024));
         let mut line = |line: &[&str]| line.iter().chain(&["\n"]).for_each(|part| text.push_str(part));
         line(&["[Interface]"]);
-        line(&["Address = ", &list(&self.addresses)]);
+        line(&["Address = ", &list(in_order(&self.addresses))]);
         match &self.private_key {
             Some(key) => line(&["PrivateKey = ", &key.danger_base64()]),
             None => line(&[KEY_OF_CLIENT, &self.public_key.to_string()]),

@@ -21,7 +21,7 @@ use crate::{
     client::{Client, Terms},
     directory::{Directory, DirectoryError, Stored},
     environment::{self, Keepalive, PeerId},
-    file,
+    file, form,
     key::{self, RandomError},
     members,
     network::{Network, NetworkError},
@@ -307,12 +307,12 @@ impl Roster {
 
     /// The gateway's own configuration, its lines and comments in linuxserver's order.
     fn server_conf(&self, terms: &Terms, listen_port: u16) -> Result<Zeroizing<String>, TemplateError> {
-        let addresses = self.addresses();
+        let addresses: Vec<IpAddr> = self.addresses().iter().map(IpNet::addr).collect();
         let interface = match &terms.form {
             Some(form) => form.server_conf(&self.private_key, listen_port)?,
             None => Zeroizing::new(format!(
                 "[Interface]\nAddress = {}\nListenPort = {listen_port}\nPrivateKey = {}\n\n",
-                list(addresses.iter().map(IpNet::addr), ", "),
+                list(form::in_order(&addresses), ", "),
                 *self.private_key.danger_base64(),
             )),
         };
@@ -673,7 +673,7 @@ mod tests {
         let members: Vec<&Member> = roster.members().collect();
         let [laptop, seven] = [members[0], members[1]];
         let conf = format!(
-            "[Interface]\nAddress = 10.13.13.2, fd00:1::2\nPrivateKey = {}\nListenPort = 51820\nDNS = 10.13.13.1\n\n\
+            "[Interface]\nAddress = fd00:1::2, 10.13.13.2\nPrivateKey = {}\nListenPort = 51820\nDNS = 10.13.13.1\n\n\
              [Peer]\nPublicKey = {}\nPresharedKey = {}\nEndpoint = vpn.example.com:51820\nAllowedIPs = 0.0.0.0/0, ::/0",
             read("peer_laptop/privatekey-peer_laptop"),
             read("server/publickey-server"),
@@ -683,7 +683,7 @@ mod tests {
         assert_eq!(read("peer_laptop/peer_laptop.png"), (conf.len() + 1).to_string());
         assert_eq!(read("peer7/publickey-peer7"), seven.peer.public_key.to_string());
         let conf = format!(
-            "[Interface]\nAddress = 10.13.13.1, fd00:1::1\nListenPort = 51820\nPrivateKey = {}\n\n\
+            "[Interface]\nAddress = fd00:1::1, 10.13.13.1\nListenPort = 51820\nPrivateKey = {}\n\n\
              [Peer]\n# peer_laptop\nPublicKey = {}\nPresharedKey = {}\n\
              AllowedIPs = 10.13.13.2/32,fd00:1::2/128,192.168.1.0/24\n\n\
              [Peer]\n# peer7\nPublicKey = {}\nPresharedKey = {}\nAllowedIPs = 10.13.13.3/32,fd00:1::3/128\n\

@@ -26,9 +26,19 @@ fn wish(peers: &str) -> Wish {
 
 /// One start as `adit serve` makes it: `url` is `SERVERURL`, or what is found for `auto`.
 fn start(root: &Path, peers: &str, url: &str, endpoint: EndpointOf) -> Result<(), DirectoryError> {
+    start_with(root, &wish(peers), &[("PEERS", peers)], url, endpoint)
+}
+
+fn start_with(
+    root: &Path,
+    wish: &Wish,
+    variables: &[(&str, &str)],
+    url: &str,
+    endpoint: EndpointOf,
+) -> Result<(), DirectoryError> {
     let directory = Directory::open(root)?;
-    let roster = Roster::new(&directory, &wish(peers)).unwrap();
-    let variables = [("PEERS", peers)].map(|(name, value)| (name.into(), value.into()));
+    let roster = Roster::new(&directory, wish).unwrap();
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
     let form = Form::load(root, Texts::read(variables).unwrap(), endpoint, &roster.addresses())?;
     let terms = form.of(Terms {
         server_key: roster.private_key().public_key(),
@@ -199,4 +209,38 @@ fn networks_behind_peers_and_edited_templates_are_noticed() {
     fs::write(root.path().join("templates/peer.conf"), template).unwrap();
     start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap();
     assert!(read(root.path(), "peer1/peer1.conf").ends_with("PersistentKeepalive = 25\n"));
+}
+
+/// The last field of the lines of a client's configuration that match `Address`: what the image keeps of them.
+fn kept_by_the_image(conf: &str) -> Vec<&str> {
+    conf.lines()
+        .filter(|line| line.contains("Address"))
+        .filter_map(|line| line.split_whitespace().last())
+        .collect()
+}
+
+#[test]
+fn who_returns_to_the_image_keeps_every_address() {
+    let root = tempfile::tempdir().unwrap();
+    let with_ipv6 = Wish {
+        subnets: vec![DEFAULT_SUBNET.into(), "fd00:1::/64".parse().unwrap()],
+        ..wish("2")
+    };
+    start_with(root.path(), &with_ipv6, &[], "vpn.example.com", EndpointOf::User).unwrap();
+    for (file, address) in [
+        ("peer1/peer1.conf", "10.13.13.2"),
+        ("peer2/peer2.conf", "10.13.13.3"),
+        ("wg_confs/wg0.conf", "10.13.13.1"),
+    ] {
+        let conf = read(root.path(), file);
+        assert!(conf.contains("Address = fd00:1::"), "{conf}");
+        assert_eq!(kept_by_the_image(&conf), [address], "{conf}");
+    }
+    // A configuration that has them the other way round is as good, and stays.
+    let other = "Address = 10.13.13.2, fd00:1::2";
+    let conf = read(root.path(), "peer1/peer1.conf").replace("Address = fd00:1::2, 10.13.13.2", other);
+    assert!(conf.contains(other));
+    fs::write(root.path().join("peer1/peer1.conf"), &conf).unwrap();
+    start_with(root.path(), &with_ipv6, &[], "vpn.example.com", EndpointOf::User).unwrap();
+    assert_eq!(read(root.path(), "peer1/peer1.conf"), conf);
 }

@@ -103,21 +103,37 @@ pub(crate) fn set_addresses(text: &str, addresses: &[String]) -> Zeroizing<Strin
 }
 
 /// Adds those of the addresses that are of a family of which `[Interface]` has none, to its first `Address`.
+///
+/// IPv4 comes last, as in [`in_order`].
 pub(super) fn add_addresses(text: &str, wanted: &[IpAddr]) -> Zeroizing<String> {
     let there: Vec<IpAddr> = addresses(text).iter().filter_map(|item| address(item)).collect();
     let is_missing = |wanted: &&IpAddr| !there.iter().any(|there| there.is_ipv4() == wanted.is_ipv4());
-    let missing: Vec<String> = wanted.iter().filter(is_missing).map(ToString::to_string).collect();
+    let missing: Vec<IpAddr> = wanted.iter().filter(is_missing).copied().collect();
     if missing.is_empty() {
         return Zeroizing::new(text.to_owned());
     }
+    let list = |is_ipv4: bool| {
+        let family = missing.iter().filter(move |address| address.is_ipv4() == is_ipv4);
+        family.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let (six, four) = (list(false), list(true));
     let mut is_done = false;
     change(text, "Address", |value| {
         let is_first = !std::mem::replace(&mut is_done, true);
-        is_first.then(|| match value {
-            "" => missing.join(", "),
-            value => format!("{value}, {}", missing.join(", ")),
+        is_first.then(|| {
+            let parts = [six.as_str(), value, four.as_str()];
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            parts.join(", ")
         })
     })
+}
+
+/// The addresses as they stand in a line `Address`: IPv4 last. linuxserver's image keeps of a client's line the last
+/// field alone, and knows no IPv6: who returns to it keeps the addresses that it gave.
+pub(crate) fn in_order(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut addresses = addresses.to_vec();
+    addresses.sort_by_key(IpAddr::is_ipv4);
+    addresses
 }
 
 /// Puts another address in the place of one, whatever prefix length it has.
@@ -153,7 +169,7 @@ mod tests {
         for (changed, expected) in [
             (
                 add_addresses(CONF, &six),
-                CONF.replace("address=10.0.0.2/32 # mine", "address= 10.0.0.2/32, fd00::2 # mine"),
+                CONF.replace("address=10.0.0.2/32 # mine", "address= fd00::2, 10.0.0.2/32 # mine"),
             ),
             (without_empty(CONF, "DNS"), CONF.replacen("DNS = \n", "", 1)),
             (set(CONF, "mtu", "1400"), CONF.replace("x=\n", "x=\nmtu = 1400\n")),
@@ -169,6 +185,13 @@ mod tests {
         let both = "[Interface]\nAddress = 10.0.0.2\nAddress = fd00::7/64\n";
         assert_eq!(*add_addresses(both, &six), both);
         assert_eq!(addresses(both), ["10.0.0.2", "fd00::7/64"]);
+        for (address, expected) in [("", "fd00::2, 10.0.0.2"), (" fd00::7", "fd00::7, 10.0.0.2")] {
+            let conf = format!("[Interface]\nAddress ={address}\n");
+            assert_eq!(
+                *add_addresses(&conf, &six),
+                format!("[Interface]\nAddress = {expected}\n")
+            );
+        }
         assert_eq!(
             *set("[Interface]\nMTU = 1\nMTU = 2\n", "MTU", "3"),
             "[Interface]\nMTU = 3\n"

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use wg::{PrivateKey, conf::Conf};
 use zeroize::Zeroizing;
 
-pub(crate) use self::lines::{addresses, set_addresses};
+pub(crate) use self::lines::{addresses, in_order, set_addresses};
 pub use self::saved::Saved;
 use crate::{
     client::{Client, Terms},
