@@ -70,8 +70,8 @@ pub const VARIABLES: [Variable; 22] = [
     },
     Variable {
         name: "USE_COREDNS",
-        default: "`true`",
-        meaning: "`false` switches off DNS on the gateway's own address.",
+        default: "`true` where port 53 is free",
+        meaning: "`false` switches off DNS on the gateway's own address; `true` makes a port 53 that is taken an error.",
     },
     Variable {
         name: "DNS_UPSTREAM",

@@ -28,7 +28,8 @@ pub(super) struct Config {
     pub(super) allowed_ips: Vec<IpNet>,
     /// `None`: the gateway itself.
     pub(super) client_dns: Option<Vec<Host>>,
-    pub(super) serve_dns: bool,
+    /// `None`: it is served where its port is free.
+    pub(super) dns: Option<bool>,
     pub(super) log_confs: bool,
     /// Where health and metrics are served; `None` is nowhere.
     pub(super) metrics: Option<SocketAddr>,
@@ -42,6 +43,11 @@ pub(super) struct Config {
 }
 
 impl Config {
+    /// Whether the gateway's own address is a resolver, be it ours or another one of this host.
+    pub(super) fn has_dns(&self) -> bool {
+        self.dns.unwrap_or(true)
+    }
+
     pub(super) fn new(arguments: Arguments, mut environment: Environment) -> anyhow::Result<Self> {
         let Arguments {
             config_dir,
@@ -100,7 +106,7 @@ impl Config {
                 .or(environment.allowed_ips)
                 .unwrap_or_else(everything),
             client_dns: options.dns.clone().map(|dns| dns.0).or(environment.peer_dns),
-            serve_dns: environment.dns.unwrap_or(true),
+            dns: environment.dns,
             log_confs: environment.log_confs.unwrap_or(true),
             metrics: metrics.or(environment.metrics),
             log_format: log_format.or(environment.log_format).unwrap_or_default(),

@@ -1,18 +1,19 @@
 //! Server mode: opens the gateway, and goes on until a signal comes.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use gateway::{
     client::Terms,
     daemon::{self, Daemon, Desk, Observer, Socket},
     directory::{Directory, DirectoryError, Kind},
+    dns::DnsError,
     form::{EndpointOf, Form, ServerSettings},
     hooks, http,
     notify::{self, Notifier},
     reach::{Endpoint, Host, How, Reach, Sources},
     roster::{Roster, RosterError},
-    server::{DEFAULT_MTU, Gateway, PeerState, Plan},
+    server::{DEFAULT_MTU, Gateway, GatewayError, PeerState, Plan},
     servers::Servers,
     watcher::Watcher,
 };
@@ -198,21 +199,35 @@ fn form(config: &Config, roster: &Roster) -> Result<Form, DirectoryError> {
     Form::load(&config.config_dir, config.texts.clone(), endpoint, &roster.addresses())
 }
 
+/// Opens the gateway; without DNS if its port is taken, as that image does, unless DNS was asked for.
 fn open(config: &Config, roster: &Roster, plane: Plane, settings: &ServerSettings) -> anyhow::Result<Gateway> {
     let options = &config.options;
-    Ok(Gateway::open(Plan {
+    let plan = |serve_dns: bool| Plan {
         name: INTERFACE.to_owned(),
         plane,
         private_key: roster.private_key().clone(),
         listen_port: config.listen_port.or(settings.listen_port).unwrap_or(DEFAULT_PORT),
         addresses: roster.addresses(),
         mtu: options.mtu.or(settings.mtu).unwrap_or(DEFAULT_MTU),
-        dns: config
-            .serve_dns
-            .then(|| options::upstreams(&options.dns_upstream, options.dns_ca.as_deref())),
+        dns: serve_dns.then(|| options::upstreams(&options.dns_upstream, options.dns_ca.as_deref())),
         peer_to_peer: true,
         peers: roster.peers(),
-    })?)
+    };
+    match Gateway::open(plan(config.has_dns())) {
+        Err(GatewayError::Dns(DnsError::Bind { address, cause })) if cause.kind() == io::ErrorKind::AddrInUse => {
+            if config.dns == Some(true) {
+                return Err(DnsError::Bind { address, cause }).context(
+                    "another program answers DNS queries here; end it, or leave them to it with USE_COREDNS=false",
+                );
+            }
+            log::line(&format!(
+                "note: another program answers DNS queries on {address}; the gateway leaves them to it, as with \
+                 USE_COREDNS=false"
+            ));
+            Ok(Gateway::open(plan(false))?)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 /// What all clients are told. A gateway that runs keeps its own template; what else is in its file waits for the next start.
@@ -227,7 +242,7 @@ pub(super) fn terms(
         log::line("templates/server.conf is another than at the start: it takes effect at the next start");
     }
     // Without its own DNS the gateway is no resolver for anybody: the clients keep theirs.
-    let own = roster.addresses().into_iter().take(1).filter(|_| config.serve_dns);
+    let own = roster.addresses().into_iter().take(1).filter(|_| config.has_dns());
     let own_dns = || own.map(|address| Host::Address(address.addr())).collect();
     form.of(Terms {
         server_key: roster.private_key().public_key(),
