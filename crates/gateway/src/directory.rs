@@ -67,7 +67,7 @@ pub enum DirectoryError {
     /// A file cannot be read or written.
     #[error("cannot {action} {}: {cause}", path.display())]
     File {
-        /// `read` or `write`.
+        /// `read`, `write` or `remove`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -266,7 +266,7 @@ impl Directory {
     }
 
     /// Keeps a peer's configuration, unless it `leaves` the one that is there, and its picture, which is drawn only if
-    /// it is wanted. Says whether the configuration differs from the one before.
+    /// it is wanted; one that cannot be drawn is removed. Says whether the configuration differs from the one before.
     ///
     /// # Errors
     ///
@@ -276,16 +276,23 @@ impl Directory {
         peer: &PeerId,
         text: &str,
         leaves: impl FnOnce(&str) -> bool,
-        png: impl FnOnce(&str) -> Vec<u8>,
+        png: impl FnOnce(&str) -> Option<Vec<u8>>,
     ) -> Result<bool, DirectoryError> {
         let (conf, picture) = (self.peer_path(peer, Kind::Conf), self.peer_path(peer, Kind::Png));
         let old = read(&conf)?.filter(|old| **old == text || leaves(old));
-        if old.is_some() && picture.exists() {
+        if old.is_some() && fs::metadata(&picture).is_ok_and(|picture| picture.len() > 0) {
             return Ok(false);
         }
         let text = old.as_ref().map_or(text, |old| old.as_str());
         // The picture first: a configuration that is there has its picture.
-        write(&picture, &png(text), Worth::Derived)?;
+        match png(text) {
+            Some(png) => write(&picture, &png, Worth::Derived).map(drop)?,
+            None => file::remove(&picture).map_err(|cause| DirectoryError::File {
+                action: "remove",
+                path: picture,
+                cause,
+            })?,
+        }
         write(&conf, text.as_bytes(), Worth::Kept)
     }
 
@@ -447,12 +454,12 @@ mod tests {
             let conf = "[Interface]\nAddress = 10.13.13.2, fd00::2/128 # two\nPrivateKey = x\n\n[Peer]\nendpoint=a:1\n";
             assert!(
                 directory
-                    .keep_peer_conf(&one, conf, |_| false, |_| b"png".to_vec())
+                    .keep_peer_conf(&one, conf, |_| false, |_| Some(b"png".to_vec()))
                     .unwrap()
             );
             assert!(
                 !directory
-                    .keep_peer_conf(&one, conf, |_| false, |_| b"png".to_vec())
+                    .keep_peer_conf(&one, conf, |_| false, |_| Some(b"png".to_vec()))
                     .unwrap()
             );
             assert!(
@@ -515,6 +522,23 @@ mod tests {
             );
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_drawn_is_removed_and_an_empty_one_drawn() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        let peer = PeerId::numbered(1);
+        let picture = directory.peer_path(&peer, Kind::Png);
+        let keep = |conf: &str, png: Option<&str>| {
+            let png = png.map(|png| png.as_bytes().to_vec());
+            directory.keep_peer_conf(&peer, conf, |_| false, |_| png).unwrap()
+        };
+        assert!(keep("one", Some("png")));
+        assert!(keep("two", None) && !picture.exists());
+        fs::write(&picture, "").unwrap();
+        assert!(!keep("two", Some("png")));
+        assert_eq!(fs::read_to_string(&picture).unwrap(), "png");
     }
 
     #[test]

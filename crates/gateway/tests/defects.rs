@@ -49,7 +49,7 @@ fn start_with(
         listen_port: Some(51820),
         form: None,
     })?;
-    roster.keep(&directory, &terms, 51820, |_| Vec::new()).map(drop)
+    roster.keep(&directory, &terms, 51820, |_| None).map(drop)
 }
 
 fn read(root: &Path, path: &str) -> String {

@@ -14,6 +14,7 @@ mod connections;
 mod datagrams;
 mod device;
 mod doctor;
+mod dropin;
 mod end;
 mod flood;
 mod forwarding;

@@ -44,7 +44,7 @@ pub struct Desk {
     /// The port that is written into the gateway's own configuration.
     pub listen_port: u16,
     /// Draws a configuration.
-    pub picture: fn(&str) -> Vec<u8>,
+    pub picture: fn(&str) -> Option<Vec<u8>>,
     /// The user and the group that files are given to.
     pub owner: (Option<u32>, Option<u32>),
 }

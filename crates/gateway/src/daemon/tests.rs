@@ -47,7 +47,7 @@ fn start(root: &Path, peers: &str) -> Desk {
     let directory = Directory::open(root).unwrap();
     let roster = Roster::new(&directory, &wish(peers)).unwrap();
     let terms = terms(&roster);
-    let picture = |text: &str| text.len().to_string().into_bytes();
+    let picture = |text: &str| Some(text.len().to_string().into_bytes());
     roster.keep(&directory, &terms, 51820, picture).unwrap();
     let gateway = Gateway::open(Plan {
         name: "test".to_owned(),

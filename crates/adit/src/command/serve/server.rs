@@ -255,9 +255,9 @@ pub(super) fn terms(
     })
 }
 
-fn picture(conf: &str) -> Vec<u8> {
-    // A configuration is far shorter than the longest text that fits.
-    Qr::new(conf).map(|qr| qr.png(PIXELS).to_vec()).unwrap_or_default()
+/// A configuration's QR code as a picture; none if it is too long for one.
+fn picture(conf: &str) -> Option<Vec<u8>> {
+    Qr::new(conf).ok().map(|qr| qr.png(PIXELS).to_vec())
 }
 
 /// Writes what is to be kept, and shows the configurations that are not what they were.
@@ -276,8 +276,13 @@ fn keep(
             member.id.file_name(),
             path.display()
         ));
-        if config.log_confs {
-            log::block(&Qr::new(&member.conf(terms)?)?.terminal(Ink::Colours));
+        match Qr::new(&member.conf(terms)?) {
+            Ok(code) if config.log_confs => log::block(&code.terminal(Ink::Colours)),
+            Ok(_) => {}
+            Err(_) => log::line(&format!(
+                "{}: no QR code: the configuration is too long; import the file",
+                member.id.file_name()
+            )),
         }
     }
     Ok(())
