@@ -309,7 +309,7 @@ impl Roster {
     fn server_conf(&self, terms: &Terms, listen_port: u16) -> Result<Zeroizing<String>, TemplateError> {
         let addresses: Vec<IpAddr> = self.addresses().iter().map(IpNet::addr).collect();
         let interface = match &terms.form {
-            Some(form) => form.server_conf(&self.private_key, listen_port)?,
+            Some(form) => form.server_conf(&self.private_key, listen_port, terms)?,
             None => Zeroizing::new(format!(
                 "[Interface]\nAddress = {}\nListenPort = {listen_port}\nPrivateKey = {}\n\n",
                 list(form::in_order(&addresses), ", "),

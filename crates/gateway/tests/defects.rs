@@ -49,6 +49,8 @@ fn start_with(
         listen_port: Some(51820),
         form: None,
     })?;
+    let form = terms.form.as_ref().unwrap();
+    form.server_settings(roster.private_key(), &terms)?;
     roster.keep(&directory, &terms, 51820, |_| None).map(drop)
 }
 
@@ -243,4 +245,43 @@ fn who_returns_to_the_image_keeps_every_address() {
     fs::write(root.path().join("peer1/peer1.conf"), &conf).unwrap();
     start_with(root.path(), &with_ipv6, &[], "vpn.example.com", EndpointOf::User).unwrap();
     assert_eq!(read(root.path(), "peer1/peer1.conf"), conf);
+}
+
+#[test]
+fn what_a_gateway_cannot_be_is_refused_with_its_line() {
+    let settings = "[Interface]\nAddress = ${INTERFACE}.1\nPrivateKey = $(cat /config/server/privatekey-server)\n";
+    for (more, problem) in [
+        ("MTU = many", "templates/server.conf:4:"),
+        ("PostUp", "templates/server.conf:4:"),
+        ("Address = 10.99.0.1", "10.99.0.1 is none of them"),
+        ("\n[Peer]\nPublicKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "templates/server.conf:5:1: [Peer]"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("templates")).unwrap();
+        fs::write(root.path().join("templates/server.conf"), format!("{settings}{more}\n")).unwrap();
+        let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap_err().to_string();
+        assert!(error.contains(problem), "{more}: {error}");
+        assert!(!root.path().join("wg_confs/wg0.conf").exists());
+    }
+}
+
+#[test]
+fn the_line_of_an_error_is_that_of_the_users_own_template() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("templates")).unwrap();
+    let template = "[Interface]\nAddress = ${CLIENT_IP}\n[Peer]\nEndpoint = x:1\n# $(id)\n";
+    fs::write(root.path().join("templates/peer.conf"), template).unwrap();
+    let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap_err().to_string();
+    assert!(error.contains("templates/peer.conf:5:3: "), "{error}");
+}
+
+#[test]
+fn the_gateways_template_has_the_variables_with_their_defaults() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("templates")).unwrap();
+    let template = "[Interface]\nAddress = ${INTERFACE}.1\n# ${SERVERURL} ${SERVERPORT} ${ALLOWEDIPS} ${PEERDNS}\n";
+    fs::write(root.path().join("templates/server.conf"), template).unwrap();
+    start(root.path(), "1", "192.0.2.1", EndpointOf::Nobody).unwrap();
+    let conf = read(root.path(), "wg_confs/wg0.conf");
+    assert!(conf.contains("# 192.0.2.1 51820 0.0.0.0/0, ::/0 10.13.13.1\n"), "{conf}");
 }

@@ -55,6 +55,18 @@ fn change(text: &str, key: &str, mut change: impl FnMut(&str) -> Option<String>)
     changed
 }
 
+/// The line of the first section with this head in lower case, counted from one.
+pub(super) fn of_section(text: &str, head: &str) -> Option<usize> {
+    let is_head = |line: &str| matches!(read(line), Line::Section(found) if found.eq_ignore_ascii_case(head));
+    text.lines().position(is_head).map(|index| index + 1)
+}
+
+/// The line of the first setting with this key, counted from one.
+pub(super) fn of_key(text: &str, key: &str) -> Option<usize> {
+    let is_key = |line: &str| matches!(read(line), Line::Setting { key: found, .. } if found.eq_ignore_ascii_case(key));
+    text.lines().position(is_key).map(|index| index + 1)
+}
+
 /// Removes a setting that has no value.
 pub(super) fn without_empty(text: &str, key: &str) -> Zeroizing<String> {
     change(text, key, |value| value.is_empty().then(String::new))

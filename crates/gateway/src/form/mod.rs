@@ -28,7 +28,7 @@ use crate::{
     file::{self, Worth},
     reach::Host,
     roster::Member,
-    template::{self, Source, Template, TemplateError},
+    template::{self, Fault, Place, Source, Template, TemplateError},
 };
 
 /// Where templates look for the directory, wherever it is.
@@ -45,6 +45,14 @@ const SERVER_CONF: &str = "wg_confs/wg0.conf";
 
 /// A hash of what the clients' configurations have in common.
 const STATE: &str = ".adit.state";
+
+/// Keys of the gateway's template that are only a client's or wg-quick's business, and what there is instead.
+const UNUSED: [(&str, &str); 4] = [
+    ("Table", "the peers' networks have routes in the main table"),
+    ("FwMark", "its own packets go by the main table"),
+    ("DNS", "DNS_UPSTREAM says where its DNS forwards to"),
+    ("SaveConfig", "peers are kept as they change"),
+];
 
 /// Longest file that a template shows, in bytes.
 const MAX_FILE_LEN: u64 = 64 * 1024;
@@ -86,6 +94,8 @@ pub struct ServerSettings {
     pub mtu: Option<u16>,
     /// `PreUp`, `PostUp`, `PreDown`, `PostDown`.
     pub hooks: Hooks,
+    /// What it says beyond that and is not done, a line each.
+    pub notes: Vec<String>,
 }
 
 /// The commands of the gateway's template; `%i` is the interface's name.
@@ -118,6 +128,10 @@ impl Form {
         let server = found_server.as_deref().unwrap_or(template::SERVER);
         let peer = with_preshared_key(found_peer.as_deref().unwrap_or(template::PEER));
         let parse = |name: &str, text: &str| Template::parse(&root.join(name).display().to_string(), text);
+        if let Some(found) = &found_peer {
+            // Its lines are counted before there is one more.
+            parse(PEER, found)?;
+        }
         let without: String = peer
             .split_inclusive('\n')
             .filter(|line| !line.contains("PresharedKey"))
@@ -233,17 +247,17 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// If the template names a file that cannot be read.
-    pub fn server_conf(&self, key: &PrivateKey, listen_port: u16) -> Result<Zeroizing<String>, TemplateError> {
-        let values = self.of_server(key);
-        let mut text = self.server.render(&values)?;
-        if let Some(first) = self.addresses.first() {
-            // What the template takes for the gateway's address is that of a /24 alone.
-            let assumed = format!("{}.1", values.text("INTERFACE"));
-            text = lines::replace_address(&text, &assumed, &first.to_string());
-        }
-        text = lines::add_addresses(&text, &self.addresses);
-        if self.settings_of(&text).listen_port != Some(listen_port) {
+    /// If the template names a file that cannot be read, or says what no gateway can be.
+    pub fn server_conf(
+        &self,
+        key: &PrivateKey,
+        listen_port: u16,
+        terms: &Terms,
+    ) -> Result<Zeroizing<String>, TemplateError> {
+        let text = self.render_server(key, terms)?;
+        let settings = self.settings_of(&text)?;
+        let mut text = lines::add_addresses(&text, &self.addresses);
+        if settings.listen_port != Some(listen_port) {
             text = lines::set(&text, "ListenPort", &listen_port.to_string());
         }
         text.push('\n');
@@ -254,18 +268,51 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// If the template names a file that cannot be read.
-    pub fn server_settings(&self, key: &PrivateKey) -> Result<ServerSettings, TemplateError> {
-        Ok(self.settings_of(&self.server.render(&self.of_server(key))?))
+    /// As [`Form::server_conf`].
+    pub fn server_settings(&self, key: &PrivateKey, terms: &Terms) -> Result<ServerSettings, TemplateError> {
+        self.settings_of(&self.render_server(key, terms)?)
     }
 
-    fn settings_of(&self, text: &str) -> ServerSettings {
-        // What does not read as a configuration is only a record for people.
-        let Ok(conf) = Conf::parse(SERVER, text) else {
-            return ServerSettings::default();
+    fn render_server(&self, key: &PrivateKey, terms: &Terms) -> Result<Zeroizing<String>, TemplateError> {
+        let values = self.of_server(key, terms);
+        let text = self.server.render(&values)?;
+        Ok(match self.addresses.first() {
+            // What the template takes for the gateway's address is that of a /24 alone.
+            Some(first) => {
+                let assumed = format!("{}.1", values.text("INTERFACE"));
+                lines::replace_address(&text, &assumed, &first.to_string())
+            }
+            None => text,
+        })
+    }
+
+    /// Reads the rendered template. What a gateway cannot honour is an error, or a note where the gateway is as good
+    /// without it.
+    fn settings_of(&self, text: &str) -> Result<ServerSettings, TemplateError> {
+        let file = self.root.join(SERVER).display().to_string();
+        let wrong = |line, column, fault| TemplateError {
+            file: file.clone(),
+            place: Place { line, column },
+            fault,
         };
+        let conf =
+            Conf::parse(SERVER, text).map_err(|error| wrong(error.line, error.column, Fault::Conf(error.fault)))?;
+        if let Some(line) = lines::of_section(text, "[peer]") {
+            return Err(wrong(line, 1, Fault::Peer));
+        }
+        let of = |key| lines::of_key(text, key).unwrap_or(1);
         let interface = conf.interface();
-        ServerSettings {
+        let foreign = interface.addresses.iter().map(IpNet::addr);
+        if let Some(address) = { foreign }.find(|address| !self.addresses.contains(address)) {
+            let own = list(&self.addresses, " and ");
+            return Err(wrong(of("Address"), 1, Fault::Address { address, own }));
+        }
+        let notes = UNUSED.iter().filter_map(|(key, instead)| {
+            let line = lines::of_key(text, key)?;
+            Some(format!("{file}:{line}: {key} does nothing for the gateway; {instead}"))
+        });
+        Ok(ServerSettings {
+            notes: notes.collect(),
             listen_port: interface.listen_port,
             mtu: interface.mtu,
             hooks: Hooks {
@@ -274,7 +321,7 @@ impl Form {
                 pre_down: interface.pre_down,
                 post_down: interface.post_down,
             },
-        }
+        })
     }
 
     /// The networks behind a peer as its variable has them; in adit's own words if they come from elsewhere.
@@ -365,11 +412,9 @@ impl Form {
         values
     }
 
-    fn of_server(&self, key: &PrivateKey) -> Values<'_> {
-        let mut values = self.own();
+    fn of_server(&self, key: &PrivateKey, terms: &Terms) -> Values<'_> {
+        let mut values = self.common(terms);
         values.add_file("server/privatekey-server".into(), key.danger_base64());
-        let public = Zeroizing::new(key.public_key().to_string());
-        values.add_file("server/publickey-server".into(), public);
         values
     }
 

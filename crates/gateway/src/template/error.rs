@@ -1,6 +1,6 @@
 //! Why a template cannot be rendered, and where.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 /// A place in a template, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,20 @@ pub enum Fault {
         /// Why.
         problem: String,
     },
+    /// What is rendered is no configuration.
+    #[error("{0}")]
+    Conf(wg::conf::Fault),
+    /// An address of the gateway that it does not have.
+    #[error("the gateway's address is {own}, and {address} is none of them; write ${{INTERFACE}}.1")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Its addresses.
+        own: String,
+    },
+    /// A peer in the gateway's template.
+    #[error("[Peer] in the gateway's template is no peer of it; add it with `adit peer add NAME --public-key KEY`")]
+    Peer,
 }
 
 impl fmt::Display for Place {

@@ -46,8 +46,11 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         error @ RosterError::Taken { .. } => failure::usage(error.to_string()),
         error @ (RosterError::Directory(_) | RosterError::Network(_) | RosterError::Random(_)) => error.into(),
     })?;
-    let settings = form(config, &roster)?.server_settings(roster.private_key())?;
     let reach = reach(config, &directory)?;
+    let settings = settings(config, &roster, &reach.host)?;
+    for note in &settings.notes {
+        log::line(&format!("note: {note}"));
+    }
     let chosen = config.options.plane.choose(&roster.addresses())?;
     let template = config.config_dir.join("templates/server.conf");
     let run =
@@ -152,6 +155,21 @@ impl Observer for Followed {
         self.servers.follow(tunnels.texts());
         self.servers.set_down(tunnels.down());
         self.servers.look(now);
+    }
+}
+
+/// What the gateway's template says. Its commands may name the port, and the port may be the template's.
+fn settings(config: &Config, roster: &Roster, host: &Host) -> anyhow::Result<ServerSettings> {
+    let of = |port| -> anyhow::Result<ServerSettings> {
+        let terms = terms(config, roster, (host.clone(), port), None)?;
+        let form = terms.form.as_ref().context("there are no templates")?;
+        Ok(form.server_settings(roster.private_key(), &terms)?)
+    };
+    let given = config.port.or(config.listen_port.filter(|port| *port != 0));
+    let settings = of(given.unwrap_or(DEFAULT_PORT))?;
+    match (given, settings.listen_port) {
+        (None, Some(port)) if port != DEFAULT_PORT => of(port),
+        _ => Ok(settings),
     }
 }
 
