@@ -27,6 +27,7 @@ use crate::{
     client::Client,
     environment::PeerId,
     file::{self, Worth},
+    form::{self, Saved},
     template::TemplateError,
 };
 
@@ -177,6 +178,24 @@ impl Directory {
         Ok(read(&self.server_conf_path())?
             .map(|text| addresses(&text))
             .unwrap_or_default())
+    }
+
+    /// The gateway's own addresses at its last start: those in `wg_confs/wg0.conf`, then the one of the saved variables.
+    ///
+    /// # Errors
+    ///
+    /// If a file is there and cannot be read.
+    pub(crate) fn former_gateway(&self) -> Result<Vec<IpAddr>, DirectoryError> {
+        let mut addresses: Vec<IpAddr> = self.server_addresses()?.iter().map(IpNet::addr).collect();
+        if let Some(saved) = read(&self.root.join(form::SAVED))? {
+            addresses.extend(Saved::parse(&saved).gateway().map(IpAddr::from));
+        }
+        Ok(addresses)
+    }
+
+    /// Whether another program has written in it, and this one never.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.root.join(form::STATE).exists()
     }
 
     /// The peers in `wg_confs/wg0.conf`, by the names in their comments: those that the gateway served last.

@@ -31,6 +31,19 @@ pub enum NetworkError {
         /// The subnet.
         subnet: IpNet,
     },
+    /// A peer whose address is in no subnet, though the gateway's is.
+    #[error(
+        "{peer} has the address {address}, which is not in {subnet}: give INTERNAL_SUBNET a network that holds it, or \
+         write an address of {subnet} into {peer}/{peer}.conf"
+    )]
+    Outside {
+        /// The peer's directory.
+        peer: String,
+        /// Its address.
+        address: IpAddr,
+        /// The subnet of its family.
+        subnet: IpNet,
+    },
     /// No subnet is of the address's family.
     #[error("{address} is of a family that the gateway does not have")]
     Family {
@@ -49,9 +62,18 @@ impl Network {
     ///
     /// [`NetworkError::TooSmall`].
     pub fn new(subnets: &[IpNet]) -> Result<Self, NetworkError> {
+        Self::with_gateway(subnets, &[])
+    }
+
+    /// Subnets in which the gateway keeps the addresses that it had, where they are in one, and else takes the first.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError::TooSmall`].
+    pub fn with_gateway(subnets: &[IpNet], had: &[IpAddr]) -> Result<Self, NetworkError> {
         let subnets = subnets
             .iter()
-            .map(|net| Subnet::new(net.trunc()))
+            .map(|net| Subnet::new(net.trunc(), had))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             subnets,
@@ -92,6 +114,16 @@ impl Network {
                 let _taken = subnet.pool.claim(peer, moved(*address, net));
             }
         }
+    }
+
+    /// The subnet to which a peer with these addresses would be moved, though it is the one in which the gateway was;
+    /// and the address that it would lose.
+    pub(crate) fn moves(&self, gateway: IpAddr, addresses: &[IpAddr]) -> Option<(IpAddr, IpNet)> {
+        let mut nets = self.subnets.iter().map(|subnet| subnet.pool.subnet());
+        let net = nets.find(|net| net.contains(&gateway))?;
+        let mut family = addresses.iter().filter(|address| address.is_ipv4() == gateway.is_ipv4());
+        let is_inside = family.clone().any(|address| net.contains(address));
+        family.next().filter(|_| !is_inside).map(|address| (*address, net))
     }
 
     /// Gives a peer this very address, in place of the one of its family that it has.
@@ -156,11 +188,16 @@ impl Network {
 }
 
 impl Subnet {
-    fn new(net: IpNet) -> Result<Self, NetworkError> {
+    fn new(net: IpNet, had: &[IpAddr]) -> Result<Self, NetworkError> {
         if net.max_prefix_len() - net.prefix_len() < 2 {
             return Err(NetworkError::TooSmall { subnet: net });
         }
-        let gateway = moved(first_host(net), net);
+        let is_host = |address: &IpAddr| {
+            let is_edge = *address == net.network() || (address.is_ipv4() && *address == net.broadcast());
+            net.contains(address) && !is_edge
+        };
+        let kept = had.iter().copied().find(is_host);
+        let gateway = kept.unwrap_or_else(|| moved(first_host(net), net));
         Ok(Self {
             gateway,
             pool: Pool::new(net, &[gateway])?,
@@ -227,6 +264,22 @@ mod tests {
             let mut network = network(&["10.13.13.0/24", "fd00:1::/64"]);
             network.claim("phone", &addresses(had));
             assert_eq!(network.lease("phone"), Ok(addresses(&gets)), "{had:?}");
+        }
+    }
+
+    #[test]
+    fn the_gateway_keeps_its_address_where_it_can() {
+        for (had, gets) in [
+            (&["10.13.13.1"][..], ["10.13.13.1/16", "fd00:1::1/64"]),
+            (&["10.13.13.254", "fd00:1::9"], ["10.13.13.254/16", "fd00:1::9/64"]),
+            (&["10.14.0.1", "fd00:2::9"], ["10.13.0.1/16", "fd00:1::1/64"]),
+            (&["10.13.0.0", "fd00:1::"], ["10.13.0.1/16", "fd00:1::1/64"]),
+            (&["10.13.255.255"], ["10.13.0.1/16", "fd00:1::1/64"]),
+        ] {
+            let subnets = ["10.13.0.0/16", "fd00:1::/64"].map(|subnet| subnet.parse().unwrap());
+            let network = Network::with_gateway(&subnets, &addresses(had)).unwrap();
+            let own: Vec<String> = network.gateway_addresses().iter().map(ToString::to_string).collect();
+            assert_eq!(own, gets, "{had:?}");
         }
     }
 

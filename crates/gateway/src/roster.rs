@@ -121,7 +121,8 @@ impl Roster {
     ///
     /// [`RosterError`]; nothing was written.
     pub fn new(directory: &Directory, wish: &Wish) -> Result<Self, RosterError> {
-        let mut network = Network::new(&subnets(directory, wish)?)?;
+        let gateway = directory.former_gateway()?;
+        let mut network = Network::with_gateway(&subnets(directory, wish)?, &gateway)?;
         let listed: HashSet<PeerId> = wish.peers.iter().cloned().collect();
         let mut records: BTreeMap<PeerId, Record> = directory.records()?.into_iter().collect();
         let is_peer = |id: &PeerId| records.get(id).is_none_or(|record| record.standing.is_peer(true));
@@ -129,6 +130,9 @@ impl Roster {
         let added = records.iter().filter(|(_, record)| record.standing.is_peer(false));
         ids.extend(added.map(|(id, _)| id).filter(|id| !listed.contains(*id)).cloned());
         let stored = load(directory, &ids)?;
+        if directory.is_foreign() {
+            check_stay(&network, &gateway, &ids, &stored)?;
+        }
         let behind = |id: &PeerId| networks(id, records.get(id), wish);
         let addresses = lease(&mut network, directory, &ids, &stored, behind)?;
         let private_key = directory.server_key()?.map_or_else(key::private, Ok)?;
@@ -397,6 +401,21 @@ fn check(network: &Network, members: &Ordered<PeerId, Member>) -> Result<(), Ros
         let taken = Box::new(taken);
         RosterError::Taken { origin, taken }
     })
+}
+
+/// Looks whether a directory that is taken over keeps its peers' addresses. Those of a gateway that moves move with it;
+/// one that is elsewhere than its gateway was put there by hand.
+fn check_stay(network: &Network, gateway: &[IpAddr], ids: &[PeerId], stored: &[Loaded]) -> Result<(), NetworkError> {
+    let Some(gateway) = gateway.iter().find(|address| address.is_ipv4()) else {
+        return Ok(());
+    };
+    for (id, Loaded { stored, .. }) in ids.iter().zip(stored) {
+        if let Some((address, subnet)) = network.moves(*gateway, &stored.addresses) {
+            let peer = id.file_name();
+            return Err(NetworkError::Outside { peer, address, subnet });
+        }
+    }
+    Ok(())
 }
 
 /// What the directory holds of a peer.

@@ -285,3 +285,45 @@ fn the_gateways_template_has_the_variables_with_their_defaults() {
     let conf = read(root.path(), "wg_confs/wg0.conf");
     assert!(conf.contains("# 192.0.2.1 51820 0.0.0.0/0, ::/0 10.13.13.1\n"), "{conf}");
 }
+
+/// A directory as the image leaves it: adit's own files are not there.
+fn forget(root: &Path) {
+    fs::remove_file(root.join(".adit.state")).unwrap();
+}
+
+#[test]
+fn a_directory_is_taken_over_without_another_address() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "2", "vpn.example.com", EndpointOf::User).unwrap();
+    forget(root.path());
+    let before = ["peer1/peer1.conf", "peer2/peer2.conf", "wg_confs/wg0.conf"].map(|file| read(root.path(), file));
+    // That image passes over the prefix length.
+    let larger = Wish {
+        subnets: vec!["10.13.0.0/16".parse().unwrap()],
+        ..wish("2")
+    };
+    start_with(root.path(), &larger, &[("PEERS", "2")], "vpn.example.com", EndpointOf::User).unwrap();
+    let after = ["peer1/peer1.conf", "peer2/peer2.conf", "wg_confs/wg0.conf"].map(|file| read(root.path(), file));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_peer_outside_of_the_subnet_is_not_moved_at_a_takeover() {
+    let root = tempfile::tempdir().unwrap();
+    start(root.path(), "2", "vpn.example.com", EndpointOf::User).unwrap();
+    forget(root.path());
+    let conf = read(root.path(), "peer2/peer2.conf").replace("10.13.13.3", "10.99.0.3");
+    fs::write(root.path().join("peer2/peer2.conf"), &conf).unwrap();
+    let directory = Directory::open(root.path()).unwrap();
+    let error = Roster::new(&directory, &wish("2")).unwrap_err().to_string();
+    assert!(error.contains("peer2 has the address 10.99.0.3, which is not in 10.13.13.0/24"), "{error}");
+    assert_eq!(read(root.path(), "peer2/peer2.conf"), conf);
+    // A gateway that moves takes its peers along, as there.
+    let other = Wish {
+        subnets: vec!["10.20.0.0/24".parse().unwrap()],
+        ..wish("2")
+    };
+    let roster = Roster::new(&directory, &other).unwrap();
+    let moved: Vec<String> = roster.members().map(|member| member.client.addresses[0].to_string()).collect();
+    assert_eq!(moved, ["10.20.0.2", "10.20.0.3"]);
+}

@@ -35,7 +35,7 @@ pub const VARIABLES: [Variable; 22] = [
         name: "INTERNAL_SUBNET",
         default: "`10.13.13.0`",
         meaning: "The peers' IPv4 network. Without a prefix length it is a /24, whatever its last number. \
-                  The gateway has its first address.",
+                  The gateway has its first address, or keeps the one that it had.",
     },
     Variable {
         name: "INTERNAL_SUBNET6",

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::lines::{addresses, in_order, set_addresses};
 pub use self::saved::Saved;
+pub(crate) use self::saved::FILE_NAME as SAVED;
 use crate::{
     client::{Client, Terms},
     directory::DirectoryError,
@@ -44,7 +45,7 @@ const PEER: &str = "templates/peer.conf";
 const SERVER_CONF: &str = "wg_confs/wg0.conf";
 
 /// A hash of what the clients' configurations have in common.
-const STATE: &str = ".adit.state";
+pub(crate) const STATE: &str = ".adit.state";
 
 /// Keys of the gateway's template that are only a client's or wg-quick's business, and what there is instead.
 const UNUSED: [(&str, &str); 4] = [

@@ -3,10 +3,10 @@
 //! linuxserver's image runs this file in a shell. Here it is data, and it is written so that a shell, too, finds nothing
 //! in it but data: who returns to that image finds the file that it would have written.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::Ipv4Addr};
 
 /// The file.
-pub(super) const FILE_NAME: &str = ".donoteditthisfile";
+pub(crate) const FILE_NAME: &str = ".donoteditthisfile";
 
 /// The variables, in the file's order.
 const NAMES: [&str; 7] = [
@@ -31,7 +31,7 @@ impl Saved {
 
     /// Reads the file. A line that is none of the seven variables' is passed over, and what a value has that a shell
     /// would expand is text.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let value = |name: &str| {
             let beginning = format!("ORIG_{name}=\"");
             let mut values = text.lines().filter_map(|line| line.strip_prefix(beginning.as_str()));
@@ -48,6 +48,11 @@ impl Saved {
             let _infallible = writeln!(text, "ORIG_{name}=\"{}\"", escaped(value));
         }
         text
+    }
+
+    /// The gateway's address, as that image makes it: the first of `INTERFACE`.
+    pub(crate) fn gateway(&self) -> Option<Ipv4Addr> {
+        format!("{}.1", self.value("INTERFACE")).parse().ok()
     }
 
     /// The value of one of the seven.
@@ -117,6 +122,8 @@ mod tests {
             (saved.value("PERSISTENTKEEPALIVE_PEERS"), saved.value("PATH")),
             ("", "")
         );
+        assert_eq!(saved.gateway(), Some(Ipv4Addr::new(10, 13, 13, 1)));
         assert_eq!(Saved::parse(""), Saved::default());
+        assert_eq!(Saved::default().gateway(), None);
     }
 }
