@@ -160,8 +160,8 @@ impl Environment {
             "SERVERPORT" => self.server_port = Some(value::port(text)?),
             "INTERNAL_SUBNET" => self.internal_subnet = Some(value::subnet(text)?),
             "INTERNAL_SUBNET6" => self.internal_subnet6 = Some(value::subnet6(text)?),
-            "ALLOWEDIPS" => self.allowed_ips = Some(networks(text)?),
-            "PEERDNS" => self.peer_dns = value::auto(text, dns)?,
+            "ALLOWEDIPS" => self.allowed_ips = Some(value::some(networks(text)?)?),
+            "PEERDNS" => self.peer_dns = value::auto(text, |text| value::some(dns(text)?))?,
             "PERSISTENTKEEPALIVE_PEERS" => self.keepalive = Keepalive::read(text)?,
             "LOG_CONFS" => self.log_confs = Some(value::boolean(text)?),
             "USE_COREDNS" => self.dns = Some(value::boolean(text)?),
@@ -176,7 +176,7 @@ impl Environment {
             "TZ" => value::time_zone(text)?,
             _ => {
                 if let Some(peer) = name.strip_prefix(SERVER_ALLOWEDIPS) {
-                    self.server_allowed_ips.insert(item(peer)?, networks(text)?);
+                    self.server_allowed_ips.insert(item(peer)?, value::some(networks(text)?)?);
                 } else if let Some(peer) = name.strip_prefix(ALLOWED_DESTINATIONS) {
                     self.peer_destinations.insert(item(peer)?, value::destinations(text)?);
                 }

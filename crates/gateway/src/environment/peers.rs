@@ -122,6 +122,9 @@ pub fn peers(text: &str) -> Result<Vec<PeerId>, String> {
             peers.push(peer);
         }
     }
+    if peers.is_empty() {
+        return Err("a list that names no peer; 0 is a gateway without peers".into());
+    }
     Ok(peers)
 }
 

@@ -29,9 +29,23 @@ pub(super) fn server_url(text: &str) -> Result<Host, String> {
     })
 }
 
+/// A number of digits alone, without a sign.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// A list that is not empty: who names none does not set the variable.
+pub(super) fn some<T>(list: Vec<T>) -> Result<Vec<T>, String> {
+    if list.is_empty() {
+        return Err("a list that names nothing; leave the variable unset, or name one".into());
+    }
+    Ok(list)
+}
+
 pub(super) fn port(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(port) if port > 0 => Ok(port),
+    match number(text) {
+        Some(port) if port > 0 => Ok(port),
         _ => Err("not a port between 1 and 65535".into()),
     }
 }
@@ -45,6 +59,10 @@ pub(super) fn subnet(text: &str) -> Result<Ipv4Net, String> {
     };
     if network.prefix_len() > 30 {
         return Err("has no room for a gateway and a peer: a /30 is the smallest".into());
+    }
+    // RFC 6890: this host, loopback, multicast, reserved.
+    if matches!(network.addr().octets()[0], 0 | 127 | 224..) {
+        return Err("not a network whose addresses peers can have; choose a private one such as 10.13.13.0".into());
     }
     Ok(network.trunc())
 }
@@ -131,8 +149,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 
 /// A user's or a group's number; the highest is no one's (`chown(2)`).
 pub(super) fn id(text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
+    number(text)
         .filter(|id| *id != u32::MAX)
         .ok_or_else(|| "not the number of a user or group, such as 1000".into())
 }
