@@ -66,7 +66,7 @@ pub const VARIABLES: [Variable; 22] = [
     Variable {
         name: "LOG_CONFS",
         default: "`true`",
-        meaning: "Whether the QR codes of new and changed configurations are written to the log.",
+        meaning: "Whether the QR codes of configurations that a start makes or changes are written to the log.",
     },
     Variable {
         name: "USE_COREDNS",
