@@ -367,7 +367,14 @@ impl Form {
     }
 
     fn saved(&self, terms: &Terms) -> Saved {
-        let values = self.common(terms);
+        let mut values = self.common(terms);
+        let given = self.variables.text("PEERDNS").unwrap_or_default().trim();
+        let is_automatic = given.is_empty() || given.eq_ignore_ascii_case("auto");
+        if terms.dns.is_empty() && is_automatic && self.addresses.first().is_some_and(IpAddr::is_ipv4) {
+            // That image has no other default: whether the gateway answers there changes none of its files.
+            let gateway = format!("{}.1", values.text("INTERFACE"));
+            values.set("PEERDNS", gateway);
+        }
         Saved::new(|name| values.text(name).replace(char::is_control, " "))
     }
 

@@ -64,6 +64,9 @@ impl Config {
             let items: Vec<String> = peers.0.iter().map(|peer| peer.item().to_string()).collect();
             environment.texts.set("PEERS", items.join(","));
         }
+        if options.dns.as_ref().is_some_and(|dns| dns.0.is_empty()) {
+            environment.texts.set("PEERDNS", "none");
+        }
         let peers = peers.map(|peers| peers.0).or(environment.peers).ok_or_else(|| {
             failure::usage("PEERS is not set: give the number of peers or their names, PEERS=3 or --peers laptop,phone")
         })?;
