@@ -84,7 +84,8 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let _metrics = config
         .metrics
         .map(|address| http::Server::start(address, pages))
-        .transpose()?;
+        .transpose()
+        .context("METRICS or --metrics")?;
     let mut daemon = Daemon::new(
         Desk {
             gateway,
@@ -188,7 +189,7 @@ fn reach(config: &Config, directory: &Directory) -> anyhow::Result<Reach> {
             return Ok(Reach { host, how: How::Given });
         }
     }
-    Ok(found?)
+    found.context("SERVERURL is not set, or auto")
 }
 
 /// Says how many clients go on with an address that is not this machine's any more: nobody gave another one.
