@@ -121,7 +121,9 @@ impl Network {
     pub(crate) fn moves(&self, gateway: IpAddr, addresses: &[IpAddr]) -> Option<(IpAddr, IpNet)> {
         let mut nets = self.subnets.iter().map(|subnet| subnet.pool.subnet());
         let net = nets.find(|net| net.contains(&gateway))?;
-        let mut family = addresses.iter().filter(|address| address.is_ipv4() == gateway.is_ipv4());
+        let mut family = addresses
+            .iter()
+            .filter(|address| address.is_ipv4() == gateway.is_ipv4());
         let is_inside = family.clone().any(|address| net.contains(address));
         family.next().filter(|_| !is_inside).map(|address| (*address, net))
     }

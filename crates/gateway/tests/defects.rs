@@ -254,12 +254,17 @@ fn what_a_gateway_cannot_be_is_refused_with_its_line() {
         ("MTU = many", "templates/server.conf:4:"),
         ("PostUp", "templates/server.conf:4:"),
         ("Address = 10.99.0.1", "10.99.0.1 is none of them"),
-        ("\n[Peer]\nPublicKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "templates/server.conf:5:1: [Peer]"),
+        (
+            "\n[Peer]\nPublicKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=",
+            "templates/server.conf:5:1: [Peer]",
+        ),
     ] {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("templates")).unwrap();
         fs::write(root.path().join("templates/server.conf"), format!("{settings}{more}\n")).unwrap();
-        let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap_err().to_string();
+        let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(problem), "{more}: {error}");
         assert!(!root.path().join("wg_confs/wg0.conf").exists());
     }
@@ -271,7 +276,9 @@ fn the_line_of_an_error_is_that_of_the_users_own_template() {
     fs::create_dir(root.path().join("templates")).unwrap();
     let template = "[Interface]\nAddress = ${CLIENT_IP}\n[Peer]\nEndpoint = x:1\n# $(id)\n";
     fs::write(root.path().join("templates/peer.conf"), template).unwrap();
-    let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User).unwrap_err().to_string();
+    let error = start(root.path(), "1", "vpn.example.com", EndpointOf::User)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("templates/peer.conf:5:3: "), "{error}");
 }
 
@@ -283,7 +290,10 @@ fn the_gateways_template_has_the_variables_with_their_defaults() {
     fs::write(root.path().join("templates/server.conf"), template).unwrap();
     start(root.path(), "1", "192.0.2.1", EndpointOf::Nobody).unwrap();
     let conf = read(root.path(), "wg_confs/wg0.conf");
-    assert!(conf.contains("# 192.0.2.1 51820 0.0.0.0/0, ::/0 10.13.13.1\n"), "{conf}");
+    assert!(
+        conf.contains("# 192.0.2.1 51820 0.0.0.0/0, ::/0 10.13.13.1\n"),
+        "{conf}"
+    );
 }
 
 /// A directory as the image leaves it: adit's own files are not there.
@@ -302,7 +312,14 @@ fn a_directory_is_taken_over_without_another_address() {
         subnets: vec!["10.13.0.0/16".parse().unwrap()],
         ..wish("2")
     };
-    start_with(root.path(), &larger, &[("PEERS", "2")], "vpn.example.com", EndpointOf::User).unwrap();
+    start_with(
+        root.path(),
+        &larger,
+        &[("PEERS", "2")],
+        "vpn.example.com",
+        EndpointOf::User,
+    )
+    .unwrap();
     let after = ["peer1/peer1.conf", "peer2/peer2.conf", "wg_confs/wg0.conf"].map(|file| read(root.path(), file));
     assert_eq!(after, before);
 }
@@ -316,7 +333,10 @@ fn a_peer_outside_of_the_subnet_is_not_moved_at_a_takeover() {
     fs::write(root.path().join("peer2/peer2.conf"), &conf).unwrap();
     let directory = Directory::open(root.path()).unwrap();
     let error = Roster::new(&directory, &wish("2")).unwrap_err().to_string();
-    assert!(error.contains("peer2 has the address 10.99.0.3, which is not in 10.13.13.0/24"), "{error}");
+    assert!(
+        error.contains("peer2 has the address 10.99.0.3, which is not in 10.13.13.0/24"),
+        "{error}"
+    );
     assert_eq!(read(root.path(), "peer2/peer2.conf"), conf);
     // A gateway that moves takes its peers along, as there.
     let other = Wish {
@@ -324,6 +344,9 @@ fn a_peer_outside_of_the_subnet_is_not_moved_at_a_takeover() {
         ..wish("2")
     };
     let roster = Roster::new(&directory, &other).unwrap();
-    let moved: Vec<String> = roster.members().map(|member| member.client.addresses[0].to_string()).collect();
+    let moved: Vec<String> = roster
+        .members()
+        .map(|member| member.client.addresses[0].to_string())
+        .collect();
     assert_eq!(moved, ["10.20.0.2", "10.20.0.3"]);
 }

@@ -39,11 +39,17 @@ fn a_taken_port_53_ends_the_gateway_only_if_dns_was_asked_for() {
     assert_eq!(process.log().matches("10.13.13.1:53").count(), 1, "{}", process.log());
     assert!(process.terminate(Duration::from_secs(3)).success());
     let conf = fs::read_to_string(folder.join("peer1/peer1.conf")).expect("read a peer's file");
-    assert!(conf.contains("DNS = 10.13.13.1\n"), "that resolver answers there: {conf}");
+    assert!(
+        conf.contains("DNS = 10.13.13.1\n"),
+        "that resolver answers there: {conf}"
+    );
     let output = command().env("USE_COREDNS", "true").output();
     assert!(!output.status.success());
     let said = output.stderr;
-    assert!(said.contains("USE_COREDNS=false") && said.contains("10.13.13.1:53"), "{said}");
+    assert!(
+        said.contains("USE_COREDNS=false") && said.contains("10.13.13.1:53"),
+        "{said}"
+    );
 }
 
 fn write_tunnels(folder: &Path, tunnels: &[(&str, &str)]) {

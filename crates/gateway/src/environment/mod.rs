@@ -176,7 +176,8 @@ impl Environment {
             "TZ" => value::time_zone(text)?,
             _ => {
                 if let Some(peer) = name.strip_prefix(SERVER_ALLOWEDIPS) {
-                    self.server_allowed_ips.insert(item(peer)?, value::some(networks(text)?)?);
+                    self.server_allowed_ips
+                        .insert(item(peer)?, value::some(networks(text)?)?);
                 } else if let Some(peer) = name.strip_prefix(ALLOWED_DESTINATIONS) {
                     self.peer_destinations.insert(item(peer)?, value::destinations(text)?);
                 }

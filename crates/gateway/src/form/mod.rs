@@ -20,8 +20,8 @@ use wg::{PrivateKey, conf::Conf};
 use zeroize::Zeroizing;
 
 pub(crate) use self::lines::{addresses, in_order, set_addresses};
-pub use self::saved::Saved;
 pub(crate) use self::saved::FILE_NAME as SAVED;
+pub use self::saved::Saved;
 use crate::{
     client::{Client, Terms},
     directory::DirectoryError,

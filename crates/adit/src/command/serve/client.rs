@@ -43,7 +43,11 @@ pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant
     let mut servers = Servers::new(log::entry);
     let pages = || Arc::clone(servers.board()) as Arc<dyn http::Pages>;
     let serve = |address| http::Server::start(address, pages());
-    let _metrics = environment.metrics.map(serve).transpose().context("METRICS or --metrics")?;
+    let _metrics = environment
+        .metrics
+        .map(serve)
+        .transpose()
+        .context("METRICS or --metrics")?;
     log::line("client mode: PEERS is not set");
     tunnels.start()?;
     if let Err(error) = gateway::give_to(config_dir, environment.user, environment.group) {
