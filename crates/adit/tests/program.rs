@@ -296,9 +296,11 @@ fn check_conf(text: &str, peer: &Value, server_key: &str, endpoint: &str) {
         interface.private_key.unwrap().public_key().to_string(),
         peer["public_key"].as_str().unwrap()
     );
+    // A configuration has IPv4 last, an event first.
     let addresses: Vec<String> = interface
         .addresses
         .iter()
+        .rev()
         .map(|address| address.addr().to_string())
         .collect();
     assert_eq!(serde_json::to_value(addresses).unwrap(), peer["addresses"]);
