@@ -62,11 +62,11 @@ impl Wanted {
         self,
         roster: &mut Roster,
         directory: &Directory,
-    ) -> Result<Vec<Step>, (Vec<Step>, DeskError)> {
+    ) -> Result<Vec<Step>, (Vec<Step>, Box<DeskError>)> {
         let mut steps = Vec::new();
         match self.decide_into(&mut steps, roster, directory) {
             Ok(()) => Ok(steps),
-            Err(error) => Err((steps, error)),
+            Err(error) => Err((steps, error.into())),
         }
     }
 

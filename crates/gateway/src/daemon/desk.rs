@@ -108,7 +108,7 @@ impl Desk {
             Ok(steps) => steps,
             Err((steps, error)) => {
                 self.give_back(&steps);
-                return Err(error);
+                return Err(*error);
             }
         };
         let replies: Vec<Changed> = steps.iter().map(|step| self.describe(step)).collect();

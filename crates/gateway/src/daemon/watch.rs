@@ -186,13 +186,13 @@ mod tests {
         let mut watch = Watch::new(Vec::new(), vec![file.clone()]).unwrap();
         assert!(watch.replaced().is_empty());
         fs::write(&file, "12").unwrap();
-        assert_eq!(watch.replaced(), [file.clone()], "written in place");
+        assert_eq!(watch.replaced(), std::slice::from_ref(&file), "written in place");
         assert!(watch.replaced().is_empty());
         fs::write(&fresh, "34").unwrap();
         fs::rename(&fresh, &file).unwrap();
-        assert_eq!(watch.replaced(), [file.clone()], "replaced");
+        assert_eq!(watch.replaced(), std::slice::from_ref(&file), "replaced");
         fs::remove_file(&file).unwrap();
-        assert_eq!(watch.replaced(), [file.clone()], "removed");
+        assert_eq!(watch.replaced(), std::slice::from_ref(&file), "removed");
         assert!(watch.replaced().is_empty());
     }
 
