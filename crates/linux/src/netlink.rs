@@ -50,6 +50,11 @@ impl Error {
         )
     }
 
+    /// Whether the kernel has no such family of addresses, as when it was booted with `ipv6.disable=1`.
+    pub fn is_unknown_family(&self) -> bool {
+        self.cause.raw_os_error() == Some(libc::EAFNOSUPPORT)
+    }
+
     /// Whether the process lacks the capability, normally `CAP_NET_ADMIN`.
     pub fn is_forbidden(&self) -> bool {
         matches!(self.cause.raw_os_error(), Some(libc::EPERM | libc::EACCES))

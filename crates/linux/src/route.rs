@@ -118,7 +118,7 @@ pub fn delete(netlink: &mut Netlink, route: &Route) -> Result<(), Error> {
     })
 }
 
-/// The unicast routes of a table, in the kernel's order.
+/// The unicast routes of a table, in the kernel's order. A family that the kernel does not have has none.
 ///
 /// # Errors
 ///
@@ -143,10 +143,13 @@ fn dump<R>(
             return None;
         };
         let found = attributes(&message).table.unwrap_or(u32::from(message.header.table));
-        (found == table).then(|| each(&message)).flatten()
+        // For a family that it does not have, the kernel lists all that it has.
+        (found == table && message.header.address_family == family.into())
+            .then(|| each(&message))
+            .flatten()
     });
     match found {
-        Err(error) if error.is_missing() => Ok(Vec::new()),
+        Err(error) if error.is_missing() || error.is_unknown_family() => Ok(Vec::new()),
         found => found,
     }
 }

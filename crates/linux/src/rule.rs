@@ -69,7 +69,8 @@ pub fn delete(netlink: &mut Netlink, rule: &Rule) -> Result<(), Error> {
     netlink.request(message, 0, || format!("removing the rule for table {}", rule.table))
 }
 
-/// All rules of a family that send packets to a table, in the order in which they are tried.
+/// All rules of a family that send packets to a table, in the order in which they are tried. A family that the kernel does
+/// not have has none.
 ///
 /// # Errors
 ///
@@ -78,16 +79,21 @@ pub fn list(netlink: &mut Netlink, family: Family) -> Result<Vec<Rule>, Error> {
     let mut wanted = RuleMessage::default();
     wanted.header.family = family.into();
     let wanted = RouteNetlinkMessage::GetRule(wanted);
-    netlink.dump(
+    let listed = netlink.dump(
         &wanted,
         || "listing the rules".into(),
         |header, payload| {
             let RouteNetlinkMessage::NewRule(message) = decode(header, payload)? else {
                 return None;
             };
-            (message.header.action == RuleAction::ToTable).then(|| read(family, &message))
+            let is_ours = message.header.family == family.into() && message.header.action == RuleAction::ToTable;
+            is_ours.then(|| read(family, &message))
         },
-    )
+    );
+    match listed {
+        Err(error) if error.is_unknown_family() => Ok(Vec::new()),
+        listed => listed,
+    }
 }
 
 fn message(rule: &Rule) -> RuleMessage {

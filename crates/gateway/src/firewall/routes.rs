@@ -5,6 +5,7 @@ use linux::{
     netlink::{Error, Netlink},
     route::{self, Route},
 };
+use rustix::io::Errno;
 
 /// The routes out of a gateway's interface; they go with it.
 #[derive(Debug)]
@@ -30,10 +31,11 @@ impl Routes {
         network.prefix_len() != 0 && !self.subnets.iter().any(|subnet| subnet.contains(network))
     }
 
-    /// Adds a route, unless there is one.
+    /// Adds a route, unless there is one, or the interface has no addresses of its family.
     pub(super) fn add(&mut self, network: IpNet) -> Result<(), Error> {
         match route::add(&mut self.netlink, &Route::direct(network, self.interface)) {
             Err(error) if error.is_there_already() => Ok(()),
+            Err(error) if matches!(network, IpNet::V6(_)) && is_off(&error) => Ok(()),
             done => done,
         }
     }
@@ -41,8 +43,14 @@ impl Routes {
     /// Removes a route, if it is there.
     pub(super) fn remove(&mut self, network: IpNet) -> Result<(), Error> {
         match route::delete(&mut self.netlink, &Route::direct(network, self.interface)) {
-            Err(error) if error.is_missing() => Ok(()),
+            Err(error) if error.is_missing() || is_off(&error) => Ok(()),
             done => done,
         }
     }
+}
+
+/// Whether IPv6 is off: in the kernel (`ipv6.disable=1`), or on the interface, for which the kernel says `EACCES`.
+fn is_off(error: &Error) -> bool {
+    let answer = error.cause.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(answer, Some(Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::ACCESS))
 }
