@@ -8,7 +8,7 @@ use std::{
 };
 
 use linux::{
-    address,
+    Family, address,
     link::{self, Link},
     netlink::Netlink,
 };
@@ -20,7 +20,7 @@ use wg::{
 use super::{
     Error, Errors, Options, hook,
     journal::{Journal, Records},
-    native,
+    native, routes,
     source::Source,
     undo::{self, Undo},
 };
@@ -81,7 +81,14 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
         let saved = save(&mut netlink, link, conf.clone(), device, &records, &source.path);
         errors.extend(saved.err());
     }
-    records.table = records.table.or_else(|| foreign_table(&interface, device.as_ref()));
+    if records.is_empty()
+        && let Some(link) = &link
+    {
+        match foreign_tables(&mut netlink, link, &interface, device.as_ref()) {
+            Ok(tables) => records.tables = tables,
+            Err(error) => errors.push(error),
+        }
+    }
     let undo = Undo {
         name: &name,
         resolv_conf,
@@ -97,13 +104,18 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
     Errors::check(errors)
 }
 
-/// The table of default routes that wg-quick made, which is the tunnel's mark.
-fn foreign_table(interface: &Interface, device: Option<&Device>) -> Option<u32> {
-    let device = device.filter(|_| interface.table == Table::Auto)?;
-    let mut networks = device.peers.values().flat_map(|peer| &peer.allowed_ips);
-    networks
-        .any(|network| network.prefix_len() == 0)
-        .then_some(device.fwmark)?
+/// The tables of default routes that wg-quick made, whose number is the tunnel's mark.
+fn foreign_tables(
+    netlink: &mut Netlink,
+    link: &Link,
+    interface: &Interface,
+    device: Option<&Device>,
+) -> Result<Vec<(Family, u32)>, Error> {
+    let device = device.filter(|_| interface.table == Table::Auto);
+    match device.and_then(|device| device.fwmark) {
+        Some(mark) => Ok(routes::with_default(netlink, link.index, mark)?),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Writes the tunnel as it is into its file: peers, port, addresses, and the MTU if the file had one.
@@ -121,7 +133,7 @@ fn save(
     };
     let there = conf.interface();
     let mut device = device.clone();
-    if records.table == device.fwmark {
+    if records.table() == device.fwmark {
         // A mark that `up` chose; the next one chooses again.
         device.fwmark = there.fwmark;
     }

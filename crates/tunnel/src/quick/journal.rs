@@ -16,11 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use linux::netns::Namespace;
+use linux::{Family, netns::Namespace};
 use rustix::fs::FlockOperation;
 
 /// How long another process may be at work on the tunnel until this one gives up.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long others may change routes and rules until this one gives up: there may be a queue of them.
+const LIMIT_OF_TURN: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether it is done.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -32,6 +35,12 @@ pub enum JournalError {
     #[error("another adit is at work on this tunnel; try again when it is done ({} is locked)", path.display())]
     Busy {
         /// The journal.
+        path: PathBuf,
+    },
+    /// Another process is at work on what all tunnels share, and stays so.
+    #[error("another adit changes routes and rules, and does not end; try again when it is done ({} is locked)", path.display())]
+    Turn {
+        /// The directory of the journals.
         path: PathBuf,
     },
     /// A file refused.
@@ -49,8 +58,8 @@ pub enum JournalError {
 pub(super) struct Records {
     /// The configuration that the tunnel was brought up with.
     pub(super) config: Option<PathBuf>,
-    /// The routing table, and mark, of its default routes.
-    pub(super) table: Option<u32>,
+    /// The routing tables of its default routes, which are no other tunnel's. The number is its mark, too.
+    pub(super) tables: Vec<(Family, u32)>,
     /// Whether `src_valid_mark` was switched on for it.
     pub(super) src_valid_mark: bool,
 }
@@ -165,6 +174,27 @@ impl Journal {
             })
     }
 
+    /// Writes down a table of default routes, whose rules are about to be added.
+    pub(super) fn record_table(&mut self, family: Family, table: u32) -> Result<(), JournalError> {
+        self.record("table", &format!("{} {table}", word(family)))
+    }
+
+    /// Whether another tunnel of this namespace wrote that it needs `src_valid_mark`, which was off before.
+    pub(super) fn others_need_src_valid_mark(&self) -> bool {
+        let (Some(directory), Some(own)) = (self.path.parent(), self.path.file_name()) else {
+            return false;
+        };
+        let own = own.to_string_lossy();
+        let namespace = own.rsplit_once('@').map(|(_, inode)| inode);
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_beside = name != own && name.rsplit_once('@').map(|(_, inode)| inode) == namespace;
+            is_beside && fs::read_to_string(entry.path()).is_ok_and(|text| Records::parse(&text).src_valid_mark)
+        })
+    }
+
     /// Forgets everything: all is undone.
     pub(super) fn remove(self) -> Result<(), JournalError> {
         fs::remove_file(&self.path).map_err(|cause| JournalError::File {
@@ -182,7 +212,63 @@ impl Journal {
     }
 }
 
+/// The journal's words for a family.
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
+fn read_table(text: &str) -> Option<(Family, u32)> {
+    let (family, table) = text.split_once(' ')?;
+    let family = Family::ALL.into_iter().find(|of| word(*of) == family)?;
+    Some((family, table.parse().ok()?))
+}
+
+/// The turn of a process at what the tunnels of a host share: routing tables, rules and settings. Others wait until it is
+/// dropped.
+#[derive(Debug)]
+pub(super) struct Turn(#[expect(dead_code, reason = "it is the lock")] File);
+
+impl Turn {
+    /// Waits for the turn.
+    pub(super) fn wait() -> Result<Self, JournalError> {
+        let directory = directory().map_err(|cause| JournalError::File {
+            path: "/run/adit".into(),
+            cause,
+        })?;
+        Self::wait_in(&directory, LIMIT_OF_TURN)
+    }
+
+    fn wait_in(directory: &Path, limit: Duration) -> Result<Self, JournalError> {
+        let limit = Instant::now() + limit;
+        let path = directory.to_owned();
+        // The directory itself is locked: it stays, so that nobody waits for a file that another has removed.
+        let opened = File::open(directory).map_err(|cause| JournalError::File {
+            path: path.clone(),
+            cause,
+        })?;
+        loop {
+            match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(opened)),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < limit => thread::sleep(INTERVAL),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::Turn { path }),
+                Err(error) => {
+                    let cause = error.into();
+                    return Err(JournalError::File { path, cause });
+                }
+            }
+        }
+    }
+}
+
 impl Records {
+    /// The number of the tables of the default routes, if there are any.
+    pub(super) fn table(&self) -> Option<u32> {
+        self.tables.first().map(|(_, table)| *table)
+    }
+
     /// Whether there is nothing to undo.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -194,7 +280,7 @@ impl Records {
         for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
             match line.split_once('=') {
                 Some(("config", path)) => records.config = Some(path.into()),
-                Some(("table", table)) => records.table = table.parse().ok(),
+                Some(("table", table)) => records.tables.extend(read_table(table)),
                 Some(("src_valid_mark", _)) => records.src_valid_mark = true,
                 _ => {}
             }
@@ -231,7 +317,8 @@ mod tests {
         let (mut journal, records) = Journal::open_in(directory.path(), "wg0", Duration::ZERO).unwrap();
         assert!(records.is_empty());
         journal.record("config", "/etc/wireguard/wg0.conf").unwrap();
-        journal.record("table", "51820").unwrap();
+        journal.record_table(Family::V4, 51820).unwrap();
+        journal.record_table(Family::V6, 51820).unwrap();
         journal.record("src_valid_mark", "0").unwrap();
         assert!(matches!(
             Journal::open_in(directory.path(), "wg0", Duration::ZERO),
@@ -241,18 +328,18 @@ mod tests {
         let (mut journal, records) = Journal::open_in(directory.path(), "wg0", Duration::ZERO).unwrap();
         let expected = Records {
             config: Some("/etc/wireguard/wg0.conf".into()),
-            table: Some(51820),
+            tables: vec![(Family::V4, 51820), (Family::V6, 51820)],
             src_valid_mark: true,
         };
         assert_eq!(records, expected);
         journal.clear().unwrap();
-        journal.record("table", "7").unwrap();
+        journal.record_table(Family::V6, 7).unwrap();
         drop(journal);
         let (journal, records) = Journal::open_in(directory.path(), "wg0", Duration::ZERO).unwrap();
         assert_eq!(
             records,
             Records {
-                table: Some(7),
+                tables: vec![(Family::V6, 7)],
                 ..Records::default()
             }
         );
@@ -263,10 +350,32 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_off_says_nothing() {
         let expected = Records {
-            table: Some(1),
+            tables: vec![(Family::V4, 1)],
             ..Records::default()
         };
-        assert_eq!(Records::parse("table=1\ntable=5182"), expected);
-        assert_eq!(Records::parse("table=1\nnonsense\n=\n"), expected);
+        assert_eq!(Records::parse("table=ipv4 1\ntable=ipv6 5182"), expected);
+        assert_eq!(Records::parse("table=ipv4 1\nnonsense\n=\ntable=\n"), expected);
+    }
+
+    #[test]
+    fn one_at_a_time_has_the_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let turn = Turn::wait_in(directory.path(), Duration::ZERO).unwrap();
+        let refused = Turn::wait_in(directory.path(), Duration::ZERO).unwrap_err();
+        assert!(matches!(refused, JournalError::Turn { .. }), "{refused}");
+        drop(turn);
+        Turn::wait_in(directory.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_setting_is_needed_by_others_of_the_same_namespace() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |name| Journal::open_in(directory.path(), name, Duration::ZERO).unwrap().0;
+        let (mut own, mut stranger, mut other) = (open("wg0@1"), open("wg1@2"), open("wg1@1"));
+        own.record("src_valid_mark", "0").unwrap();
+        stranger.record("src_valid_mark", "0").unwrap();
+        assert!(!own.others_need_src_valid_mark());
+        other.record("src_valid_mark", "0").unwrap();
+        assert!(own.others_need_src_valid_mark());
     }
 }

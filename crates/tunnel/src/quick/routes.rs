@@ -113,11 +113,11 @@ pub(super) fn add_to_table(netlink: &mut Netlink, interface: u32, networks: &[Ip
     Ok(())
 }
 
-/// The first table from 51820 on that no route is in and no rule leads to.
-pub(super) fn free_table(netlink: &mut Netlink) -> Result<u32, Error> {
+/// The first table from `first` on that no route is in and no rule leads to.
+fn free_table(netlink: &mut Netlink, first: u32) -> Result<u32, Error> {
     let mut rules = rule::list(netlink, Family::V4)?;
     rules.extend(rule::list(netlink, Family::V6)?);
-    let mut table = FIRST_TABLE;
+    let mut table = first;
     loop {
         let mut used = rules.iter().any(|rule| rule.table == table);
         for family in Family::ALL {
@@ -130,16 +130,55 @@ pub(super) fn free_table(netlink: &mut Netlink) -> Result<u32, Error> {
     }
 }
 
-/// Makes a default route in a table of its own, for packets without the mark of the same number.
-pub(super) fn add_default(netlink: &mut Netlink, interface: u32, network: IpNet, table: u32) -> Result<(), Error> {
-    let family = Family::of(network.addr());
-    route::add(
-        netlink,
-        &Route {
-            table,
-            ..Route::direct(network, interface)
-        },
-    )?;
+/// Adds default routes to a table that is no other tunnel's in their families, `wanted` or a free one, and gives its number.
+/// Without rules they mean nothing yet.
+pub(super) fn add_defaults(
+    netlink: &mut Netlink,
+    interface: u32,
+    defaults: &[IpNet],
+    wanted: Option<u32>,
+) -> Result<u32, Error> {
+    let mut table = match wanted {
+        Some(table) => table,
+        None => free_table(netlink, FIRST_TABLE)?,
+    };
+    loop {
+        match add_to_table(netlink, interface, defaults, table) {
+            Ok(()) => return Ok(table),
+            // Somebody who does not wait for us was faster.
+            Err(error) if error.is_there_already() && wanted.is_none() => {
+                for network in defaults {
+                    let route = Route {
+                        table,
+                        ..Route::direct(*network, interface)
+                    };
+                    match route::delete(netlink, &route) {
+                        Err(error) if !error.is_missing() => return Err(error),
+                        _ => {}
+                    }
+                }
+                table = free_table(netlink, table + 1)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The tables of a number that have a default route out of an interface.
+pub(super) fn with_default(netlink: &mut Netlink, interface: u32, table: u32) -> Result<Vec<(Family, u32)>, Error> {
+    let mut found = Vec::new();
+    for family in Family::ALL {
+        let routes = route::list(netlink, family, table)?;
+        let is_default = |route: &Route| route.destination.prefix_len() == 0 && route.interface == Some(interface);
+        if routes.iter().any(is_default) {
+            found.push((family, table));
+        }
+    }
+    Ok(found)
+}
+
+/// Sends a family's packets without the mark `table` to the table of that number.
+pub(super) fn add_rules(netlink: &mut Netlink, family: Family, table: u32) -> Result<(), Error> {
     let unmarked = Rule {
         family,
         priority: None,
@@ -157,18 +196,18 @@ pub(super) fn add_default(netlink: &mut Netlink, interface: u32, network: IpNet,
     rule::add(netlink, &specific)
 }
 
-/// Removes the rules of [`add_default`] for a table, and no others. Goes on after errors and gathers them.
-pub(super) fn remove_rules(netlink: &mut Netlink, table: u32) -> Vec<Error> {
+/// Removes the rules of [`add_rules`] for these tables, and no others. Goes on after errors and gathers them.
+pub(super) fn remove_rules(netlink: &mut Netlink, tables: &[(Family, u32)]) -> Vec<Error> {
     let mut errors = Vec::new();
-    for family in Family::ALL {
-        let rules = match rule::list(netlink, family) {
+    for (family, table) in tables {
+        let rules = match rule::list(netlink, *family) {
             Ok(rules) => rules,
             Err(error) => {
                 errors.push(error);
                 continue;
             }
         };
-        for rule in ours(&rules, table) {
+        for rule in ours(&rules, *table) {
             match rule::delete(netlink, rule) {
                 Err(error) if !error.is_missing() => errors.push(error),
                 _ => {}
@@ -290,27 +329,38 @@ mod tests {
             .run(|| {
                 let mut netlink = Netlink::route().unwrap();
                 linux::link::set_up(&mut netlink, 1).unwrap();
-                let before = Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap());
-                let first = free_table(&mut netlink).unwrap();
-                assert_eq!(first, 51820);
-                for network in nets(&["0.0.0.0/0", "::/0"]) {
-                    add_default(&mut netlink, 1, network, first).unwrap();
-                }
-                let one = Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap());
-                let second = free_table(&mut netlink).unwrap();
+                let rules = |netlink: &mut Netlink| Family::ALL.map(|family| rule::list(netlink, family).unwrap());
+                let before = rules(&mut netlink);
+                let both = nets(&["0.0.0.0/0", "::/0"]);
+                let add = |netlink: &mut Netlink, defaults: &[IpNet], wanted| {
+                    let table = add_defaults(netlink, 1, defaults, wanted)?;
+                    for network in defaults {
+                        add_rules(netlink, Family::of(network.addr()), table).unwrap();
+                    }
+                    Ok::<u32, Error>(table)
+                };
+                let tables = |table| Family::ALL.map(|family| (family, table));
+                assert_eq!(add(&mut netlink, &both[..1], None).unwrap(), 51820);
+                let one = rules(&mut netlink);
+                let second = add(&mut netlink, &both, None).unwrap();
                 assert_eq!(second, 51821);
-                for network in nets(&["0.0.0.0/0", "::/0"]) {
-                    add_default(&mut netlink, 1, network, second).unwrap();
-                }
-                assert!(remove_rules(&mut netlink, second).is_empty());
-                assert_eq!(Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap()), one);
+                assert_eq!(with_default(&mut netlink, 1, 51820).unwrap(), [(Family::V4, 51820)]);
+                assert_eq!(with_default(&mut netlink, 1, second).unwrap(), tables(second));
+                assert_eq!(with_default(&mut netlink, 2, second).unwrap(), []);
+                assert!(remove_rules(&mut netlink, &tables(second)).is_empty());
+                assert_eq!(rules(&mut netlink), one);
+
+                // A table that is asked for: not if it has a default route of the family already.
+                let taken = add(&mut netlink, &both[..1], Some(51820)).unwrap_err();
+                assert!(taken.is_there_already(), "{taken}");
+                assert_eq!(rules(&mut netlink), one);
+                add(&mut netlink, &both[1..], Some(51820)).unwrap();
+                assert!(remove_rules(&mut netlink, &[(Family::V6, 51820)]).is_empty());
+                assert_eq!(rules(&mut netlink), one);
                 assert!(has_rules(&mut netlink).unwrap());
-                assert!(remove_rules(&mut netlink, first).is_empty());
+                assert!(remove_rules(&mut netlink, &[(Family::V4, 51820)]).is_empty());
                 assert!(!has_rules(&mut netlink).unwrap());
-                assert_eq!(
-                    Family::ALL.map(|family| rule::list(&mut netlink, family).unwrap()),
-                    before
-                );
+                assert_eq!(rules(&mut netlink), before);
             })
             .unwrap();
     }

@@ -16,7 +16,12 @@ use linux::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Error, guard, journal::Records, native, routes, up::reset_src_valid_mark};
+use super::{
+    Error, guard,
+    journal::{Records, Turn},
+    native, routes,
+    up::reset_src_valid_mark,
+};
 use crate::uapi;
 
 /// How long the process of an interface has to remove its socket after its interface was removed.
@@ -39,15 +44,18 @@ impl Undo<'_> {
     pub(super) fn all(&self, netlink: &mut Netlink, records: &Records) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(resolv::restore(self.resolv_conf, self.name).err().map(Error::from));
-        if let Some(table) = records.table {
-            errors.extend(routes::remove_rules(netlink, table).into_iter().map(Error::from));
+        if !records.tables.is_empty() || records.src_valid_mark {
+            let turn = Turn::wait();
+            let removed = routes::remove_rules(netlink, &records.tables);
+            errors.extend(removed.into_iter().map(Error::from));
+            if records.src_valid_mark {
+                errors.extend(reset_src_valid_mark(netlink).err());
+            }
+            errors.extend(turn.err().map(Error::from));
         }
         errors.extend(guard::remove(self.name).err().map(Error::from));
         errors.extend(native::remove(self.name).err().map(Error::from));
         errors.extend(self.interface(netlink).err());
-        if records.src_valid_mark {
-            errors.extend(reset_src_valid_mark(netlink).err());
-        }
         errors
     }
 

@@ -7,13 +7,13 @@ use linux::{
     sysctl, wireguard,
 };
 use wg::{
-    Device,
+    Device, IpNet,
     conf::{Conf, Interface, Table},
 };
 
 use super::{
     Error, Errors, Options, endpoint, guard, hook,
-    journal::{Journal, Records},
+    journal::{Journal, Records, Turn},
     mtu, native, routes,
     source::Source,
     undo::{self, Undo},
@@ -153,7 +153,7 @@ impl Attempt<'_> {
             chosen: self.chosen.clone(),
             mtu,
             peers: device.peers.len(),
-            table: self.records.table,
+            table: self.records.table(),
         })
     }
 
@@ -232,15 +232,7 @@ impl Attempt<'_> {
                 if defaults.is_empty() {
                     return Ok(());
                 }
-                let table = self.table(control, device)?;
-                for network in defaults {
-                    routes::add_default(&mut self.netlink, index, *network, table)?;
-                    self.guard(Family::of(network.addr()), index, table)?;
-                    if network.addr().is_ipv4() {
-                        self.set_src_valid_mark()?;
-                    }
-                }
-                Ok(())
+                self.add_defaults(control, device, index, defaults)
             }
         }
     }
@@ -257,29 +249,47 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The table for default routes, which is also the tunnel's mark: the configuration's or a free one.
-    fn table(&mut self, control: &mut Control, device: &Device) -> Result<u32, Error> {
-        let table = match device.fwmark {
-            Some(mark) => mark,
-            None => routes::free_table(&mut self.netlink)?,
-        };
-        self.journal.record("table", &table.to_string())?;
-        self.records.table = Some(table);
+    /// Makes default routes in a table of their own: the configuration's mark, or else a free one, is its number.
+    fn add_defaults(
+        &mut self,
+        control: &mut Control,
+        device: &Device,
+        index: u32,
+        defaults: &[IpNet],
+    ) -> Result<(), Error> {
+        // Nobody else takes the table, nor the setting for the other's, before all is written down and done.
+        let _turn = Turn::wait()?;
+        let table = routes::add_defaults(&mut self.netlink, index, defaults, device.fwmark)?;
         if device.fwmark.is_none() {
             control.change(&wg::Update {
                 fwmark: Some(table),
                 ..wg::Update::default()
             })?;
         }
-        Ok(table)
+        for network in defaults {
+            let family = Family::of(network.addr());
+            self.journal.record_table(family, table)?;
+            self.records.tables.push((family, table));
+            routes::add_rules(&mut self.netlink, family, table)?;
+            self.guard(family, index, table)?;
+            if network.addr().is_ipv4() {
+                self.set_src_valid_mark()?;
+            }
+        }
+        Ok(())
     }
 
+    /// Switches the setting on. The last of the tunnels that wrote it down switches it off again.
     fn set_src_valid_mark(&mut self) -> Result<(), Error> {
-        if sysctl::read(SRC_VALID_MARK)? == "1" {
+        let is_on = sysctl::read(SRC_VALID_MARK)? == "1";
+        if is_on && !self.journal.others_need_src_valid_mark() {
             return Ok(());
         }
         self.journal.record("src_valid_mark", "0")?;
         self.records.src_valid_mark = true;
+        if is_on {
+            return Ok(());
+        }
         Ok(sysctl::write(SRC_VALID_MARK, "1")?)
     }
 }
