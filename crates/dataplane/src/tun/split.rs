@@ -75,7 +75,8 @@ impl<'a> Frame<'a> {
             }
         };
         let segment = usize::from(header.segment);
-        if headers > packet.len() || header.gso != Gso::None && segment == 0 {
+        // Each of the packets has the headers, the last one perhaps little more: the checksum is in them.
+        if headers > packet.len() || checksum + 2 > headers || header.gso != Gso::None && segment == 0 {
             return None;
         }
         Some(Self {

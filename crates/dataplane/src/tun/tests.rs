@@ -325,3 +325,17 @@ fn a_checksum_of_zero_is_written_as_ones_in_udp() {
         assert_eq!(split(&spec.build_frame(2)).unwrap(), [spec.build()]);
     }
 }
+
+#[test]
+fn a_frame_whose_checksum_is_not_in_its_headers_is_refused_if_it_is_to_be_cut() {
+    // (checksum behind the start of the transport header, taken?), of TCP with 32 bytes of header.
+    for (offset, taken) in [(16_u16, true), (30, true), (31, false), (500, false)] {
+        let spec = Spec {
+            payload: vec![1; 1010],
+            ..Spec::default()
+        };
+        let mut frame = spec.build_frame(500);
+        frame[8..10].copy_from_slice(&offset.to_ne_bytes());
+        assert_eq!(split(&frame).is_some(), taken, "{offset}");
+    }
+}
