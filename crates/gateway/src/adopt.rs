@@ -21,6 +21,13 @@ use crate::{
 /// Directories of a gateway besides those of its peers.
 const OWN: [&str; 4] = ["server", "wg_confs", "templates", "coredns"];
 
+/// What is in some of them, and is written once: where it is all there, the directory may be read only.
+const ONCE: [(&str, &[&str]); 3] = [
+    ("server", &["privatekey-server", "publickey-server"]),
+    ("templates", &["server.conf", "peer.conf"]),
+    ("coredns", &["Corefile"]),
+];
+
 /// The gateway's own configuration, in the layout from before there were several.
 const OLD_CONF: &str = "wg0.conf";
 
@@ -43,10 +50,12 @@ pub(crate) fn check(root: &Path) -> Result<(), DirectoryError> {
     };
     for directory in directories {
         may(&directory, Access::READ_OK | Access::EXEC_OK).map_err(|cause| unreadable(&directory, cause))?;
-        may(&directory, Access::WRITE_OK).map_err(|cause| DirectoryError::Unwritable {
-            path: directory.clone(),
-            cause,
-        })?;
+        if !is_complete(root, &directory) {
+            may(&directory, Access::WRITE_OK).map_err(|cause| DirectoryError::Unwritable {
+                path: directory.clone(),
+                cause,
+            })?;
+        }
         if geteuid().is_root() || directory == root {
             continue;
         }
@@ -59,6 +68,12 @@ pub(crate) fn check(root: &Path) -> Result<(), DirectoryError> {
         }
     }
     Ok(())
+}
+
+/// Whether nothing is to be written in a directory any more, as in a Secret or a ConfigMap that is mounted there.
+fn is_complete(root: &Path, directory: &Path) -> bool {
+    ONCE.iter()
+        .any(|(name, files)| directory == root.join(name) && files.iter().all(|file| directory.join(file).is_file()))
 }
 
 /// The directory itself and those in it that are a gateway's.
@@ -103,6 +118,26 @@ pub(crate) fn bring_up_to_date(root: &Path) -> io::Result<()> {
         file::write(&corefile, template::COREFILE.as_bytes(), Worth::Derived)?;
     }
     move_old_conf(root).map(drop)
+}
+
+/// Makes what linuxserver's image makes in client mode, too, where it is missing: directories, templates and a Corefile.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn make_defaults(root: &Path) -> io::Result<()> {
+    for (path, text) in [
+        ("templates/server.conf", template::SERVER),
+        ("templates/peer.conf", template::PEER),
+        ("coredns/Corefile", template::COREFILE),
+    ] {
+        let path = root.join(path);
+        if !path.exists() {
+            path.parent().map_or(Ok(()), file::make_directory)?;
+            file::write(&path, text.as_bytes(), Worth::Derived)?;
+        }
+    }
+    file::make_directory(&root.join("wg_confs"))
 }
 
 /// Moves a configuration from where it was before there was `wg_confs`. Says whether there was one to move.
@@ -171,6 +206,24 @@ mod tests {
         assert_eq!(fs::read_to_string(&new).unwrap(), "old");
         let corefile = fs::read_to_string(root.path().join("coredns/Corefile")).unwrap();
         assert_eq!(corefile, template::COREFILE);
+    }
+
+    #[test]
+    fn what_client_mode_has_is_made_once_and_a_directory_that_has_all_may_be_read_only() {
+        let root = tempfile::tempdir().unwrap();
+        let templates = root.path().join("templates");
+        fs::create_dir(&templates).unwrap();
+        fs::write(templates.join("peer.conf"), "mine").unwrap();
+        assert!(!is_complete(root.path(), &templates));
+        make_defaults(root.path()).unwrap();
+        assert_eq!(fs::read_to_string(templates.join("peer.conf")).unwrap(), "mine");
+        assert_eq!(
+            fs::read_to_string(templates.join("server.conf")).unwrap(),
+            template::SERVER
+        );
+        for (directory, complete) in [("templates", true), ("coredns", true), ("wg_confs", false), ("server", false)] {
+            assert_eq!(is_complete(root.path(), &root.path().join(directory)), complete, "{directory}");
+        }
     }
 
     #[test]

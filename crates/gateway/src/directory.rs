@@ -19,7 +19,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use wg::{KeyError, PresharedKey, PrivateKey};
+use wg::{KeyError, PresharedKey, PrivateKey, PublicKey, conf::Conf};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -224,6 +224,27 @@ impl Directory {
     /// If the file cannot be written.
     pub fn keep_server_conf(&self, text: &str) -> Result<bool, DirectoryError> {
         write(&self.server_conf_path(), text.as_bytes(), Worth::Kept)
+    }
+
+    /// Keeps the configuration of a gateway whose directory is taken over as `wg0.conf.before-adit`, if it has other peers
+    /// than these: somebody added them to it by hand, and nothing else knows of them. Says how many they are.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or the copy not written.
+    pub fn keep_strangers(&self, known: &[PublicKey]) -> Result<usize, DirectoryError> {
+        let path = self.server_conf_path();
+        let Some(text) = read(&path)?.filter(|_| self.is_foreign()) else {
+            return Ok(0);
+        };
+        // What is no configuration has no peers either.
+        let count = Conf::parse(&path.to_string_lossy(), &text).map_or(0, |conf| {
+            conf.peers().filter(|peer| !known.contains(&peer.public_key)).count()
+        });
+        if count > 0 {
+            write(&path.with_extension("conf.before-adit"), text.as_bytes(), Worth::Kept)?;
+        }
+        Ok(count)
     }
 
     /// What is there of this peer; nothing of a new one.
@@ -567,6 +588,25 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = Directory::open(&file).unwrap_err();
         assert!(error.to_string().contains("--config-dir"), "{error}");
+    }
+
+    #[test]
+    fn peers_that_somebody_added_by_hand_are_kept_at_a_takeover() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        let [listed, stranger] = [1, 2].map(|byte| PublicKey::from_bytes([byte; 32]));
+        let text = format!("[Interface]\n\n[Peer]\nPublicKey = {listed}\n\n[Peer]\n# office\nPublicKey = {stranger}\n");
+        let copy = root.path().join("wg_confs/wg0.conf.before-adit");
+        assert_eq!(directory.keep_strangers(&[listed]).unwrap(), 0, "there is none yet");
+        fs::write(directory.server_conf_path(), &text).unwrap();
+        assert_eq!(directory.keep_strangers(&[listed, stranger]).unwrap(), 0);
+        assert!(!copy.exists());
+        assert_eq!(directory.keep_strangers(&[listed]).unwrap(), 1);
+        assert_eq!(fs::read_to_string(&copy).unwrap(), text);
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        // Once it is ours, what is in it is derived.
+        fs::write(root.path().join(form::STATE), "").unwrap();
+        assert_eq!(directory.keep_strangers(&[]).unwrap(), 0);
     }
 
     #[test]

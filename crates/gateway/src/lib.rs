@@ -36,6 +36,6 @@ pub mod text;
 pub mod upstream;
 pub mod watcher;
 
-pub use adopt::{give_to, move_old_conf};
+pub use adopt::{give_to, make_defaults, move_old_conf};
 pub use members::Taken;
 pub use name::Name;

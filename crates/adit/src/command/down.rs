@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         target,
         text: None,
         plane: Choice::Auto,
+        retries: None,
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,
     };

@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         target,
         text: None,
         plane: arguments.plane.into(),
+        retries: None,
         resolv_conf: Path::new(linux::resolv::PATH),
         say: &mut say,
     };

@@ -150,8 +150,11 @@ impl Form {
         if found_server.is_none() {
             write(&root.join(SERVER), server)?;
         }
-        if found_peer.is_none_or(|found| found != peer) {
-            write(&root.join(PEER), &peer)?;
+        match found_peer {
+            None => write(&root.join(PEER), &peer)?,
+            // Where the file cannot be written, the line is there all the same whenever it is read.
+            Some(found) if found != peer => write(&root.join(PEER), &peer).or_else(unless_read_only)?,
+            Some(_) => {}
         }
         Ok(form)
     }
@@ -569,6 +572,17 @@ fn read(path: &Path) -> Result<Option<String>, DirectoryError> {
 /// Writes what holds no secret.
 fn write(path: &Path, text: &str) -> Result<(), DirectoryError> {
     file::write_open(path, text.as_bytes()).map_err(error("write", path))
+}
+
+/// Lets pass that a file may not be written: one that is mounted, or on a file system that is only read.
+fn unless_read_only(error: DirectoryError) -> Result<(), DirectoryError> {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    if let DirectoryError::File { cause, .. } = &error
+        && matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
+    {
+        return Ok(());
+    }
+    Err(error)
 }
 
 fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError + use<> {

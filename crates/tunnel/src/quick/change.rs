@@ -36,7 +36,13 @@ pub fn check(target: &Path, text: &str) -> Result<(), SourceError> {
 ///
 /// The first step that failed; the tunnel is as it was, and what went wrong with that follows.
 pub fn change(options: Options<'_>, before: &str) -> Result<bool, Errors> {
-    let Options { target, text, say, .. } = options;
+    let Options {
+        target,
+        text,
+        retries,
+        say,
+        ..
+    } = options;
     let source = Source::new(target)?;
     let (before, wanted) = (source.parse(before)?, source.read(text, say)?);
     if !can_live(&before, &wanted) {
@@ -56,7 +62,7 @@ pub fn change(options: Options<'_>, before: &str) -> Result<bool, Errors> {
     }
     let mut control = Control::open(&source.name).map_err(Error::from)?;
     let there = control.status().map_err(Error::from)?.device;
-    let device = device(&there, &before, &wanted, say).map_err(Error::from)?;
+    let device = device(&there, &before, &wanted, retries, say).map_err(Error::from)?;
     let (had, has) = (networks(&before), networks(&wanted));
     let [lost, gained] = [&had - &has, &has - &had].map(routes::in_order);
     let mut ways = Ways {
@@ -108,7 +114,13 @@ fn networks(conf: &Conf) -> BTreeSet<IpNet> {
 }
 
 /// What is to be there: as it is, but for what the two configurations have differently.
-fn device(there: &Device, before: &Conf, wanted: &Conf, say: &mut dyn FnMut(&str)) -> Result<Device, EndpointError> {
+fn device(
+    there: &Device,
+    before: &Conf,
+    wanted: &Conf,
+    retries: Option<u32>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Device, EndpointError> {
     let peers =
         |conf: &Conf| -> BTreeMap<PublicKey, Peer> { conf.peers().map(|peer| (peer.public_key, peer)).collect() };
     let (old_peers, new_peers) = (peers(before), peers(wanted));
@@ -119,7 +131,7 @@ fn device(there: &Device, before: &Conf, wanted: &Conf, say: &mut dyn FnMut(&str
         .collect();
     let mut device = wanted.device(|endpoint| {
         if others.contains(&endpoint.to_string()) {
-            endpoint::resolve(endpoint, say)
+            endpoint::resolve(endpoint, retries, say)
         } else {
             // Nobody's but of peers whose endpoints stay.
             Ok(([0, 0, 0, 0], endpoint.port).into())
@@ -241,7 +253,7 @@ mod tests {
                 "Endpoint = 192.0.2.2:2\nAllowedIPs = 10.0.0.2/32",
             ],
         );
-        let device = device(&there, &before, &wanted, &mut |_| {}).unwrap();
+        let device = device(&there, &before, &wanted, None, &mut |_| {}).unwrap();
         let update = there.difference(&device);
         let [added] = &update.peers[..] else {
             panic!("one peer is added: {update:?}")

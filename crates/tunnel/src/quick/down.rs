@@ -38,6 +38,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
         resolv_conf,
         say,
         plane: _,
+        retries: _,
     } = options;
     let mut source = Source::new(target)?;
     let name = source.name.clone();

@@ -28,13 +28,18 @@ pub struct EndpointError {
     pub cause: io::Error,
 }
 
-/// The address of an endpoint; asks the system's resolver for names, and again as long as it does not answer.
-pub(super) fn resolve(endpoint: &Endpoint, say: &mut dyn FnMut(&str)) -> Result<SocketAddr, EndpointError> {
-    let mut retries = match env::var(RETRIES_VARIABLE) {
+/// The address of an endpoint; asks the system's resolver for names, and so many times again, or as often as `wg` would,
+/// while it does not answer.
+pub(super) fn resolve(
+    endpoint: &Endpoint,
+    retries: Option<u32>,
+    say: &mut dyn FnMut(&str),
+) -> Result<SocketAddr, EndpointError> {
+    let mut retries = retries.unwrap_or_else(|| match env::var(RETRIES_VARIABLE) {
         Ok(text) if text == "infinity" => u32::MAX,
         Ok(text) => text.parse().unwrap_or(RETRIES),
         Err(_) => RETRIES,
-    };
+    });
     let mut wait = FIRST_WAIT;
     loop {
         match look_up(endpoint) {
@@ -94,10 +99,10 @@ mod tests {
             ("[fe80::1%nosuchlink]:5", None),
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
-            let found = resolve(&endpoint, &mut |_| {}).ok();
+            let found = resolve(&endpoint, None, &mut |_| {}).ok();
             assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{text}");
         }
-        let local = resolve(&"localhost:5".parse().unwrap(), &mut |_| {}).unwrap();
+        let local = resolve(&"localhost:5".parse().unwrap(), None, &mut |_| {}).unwrap();
         assert!(local.ip().is_loopback());
     }
 }

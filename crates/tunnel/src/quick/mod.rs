@@ -49,6 +49,9 @@ pub struct Options<'a> {
     pub text: Option<&'a str>,
     /// Who shall handle the tunnel's packets; the netstack plane has no interface and cannot. `down` takes it as it is.
     pub plane: Choice,
+    /// How often a resolver that does not answer is asked again for an endpoint's name; `None` as `wg` has it, which may
+    /// take minutes.
+    pub retries: Option<u32>,
     /// The file that this process's namespace reads its resolvers from, normally [`linux::resolv::PATH`].
     pub resolv_conf: &'a Path,
     /// Is told each command of the configuration before it runs, and each warning.

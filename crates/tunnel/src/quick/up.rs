@@ -8,7 +8,7 @@ use linux::{
 };
 use wg::{
     Device, IpNet,
-    conf::{Conf, Interface, Table},
+    conf::{Conf, Endpoint, Interface, Table},
 };
 
 use super::{
@@ -48,6 +48,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         target,
         text,
         plane,
+        retries,
         resolv_conf,
         say,
     } = options;
@@ -81,6 +82,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         conf: &conf,
         interface,
         chosen,
+        retries,
         undo: &undo,
         netlink,
         journal,
@@ -118,6 +120,7 @@ struct Attempt<'a> {
     conf: &'a Conf,
     interface: Interface,
     chosen: Chosen,
+    retries: Option<u32>,
     undo: &'a Undo<'a>,
     netlink: Netlink,
     journal: Journal,
@@ -132,7 +135,8 @@ impl Attempt<'_> {
     fn bring_up(&mut self) -> Result<Up, Error> {
         let name = self.source.name.clone();
         self.run_hooks("PreUp")?;
-        let update = self.conf.update(|endpoint| endpoint::resolve(endpoint, self.say))?;
+        let resolve = |endpoint: &Endpoint| endpoint::resolve(endpoint, self.retries, self.say);
+        let update = self.conf.update(resolve)?;
         let mut device = Device::default();
         device.apply(&update);
         let mut control = self.make()?;

@@ -15,6 +15,7 @@ use gateway::{
     servers::Servers,
 };
 use linux::signal::{Signal, Signals};
+use tunnel::Choice;
 
 use super::tunnels::{DIRECTORY, MARK, Tunnels};
 use crate::{failure, log};
@@ -26,12 +27,15 @@ const TICK: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Brings the tunnels up, follows the changes of their files, and takes them down when a signal comes.
-pub(super) fn run(config_dir: &Path, environment: &Environment, started: Instant) -> anyhow::Result<()> {
+pub(super) fn run(config_dir: &Path, plane: Choice, environment: &Environment, started: Instant) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
+    if let Err(error) = gateway::make_defaults(config_dir) {
+        log::line(&format!("note: templates and coredns are not made: {error}"));
+    }
     gateway::move_old_conf(config_dir)
         .with_context(|| format!("cannot move wg0.conf to {DIRECTORY} in {}", config_dir.display()))?;
-    let mut tunnels = Tunnels::new(config_dir, None);
+    let mut tunnels = Tunnels::new(config_dir, None, plane);
     if tunnels.wanted()?.is_empty() {
         return Err(failure::usage(format!(
             "PEERS is not set, so this is client mode, and no .conf with an {MARK} is in {}: put one there, or give \
@@ -79,7 +83,7 @@ fn watch(tunnels: &mut Tunnels, servers: &mut Servers, signals: &Signals) -> any
     let mut seen = None;
     loop {
         servers.follow(tunnels.texts());
-        servers.set_down(tunnels.down());
+        servers.set_down(tunnels.missing());
         servers.look(Instant::now());
         let limit = if seen.is_some() { QUIET } else { TICK };
         if signals.wait(Some(limit)).context("cannot wait for signals")?.is_some() {

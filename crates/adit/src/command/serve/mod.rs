@@ -64,7 +64,8 @@ pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     if arguments.peers.is_none() && environment.peers.is_none() {
         log::set_format(arguments.log_format.or(environment.log_format).unwrap_or_default());
         environment.metrics = arguments.metrics.or(environment.metrics);
-        return client::run(&arguments.config_dir, &environment, started);
+        let plane = arguments.gateway.plane.into();
+        return client::run(&arguments.config_dir, plane, &environment, started);
     }
     let config = Config::new(arguments.clone(), environment)?;
     log::set_format(config.log_format);

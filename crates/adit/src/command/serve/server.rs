@@ -18,7 +18,7 @@ use gateway::{
     watcher::Watcher,
 };
 use linux::signal::{Signal, Signals};
-use tunnel::Plane;
+use tunnel::{Choice, Plane};
 use wg::qr::{Ink, Qr};
 
 use super::{Arguments, Config, source::Files, tunnels::Tunnels};
@@ -58,13 +58,26 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     run("PreUp", &settings.hooks.pre_up)?;
     let gateway = open(config, &roster, chosen.plane, &settings)?;
     run("PostUp", &settings.hooks.post_up)?;
-    let tunnels = Rc::new(RefCell::new(Tunnels::new(&config.config_dir, Some(OWN_CONF))));
+    let tunnels = Rc::new(RefCell::new(Tunnels::new(
+        &config.config_dir,
+        Some(OWN_CONF),
+        Choice::Auto,
+    )));
     let port = config.port.unwrap_or(gateway.listen_port());
     // A free port is another one at the next start: the file keeps what the template says.
     let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
     let listen_port = listen_port.unwrap_or(DEFAULT_PORT);
     let terms = terms(config, &roster, (reach.host.clone(), port), None)?;
     let form = terms.form.clone();
+    let known: Vec<_> = roster.peers().into_iter().map(|(_, peer)| peer.public_key).collect();
+    let strangers = directory.keep_strangers(&known)?;
+    if strangers > 0 {
+        log::line(&format!(
+            "note: wg_confs/wg0.conf had {} that no list names, and is kept as wg0.conf.before-adit: add them with \
+             `adit peer add NAME --public-key KEY`",
+            count(strangers)
+        ));
+    }
     keep(config, &directory, &roster, &terms, listen_port)?;
     if let Err(error) = gateway::give_to(directory.root(), config.user, config.group) {
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
@@ -154,7 +167,7 @@ impl Observer for Followed {
     fn look(&mut self, _gateway: &Gateway, _peers: &[PeerState], now: Instant) {
         let tunnels = self.tunnels.borrow();
         self.servers.follow(tunnels.texts());
-        self.servers.set_down(tunnels.down());
+        self.servers.set_down(tunnels.missing());
         self.servers.look(now);
     }
 }

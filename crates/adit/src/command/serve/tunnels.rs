@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -21,15 +22,20 @@ pub(super) const DIRECTORY: &str = "wg_confs";
 /// What a file must have to be a tunnel's.
 pub(super) const MARK: &str = "[Interface]";
 
+/// After how long a tunnel that did not come up is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
 /// The tunnels of a directory, in the order of their names, which is that of a shell's `*.conf`.
 #[derive(Debug)]
 pub(super) struct Tunnels {
     pub(super) directory: PathBuf,
     /// The file that is not a tunnel's but the gateway's own.
     except: Option<&'static str>,
+    /// Who shall handle their packets.
+    plane: Choice,
     /// What is up, with the text that it was brought up with.
     up: Vec<Conf>,
-    /// What could not be put in force: it is not tried again before its file changes.
+    /// What could not be put in force.
     failed: Vec<Failed>,
     /// Why the directory could not be read, when that was tried last.
     unreadable: Option<String>,
@@ -46,14 +52,24 @@ pub(super) struct Conf {
 struct Failed {
     conf: Conf,
     why: String,
+    /// When it is tried again, though its file is as it was: what is in the way may have passed. `None` for a file that is
+    /// wrong in itself.
+    due: Option<Instant>,
+}
+
+impl Failed {
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
 }
 
 impl Tunnels {
     /// The tunnels of the configuration directory; none is up.
-    pub(super) fn new(config_dir: &Path, except: Option<&'static str>) -> Self {
+    pub(super) fn new(config_dir: &Path, except: Option<&'static str>, plane: Choice) -> Self {
         Self {
             directory: config_dir.join(DIRECTORY),
             except,
+            plane,
             up: Vec::new(),
             failed: Vec::new(),
             unreadable: None,
@@ -73,7 +89,8 @@ impl Tunnels {
         }
         self.clear_away();
         for conf in wanted {
-            if let Err(error) = up(&conf) {
+            // At boot a resolver may come up later than this.
+            if let Err(error) = self.up(&conf, None) {
                 let error = Err(error).with_context(|| format!("cannot bring {} up", conf.path.display()));
                 let _said = self.take_down();
                 return error;
@@ -94,7 +111,7 @@ impl Tunnels {
                     "taking {} down, which a process that was killed has left",
                     name(&path)
                 ));
-                if let Err(error) = quick::down(options(&path, None, &mut log::line)) {
+                if let Err(error) = quick::down(self.options(&path, None, &mut log::line)) {
                     log::line(&format!("note: {error}"));
                 }
             }
@@ -109,7 +126,10 @@ impl Tunnels {
                 .up
                 .iter()
                 .all(|conf| wanted.iter().any(|wanted| wanted.path == conf.path))
-            && self.failed.iter().all(|failed| wanted.contains(&failed.conf))
+            && self
+                .failed
+                .iter()
+                .all(|failed| wanted.contains(&failed.conf) && !failed.is_due())
     }
 
     /// Takes down what is gone, in reverse order, and puts in force what is new or has changed: on the tunnel while it is
@@ -136,9 +156,10 @@ impl Tunnels {
             .partition(|conf| wanted.iter().any(|wanted| wanted.path == conf.path));
         self.up = kept;
         for conf in gone.iter().rev() {
-            down(conf).unwrap_or_else(|error| log::line(&format!("{error:#}")));
+            self.down(conf).unwrap_or_else(|error| log::line(&format!("{error:#}")));
         }
-        self.failed.retain(|failed| wanted.contains(&failed.conf));
+        self.failed
+            .retain(|failed| wanted.contains(&failed.conf) && !failed.is_due());
         for conf in wanted {
             let is_failed = self.failed.iter().any(|failed| failed.conf == conf);
             if is_failed || self.up.contains(&conf) {
@@ -151,11 +172,14 @@ impl Tunnels {
                 } else {
                     "it is down"
                 };
-                log::line(&format!(
-                    "{}: {why}; {stays}, and is tried again when the file changes",
-                    conf.name()
-                ));
-                self.failed.push(Failed { conf, why });
+                let due = conf.check().is_ok().then(|| Instant::now() + RETRY);
+                let when = if due.is_some() {
+                    "in a minute"
+                } else {
+                    "when the file changes"
+                };
+                log::line(&format!("{}: {why}; {stays}, and is tried again {when}", conf.name()));
+                self.failed.push(Failed { conf, why, due });
             }
         }
         self.up
@@ -165,30 +189,69 @@ impl Tunnels {
     fn put_in_force(&mut self, conf: &Conf) -> anyhow::Result<()> {
         conf.check()?;
         let Some(at) = self.up.iter().position(|up| up.path == conf.path) else {
-            up(conf)?;
+            self.up(conf, Some(0))?;
             self.up.push(conf.clone());
             return Ok(());
         };
-        if quick::change(options(&conf.path, Some(&conf.text), &mut log::line), &self.up[at].text)? {
+        let mut say = log::line;
+        let options = Options {
+            retries: Some(0),
+            ..self.options(&conf.path, Some(&conf.text), &mut say)
+        };
+        if quick::change(options, &self.up[at].text)? {
             log::line(&format!("{}: changed as its file has it, while it is up", conf.name()));
             self.up[at] = conf.clone();
             return Ok(());
         }
         let before = self.up.remove(at);
-        down(&before).unwrap_or_else(|error| log::line(&format!("{error:#}")));
-        match up(conf) {
+        self.down(&before)
+            .unwrap_or_else(|error| log::line(&format!("{error:#}")));
+        match self.up(conf, Some(0)) {
             Ok(()) => {
                 self.up.push(conf.clone());
                 Ok(())
             }
             Err(error) => {
-                match up(&before) {
+                match self.up(&before, Some(0)) {
                     Ok(()) => self.up.push(before),
                     Err(again) => log::line(&format!("{}: not as it was before either: {again}", conf.name())),
                 }
                 Err(error.into())
             }
         }
+    }
+
+    fn options<'a>(&self, target: &'a Path, text: Option<&'a str>, say: &'a mut dyn FnMut(&str)) -> Options<'a> {
+        Options {
+            target,
+            text,
+            plane: self.plane,
+            retries: None,
+            resolv_conf: Path::new(linux::resolv::PATH),
+            say,
+        }
+    }
+
+    /// Brings a tunnel up, and says on which plane. While other things wait, names are asked for without `retries`.
+    fn up(&self, conf: &Conf, retries: Option<u32>) -> Result<(), Errors> {
+        log::line(&format!("bringing {} up", conf.name()));
+        let up = quick::up(Options {
+            retries,
+            ..self.options(&conf.path, Some(&conf.text), &mut log::line)
+        })?;
+        log::line(&format!("{}: {}", up.name, up.chosen));
+        Ok(())
+    }
+
+    /// Takes a tunnel down as it was brought up. Its file is written, if it asks for that, only where nobody has edited it.
+    fn down(&self, conf: &Conf) -> anyhow::Result<()> {
+        log::line(&format!("taking {} down", conf.name()));
+        let is_edited = fs::read(&conf.path)
+            .ok()
+            .is_none_or(|bytes| bytes != conf.text.as_bytes());
+        let text = is_edited.then_some(conf.text.as_str());
+        let down = quick::down(self.options(&conf.path, text, &mut log::line));
+        down.with_context(|| format!("cannot take {} down cleanly", conf.path.display()))
     }
 
     fn is_up(&self, path: &Path) -> bool {
@@ -199,7 +262,7 @@ impl Tunnels {
     pub(super) fn take_down(&mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
         while let Some(conf) = self.up.pop() {
-            if let Err(error) = down(&conf) {
+            if let Err(error) = self.down(&conf) {
                 log::line(&format!("{error:#}"));
                 result = result.and(Err(error));
             }
@@ -248,7 +311,7 @@ impl Tunnels {
     }
 
     /// The names of the tunnels that are down and should not be, each with the reason.
-    pub(super) fn down(&self) -> Vec<(String, String)> {
+    pub(super) fn missing(&self) -> Vec<(String, String)> {
         let down = self.failed.iter().filter(|failed| !self.is_up(&failed.conf.path));
         down.map(|failed| (failed.conf.name(), failed.why.clone())).collect()
     }
@@ -279,32 +342,6 @@ fn name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn options<'a>(target: &'a Path, text: Option<&'a str>, say: &'a mut dyn FnMut(&str)) -> Options<'a> {
-    Options {
-        target,
-        text,
-        plane: Choice::Auto,
-        resolv_conf: Path::new(linux::resolv::PATH),
-        say,
-    }
-}
-
-fn up(conf: &Conf) -> Result<(), Errors> {
-    log::line(&format!("bringing {} up", conf.name()));
-    quick::up(options(&conf.path, Some(&conf.text), &mut log::line)).map(drop)
-}
-
-/// Takes a tunnel down as it was brought up. Its file is written, if it asks for that, only where nobody has edited it.
-fn down(conf: &Conf) -> anyhow::Result<()> {
-    log::line(&format!("taking {} down", conf.name()));
-    let is_edited = fs::read(&conf.path)
-        .ok()
-        .is_none_or(|bytes| bytes != conf.text.as_bytes());
-    let text = is_edited.then_some(conf.text.as_str());
-    let down = quick::down(options(&conf.path, text, &mut log::line));
-    down.with_context(|| format!("cannot take {} down cleanly", conf.path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,12 +363,12 @@ mod tests {
             fs::write(directory.join(file), text).unwrap();
         }
         let names = |except| -> Vec<String> {
-            let wanted = Tunnels::new(root.path(), except).wanted().unwrap();
+            let wanted = Tunnels::new(root.path(), except, Choice::Auto).wanted().unwrap();
             wanted.iter().map(Conf::name).collect()
         };
         assert_eq!(names(None), ["B", "a", "b", "wg0"]);
         assert_eq!(names(Some("wg0.conf")), ["B", "a", "b"]);
-        let nowhere = Tunnels::new(&root.path().join("nowhere"), None);
+        let nowhere = Tunnels::new(&root.path().join("nowhere"), None, Choice::Auto);
         assert!(nowhere.wanted().unwrap().is_empty());
     }
 }
