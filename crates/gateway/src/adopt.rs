@@ -221,8 +221,17 @@ mod tests {
             fs::read_to_string(templates.join("server.conf")).unwrap(),
             template::SERVER
         );
-        for (directory, complete) in [("templates", true), ("coredns", true), ("wg_confs", false), ("server", false)] {
-            assert_eq!(is_complete(root.path(), &root.path().join(directory)), complete, "{directory}");
+        for (directory, complete) in [
+            ("templates", true),
+            ("coredns", true),
+            ("wg_confs", false),
+            ("server", false),
+        ] {
+            assert_eq!(
+                is_complete(root.path(), &root.path().join(directory)),
+                complete,
+                "{directory}"
+            );
         }
     }
 

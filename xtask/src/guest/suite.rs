@@ -63,6 +63,11 @@ const FIRST: &[Run] = &[
         without: &[],
     },
     Run {
+        program: "adit: lab",
+        tests: &["updown::"],
+        without: &[],
+    },
+    Run {
         program: "adit: docker",
         tests: &["kernel::"],
         without: &[],
@@ -79,7 +84,6 @@ const SECOND: &[Run] = &[Run {
         "roaming::",
         "transfer::curl",
         "tun::",
-        "updown::",
     ],
     without: &[
         (

@@ -30,7 +30,9 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(super) fn run(config_dir: &Path, plane: Choice, environment: &Environment, started: Instant) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
-    if let Err(error) = gateway::make_defaults(config_dir) {
+    if config_dir.is_dir()
+        && let Err(error) = gateway::make_defaults(config_dir)
+    {
         log::line(&format!("note: templates and coredns are not made: {error}"));
     }
     gateway::move_old_conf(config_dir)
