@@ -147,16 +147,7 @@ pub(super) fn add_defaults(
             Ok(()) => return Ok(table),
             // Somebody who does not wait for us was faster.
             Err(error) if error.is_there_already() && wanted.is_none() => {
-                for network in defaults {
-                    let route = Route {
-                        table,
-                        ..Route::direct(*network, interface)
-                    };
-                    match route::delete(netlink, &route) {
-                        Err(error) if !error.is_missing() => return Err(error),
-                        _ => {}
-                    }
-                }
+                remove(netlink, interface, defaults, table, &[])?;
                 table = free_table(netlink, table + 1)?;
             }
             Err(error) => return Err(error),
