@@ -6,6 +6,7 @@ mod bench;
 mod fuzz;
 mod guest;
 mod image;
+mod lab;
 mod machine;
 mod python;
 mod report;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::guest;
 use crate::image;
+use crate::lab;
 use crate::machine::{self, Machine};
 use crate::report::{Count, Report};
 use crate::run;
@@ -102,21 +103,18 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
         None
     };
     for program in programs.iter().filter(|program| wanted(&program.name)) {
-        heading(&program.name);
-        let mut command = Command::new(&program.path);
-        command
-            .arg("--test-threads=2")
-            .current_dir(&program.folder)
-            .env("CARGO_MANIFEST_DIR", &program.folder);
-        prepare(&mut command, machine);
+        let mut command = run_of(program, machine);
         if let Some(image) = &image {
             command.env(IMAGE, image);
         }
-        if machine.root {
-            command.args(guest::left_to_it(&program.name));
+        show(&program.name, &mut command, report)?;
+        if program.name == lab::NAME && machine.root {
+            let mut command = run_of(program, machine);
+            command
+                .envs([(lab::PLANE, "tun"), (lab::LANES, "2")])
+                .args(lab::without(lab::OF_ONE_PLANE));
+            show(lab::ON_TUN, &mut command, report)?;
         }
-        let ran = run::show(&mut command, LIMIT)?;
-        report.add(&program.name, Count::read(&ran.lines, ran.success), ran.took);
     }
     if wanted(guest::NAME) {
         heading(guest::NAME);
@@ -131,6 +129,27 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
         let ran = run::show(&mut command, LIMIT)?;
         report.add("examples in documents", Count::read(&ran.lines, ran.success), ran.took);
     }
+    Ok(())
+}
+
+/// What runs a program of tests, but for those that are the guest's.
+fn run_of(program: &Program, machine: &Machine) -> Command {
+    let mut command = Command::new(&program.path);
+    command
+        .arg("--test-threads=2")
+        .current_dir(&program.folder)
+        .env("CARGO_MANIFEST_DIR", &program.folder);
+    prepare(&mut command, machine);
+    if machine.root {
+        command.args(guest::left_to_it(&program.name));
+    }
+    command
+}
+
+fn show(name: &str, command: &mut Command, report: &mut Report) -> Result<()> {
+    heading(name);
+    let ran = run::show(command, LIMIT)?;
+    report.add(name, Count::read(&ran.lines, ran.success), ran.took);
     Ok(())
 }
 

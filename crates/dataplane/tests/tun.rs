@@ -8,6 +8,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -32,19 +33,42 @@ struct How {
     vnet_hdr: bool,
     coalesce: bool,
     offloads: Offloads,
+    lanes: usize,
+}
+
+/// Everything that a kernel may lack, and all that may be left after it.
+fn combinations() -> Vec<How> {
+    let mut all = Vec::new();
+    for (vnet_hdr, coalesce) in [(true, true), (true, false), (false, false)] {
+        for (gso, gro) in [(true, true), (true, false), (false, true), (false, false)] {
+            for lanes in [1, 3] {
+                all.push(How {
+                    vnet_hdr,
+                    coalesce,
+                    offloads: Offloads { gso, gro },
+                    lanes,
+                });
+            }
+        }
+    }
+    all
 }
 
 const ALL: How = How {
     vnet_hdr: true,
     coalesce: true,
     offloads: Offloads { gso: true, gro: true },
+    lanes: 1,
 };
 
 const PLAIN: How = How {
     vnet_hdr: false,
     coalesce: false,
     offloads: Offloads { gso: false, gro: false },
+    lanes: 1,
 };
+
+const IN_LANES: How = How { lanes: 3, ..ALL };
 
 /// A tunnel on the tun plane, in this process.
 struct Tunnel {
@@ -59,9 +83,10 @@ impl Tunnel {
             let options = TunOptions {
                 vnet_hdr: how.vnet_hdr,
                 persistent: false,
+                queues: NonZeroUsize::new(how.lanes),
             };
             let tun = Tun::open("wg0", options).unwrap();
-            let sockets = Sockets::bind_with(PORT, 0, how.offloads).unwrap();
+            let sockets = Sockets::bind_lanes(PORT, 0, how.offloads, how.lanes).unwrap();
             (tun, sockets, LinkWatch::new("wg0").unwrap())
         });
         let sockets = Arc::new(sockets);
@@ -73,7 +98,7 @@ impl Tunnel {
             coalesce: how.coalesce,
             link: Some(link),
         };
-        let plane = Plane::start(Arc::clone(&engine), Arc::clone(&sockets), tun.into_fd(), options).unwrap();
+        let plane = Plane::start(Arc::clone(&engine), Arc::clone(&sockets), tun.into_queues(), options).unwrap();
         let tunnel = Self { engine, sockets, plane };
         tunnel.apply(&Update {
             private_key: Some(key.clone()),
@@ -163,23 +188,19 @@ fn exchange(left: &Host, right: &Host, bytes: u64) {
 }
 
 #[test]
-fn two_planes_carry_both_families_over_both_families_with_and_without_offloads() {
+fn two_planes_carry_both_families_over_both_families_with_every_combination_of_offloads() {
     netlab::requires!("root", "/dev/net/tun", "ip", "ping");
-    let mixed = How {
-        coalesce: false,
-        offloads: Offloads { gso: true, gro: false },
-        ..ALL
-    };
-    for (endpoint, hows) in [
-        ("192.0.2.2:51820", [ALL, ALL]),
-        ("[2001:db8::2]:51820", [ALL, PLAIN]),
-        ("[2001:db8::2]:51820", [PLAIN, PLAIN]),
-        ("192.0.2.2:51820", [mixed, ALL]),
-    ] {
+    let hows = combinations();
+    // Each meets itself, and one that is nothing like it.
+    let (same, other) = (hows.iter().map(|how| [*how; 2]), hows.iter().zip(hows.iter().rev()));
+    let pairs = same.chain(other.map(|(how, other)| [*how, *other]).take(hows.len() / 2));
+    let endpoints = ["192.0.2.2:51820", "[2001:db8::2]:51820"].into_iter().cycle();
+    for (endpoint, hows) in endpoints.zip(pairs) {
+        println!("{endpoint}: {hows:?}");
         let lab = Lab::new();
         let (left, right) = hosts(&lab);
         let (a, b) = pair(&left, &right, endpoint, hows);
-        exchange(&left, &right, 20 << 20);
+        exchange(&left, &right, 4 << 20);
         for tunnel in [&a, &b] {
             assert_eq!(tunnel.plane.ended(), None);
             assert_eq!(tunnel.plane.counters().malformed, 0);
@@ -212,7 +233,7 @@ fn what_went_in_comes_out_though_the_path_loses_doubles_and_reorders() {
     };
     let listen: SocketAddr = "192.0.2.2:4500".parse().unwrap();
     let relay = relay::Relay::start(&right, listen, "192.0.2.2:51820".parse().unwrap(), path);
-    let (a, b) = pair(&left, &right, "192.0.2.2:4500", [ALL, ALL]);
+    let (a, b) = pair(&left, &right, "192.0.2.2:4500", [ALL, IN_LANES]);
     let bytes = 30 << 20;
     for (client, server, address) in [(&left, &right, "10.9.0.2"), (&right, &left, "fd09::1")] {
         let _http = serve::http(server, 80);
@@ -232,7 +253,11 @@ fn what_went_in_comes_out_though_the_path_loses_doubles_and_reorders() {
 #[test]
 fn it_speaks_with_wireguard_go() {
     netlab::requires!("root", "/dev/net/tun", "ip", "ping", "wireguard-go", "wg");
-    for (endpoint, how) in [("192.0.2.2:51820", ALL), ("[2001:db8::2]:51820", PLAIN)] {
+    for (endpoint, how) in [
+        ("192.0.2.2:51820", ALL),
+        ("192.0.2.2:51820", IN_LANES),
+        ("[2001:db8::2]:51820", PLAIN),
+    ] {
         let lab = Lab::new();
         let (left, right) = hosts(&lab);
         let tunnel = Tunnel::start(&left, &key(1), how);
@@ -389,7 +414,7 @@ fn a_tunnel_moves_to_another_port_in_the_midst() {
     netlab::requires!("root", "/dev/net/tun", "ip", "ping");
     let lab = Lab::new();
     let (left, right) = hosts(&lab);
-    let (a, _b) = pair(&left, &right, "192.0.2.2:51820", [ALL, ALL]);
+    let (a, _b) = pair(&left, &right, "192.0.2.2:51820", [IN_LANES, ALL]);
     ping(&left, "10.9.0.2");
     left.run(|| a.sockets.rebind(4500)).unwrap();
     exchange(&left, &right, 1 << 20);

@@ -7,6 +7,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    num::NonZeroUsize,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::OpenOptionsExt,
@@ -21,6 +22,9 @@ const CLONE_DEVICE: &str = "/dev/net/tun";
 
 /// Length of a `virtio_net_hdr` without the count of merged buffers, which a TUN does not use.
 static VNET_HDR_LEN: i32 = 10;
+
+/// Makes a device or none: fails if one of the name exists (`TUNSETIFF` only).
+const IFF_TUN_EXCL: i32 = 0x8000;
 
 /// Segments of TCP, and the checksums that they need.
 const TSO: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
@@ -82,12 +86,18 @@ pub struct TunOptions {
     pub vnet_hdr: bool,
     /// The device stays when its descriptor is closed.
     pub persistent: bool,
+    /// How many queues it shall have, each with a descriptor of its own (`IFF_MULTI_QUEUE`, Linux 3.8). The kernel
+    /// gives a flow's packets to the queue that the flow's last packet was written to, else to one of them by the
+    /// flow's hash. `None` is one queue, and so is what a kernel, or a device that exists, has no more of.
+    pub queues: Option<NonZeroUsize>,
 }
 
-/// An open TUN device; its descriptor does not block. Dropping it removes the device, unless it is persistent.
+/// An open TUN device; its descriptors do not block. Dropping it removes the device, unless it is persistent.
 #[derive(Debug)]
 pub struct Tun {
     fd: OwnedFd,
+    /// The queues beyond the first.
+    more: Vec<OwnedFd>,
     name: String,
     vnet_hdr: bool,
     offloads: TunOffloads,
@@ -110,19 +120,32 @@ impl Tun {
     /// See [`TunError`].
     pub fn open(name: &str, options: TunOptions) -> Result<Self, TunError> {
         let request_name = device_name(name)?;
-        let file = open_clone_device()?;
         let flags = libc::IFF_TUN | libc::IFF_NO_PI | if options.vnet_hdr { libc::IFF_VNET_HDR } else { 0 };
-        let mut request = Request::new(request_name, flags);
-        attach(&file, &mut request).map_err(|error| {
-            let name = name.to_owned();
-            match Errno::from_io_error(&error) {
-                Some(Errno::PERM | Errno::ACCESS) => TunError::NotPermitted { name },
-                Some(Errno::BUSY) => TunError::Taken { name },
-                Some(Errno::INVAL) => TunError::OtherKind { name },
-                _ => TunError::Io(error),
+        let queues = options.queues.map_or(1, NonZeroUsize::get);
+        let several = if queues > 1 {
+            open_queues(Request::new(request_name, flags | libc::IFF_MULTI_QUEUE), queues)
+        } else {
+            None
+        };
+        let (file, more, request) = match several {
+            Some(several) => several,
+            None => {
+                let file = open_clone_device()?;
+                let mut request = Request::new(request_name, flags);
+                attach(&file, &mut request).map_err(|error| {
+                    let name = name.to_owned();
+                    match Errno::from_io_error(&error) {
+                        Some(Errno::PERM | Errno::ACCESS) => TunError::NotPermitted { name },
+                        Some(Errno::BUSY) => TunError::Taken { name },
+                        Some(Errno::INVAL) => TunError::OtherKind { name },
+                        _ => TunError::Io(error),
+                    }
+                })?;
+                (file, Vec::new(), request)
             }
-        })?;
-        let tun = Self::set_up(file.into(), &request)?;
+        };
+        let mut tun = Self::set_up(file.into(), &request)?;
+        tun.more = more.into_iter().map(OwnedFd::from).collect();
         if options.persistent {
             tun.set_persistent(true)?;
         }
@@ -156,6 +179,7 @@ impl Tun {
         let name = request.name();
         Ok(Self {
             fd,
+            more: Vec::new(),
             name,
             vnet_hdr,
             offloads,
@@ -194,9 +218,16 @@ impl Tun {
         outcome(done)
     }
 
-    /// The descriptor, to read and write packets.
-    pub fn into_fd(self) -> OwnedFd {
-        self.fd
+    /// How many queues there are, at least one.
+    pub fn queues(&self) -> usize {
+        1 + self.more.len()
+    }
+
+    /// The descriptors of the queues, to read and write packets.
+    pub fn into_queues(self) -> Vec<OwnedFd> {
+        let mut queues = self.more;
+        queues.insert(0, self.fd);
+        queues
     }
 }
 
@@ -216,7 +247,7 @@ pub fn probe() -> Result<TunOffloads, TunError> {
         "aditprobe%d",
         TunOptions {
             vnet_hdr: true,
-            persistent: false,
+            ..TunOptions::default()
         },
     )?;
     Ok(tun.offloads())
@@ -251,6 +282,24 @@ fn open_clone_device() -> Result<File, TunError> {
     })
 }
 
+/// Makes a device with several queues, and fewer if the kernel gives no more. `None` if it makes none, or if there is
+/// one of this name: a queue more of another program's device is not what anybody wants.
+fn open_queues(mut request: Request, queues: usize) -> Option<(File, Vec<File>, Request)> {
+    let file = open_clone_device().ok()?;
+    let flags = request.flags();
+    request.set_flags(flags | IFF_TUN_EXCL);
+    attach(&file, &mut request).ok()?;
+    // It has the name that the kernel chose, and what comes is no first queue.
+    request.set_flags(flags);
+    let more = (1..queues).map_while(|_| {
+        let file = open_clone_device().ok()?;
+        attach(&file, &mut request).ok()?;
+        Some(file)
+    });
+    let more = more.collect();
+    Some((file, more, request))
+}
+
 /// The name as the kernel takes it; see `dev_valid_name` in the kernel.
 fn device_name(name: &str) -> Result<[u8; libc::IFNAMSIZ], TunError> {
     let bytes = name.as_bytes();
@@ -272,14 +321,18 @@ struct Request(libc::ifreq);
 
 impl Request {
     fn new(name: [u8; libc::IFNAMSIZ], flags: i32) -> Self {
-        let flags = i16::from_ne_bytes(u16::try_from(flags).unwrap_or_default().to_ne_bytes());
         // SAFETY: a request of zeroes is valid: an empty name, and a union of numbers.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(name) {
             *to = libc::c_char::from_ne_bytes([from]);
         }
-        request.ifr_ifru.ifru_flags = flags;
-        Self(request)
+        let mut request = Self(request);
+        request.set_flags(flags);
+        request
+    }
+
+    fn set_flags(&mut self, flags: i32) {
+        self.0.ifr_ifru.ifru_flags = i16::from_ne_bytes(u16::try_from(flags).unwrap_or_default().to_ne_bytes());
     }
 
     fn name(&self) -> String {
@@ -375,7 +428,7 @@ mod tests {
                     "adit%d",
                     TunOptions {
                         vnet_hdr,
-                        persistent: false,
+                        ..TunOptions::default()
                     },
                 )
                 .unwrap();
@@ -396,13 +449,14 @@ mod tests {
             let options = TunOptions {
                 vnet_hdr: true,
                 persistent: true,
+                queues: None,
             };
             drop(Tun::open("kept", options).unwrap());
             let again = Tun::open(
                 "kept",
                 TunOptions {
-                    vnet_hdr: false,
                     persistent: true,
+                    ..TunOptions::default()
                 },
             );
             // Linux lets a device change between the two forms when it is attached anew.
@@ -429,6 +483,34 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_the_queues_that_it_was_asked_for_and_belongs_to_one_program() {
+        netlab::requires!("root", CLONE_DEVICE);
+        let host = netlab::Lab::new().host("host");
+        host.run(|| {
+            let options = TunOptions {
+                vnet_hdr: true,
+                persistent: false,
+                queues: NonZeroUsize::new(4),
+            };
+            let first = Tun::open("wg%d", options).unwrap();
+            assert_eq!((first.name(), first.queues(), first.offloads().tso), ("wg0", 4, true));
+            assert!(Tun::open("wg0", options).is_err(), "it is another's");
+            assert_eq!(first.into_queues().len(), 4);
+            // One that exists has what it was made with.
+            let kept = TunOptions {
+                persistent: true,
+                queues: None,
+                ..options
+            };
+            drop(Tun::open("kept", kept).unwrap());
+            let again = Tun::open("kept", options).unwrap();
+            assert_eq!(again.queues(), 1);
+            again.set_persistent(false).unwrap();
+        });
+        assert_eq!(host.links(), ["lo"], "a device goes with its last queue");
+    }
+
+    #[test]
     fn a_descriptor_is_adopted_if_it_is_that_of_a_tun_device() {
         netlab::requires!("root", CLONE_DEVICE);
         netlab::Lab::new().host("host").run(|| {
@@ -436,11 +518,11 @@ mod tests {
                 "wg0",
                 TunOptions {
                     vnet_hdr: true,
-                    persistent: false,
+                    ..TunOptions::default()
                 },
             )
             .unwrap();
-            let adopted = Tun::adopt(made.into_fd()).unwrap();
+            let adopted = Tun::adopt(made.into_queues().remove(0)).unwrap();
             assert_eq!((adopted.name(), adopted.has_vnet_hdr()), ("wg0", true));
             for other in [File::open("/dev/null").unwrap(), open_clone_device().unwrap()] {
                 assert!(matches!(Tun::adopt(other.into()), Err(TunError::NotTun)));

@@ -1,7 +1,7 @@
 //! `adit serve` in the place of linuxserver's image: beside a resolver of the host, and without `PEERS`.
 //!
 //! ```text
-//!   gateway: adit serve, on the tun plane; a resolver on 0.0.0.0:53
+//!   gateway: adit serve, on a plane of the host's; a resolver on 0.0.0.0:53
 //!   client:  adit serve without PEERS, wg_confs/*.conf
 //! ```
 
@@ -33,7 +33,11 @@ fn a_taken_port_53_ends_the_gateway_only_if_dns_was_asked_for() {
     let host = &network.gateway;
     let folder = host.nobodys_folder("config");
     let _resolver = host.run(|| UdpSocket::bind("0.0.0.0:53").expect("port 53 is free"));
-    let command = || serve(host, &folder).args(["--plane", "tun"]).env("PEERS", "1");
+    let command = || {
+        serve(host, &folder)
+            .args(["--plane", &gateway::interface_plane()])
+            .env("PEERS", "1")
+    };
     let mut process = command().spawn();
     process.wait_for("ready", Duration::from_secs(10));
     assert_eq!(process.log().matches("10.13.13.1:53").count(), 1, "{}", process.log());

@@ -33,7 +33,7 @@ fn serve(network: &Network, folder: &Path, plane: &str, is_read_only: bool) -> C
 }
 
 fn start(network: &Network, folder: &Path) -> Process {
-    let mut process = serve(network, folder, "tun", false).spawn();
+    let mut process = serve(network, folder, &gateway::interface_plane(), false).spawn();
     process.wait_for("ready", Duration::from_secs(10));
     process
 }
@@ -55,7 +55,7 @@ fn where_forwarding_cannot_be_had_auto_does_without_and_an_error_names_the_setti
     switch_off(&network);
     let folder = network.gateway.nobodys_folder("config");
     let before = network.gateway.network_state();
-    let output = serve(&network, &folder, "tun", true).output();
+    let output = serve(&network, &folder, &gateway::interface_plane(), true).output();
     assert!(!output.status.success());
     assert!(output.stderr.contains("net.ipv4.ip_forward is 0"), "{}", output.stderr);
     assert_eq!(

@@ -28,6 +28,25 @@ pub(crate) fn host_plane() -> Option<String> {
         .filter(|plane| plane != "netstack")
 }
 
+/// The plane that the tests are to use: netstack, if `$ADIT_TEST_PLANE` names no other.
+pub(crate) fn plane() -> String {
+    host_plane().unwrap_or_else(|| "netstack".to_owned())
+}
+
+/// The plane with an interface that the tests are to use: tun, if `$ADIT_TEST_PLANE` names no other.
+pub(crate) fn interface_plane() -> String {
+    host_plane().unwrap_or_else(|| "tun".to_owned())
+}
+
+/// `command` as the user who can run a gateway on [`plane`]: nobody, or root.
+pub(crate) fn as_its_user(command: Command) -> Command {
+    if host_plane().is_some() {
+        command
+    } else {
+        command.as_nobody()
+    }
+}
+
 /// A gateway in the background of the host `gateway`.
 pub(crate) struct Gateway {
     pub(crate) process: Process,

@@ -1,7 +1,7 @@
 //! Peers come and go while others use the gateway.
 //!
 //! ```text
-//!   client ══ tunnel ══ gateway (nobody): adit serve ◀─ commands: 1,000 peers more, 1,000 peers less
+//!   client ══ tunnel ══ gateway: adit serve ◀─ commands: 1,000 peers more, 1,000 peers less
 //!     └─────────── a download that goes on ──────────▶ server: HTTP
 //! ```
 
@@ -20,23 +20,18 @@ use crate::peer::Peer;
 /// How long a transfer may stand still. TCP's own patience is shorter: a dropped session would show.
 const LONGEST_STALL: Duration = Duration::from_secs(2);
 
-fn serve(network: &Network, plane: &str) -> (Process, PathBuf) {
+fn serve(network: &Network) -> (Process, PathBuf) {
     let host = &network.gateway;
     let folder = host.nobodys_folder("c");
     let command = host
         .command(gateway::adit(host))
-        .args(["serve", "--plane", plane, "--config-dir"])
+        .args(["serve", "--plane", &gateway::plane(), "--config-dir"])
         .arg(&folder)
         .env("PEERS", "laptop")
         .env("SERVERPORT", "51820")
         .env("INTERNAL_SUBNET", "10.13.0.0/19")
         .env("LOG_CONFS", "false");
-    let command = if plane == "netstack" {
-        command.as_nobody()
-    } else {
-        command
-    };
-    let mut process = command.spawn();
+    let mut process = gateway::as_its_user(command).spawn();
     process.wait_for("ready", Duration::from_secs(10));
     (process, folder)
 }
@@ -88,7 +83,7 @@ fn a_transfer_goes_on_while_a_thousand_peers_are_added_and_removed() {
         return;
     }
     let network = Network::new();
-    let (process, folder) = serve(&network, "netstack");
+    let (process, folder) = serve(&network);
     // wg-quick takes a file's name for the interface's: at most 15 letters.
     let laptop = Peer::up(&network.client, &folder.join("peer_laptop/peer_laptop.conf"));
     let server = network::server_v4(80);
@@ -112,12 +107,13 @@ fn a_transfer_goes_on_while_a_thousand_peers_are_added_and_removed() {
         "the transfer stood still for {longest:?}"
     );
     assert!(bytes > 1_000_000, "{bytes} bytes came through");
-    // Keys change every two minutes; a lost session would have made a handshake at once.
+    // Keys change every two minutes, and a client whose first answer overtakes its own note of having asked asks again
+    // after 5 s (whitepaper 6.4, REKEY_TIMEOUT). A lost session would be noticed after 15 s of silence.
     let after = laptop.show("latest-handshakes");
     let seconds = |text: &str| text.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
     let (before, after) = (seconds(&handshake).expect("a time"), seconds(&after).expect("a time"));
     assert!(
-        after == before || after >= before + 110,
+        after <= before + 7 || after >= before + 110,
         "{before} and {after}: {}",
         process.log()
     );
@@ -136,7 +132,7 @@ fn an_added_peer_comes_in_with_its_file_and_a_removed_one_is_cut_off() {
         return;
     }
     let network = Network::new();
-    let (_process, folder) = serve(&network, "netstack");
+    let (_process, folder) = serve(&network);
     let name = ["phone".to_owned()];
     change(&folder, &add(&name));
     let phone = Peer::up(&network.client, &folder.join("peer_phone/peer_phone.conf"));

@@ -49,7 +49,7 @@ fn without_ping_sockets_the_gateway_answers_for_itself_and_says_no_for_others() 
     }
     let network = Network::new();
     network.gateway.allow_ping_sockets(false);
-    let gateway = Gateway::launch(&network);
+    let gateway = Gateway::launch_as_nobody(&network);
     let _peer = Peer::up(&network.client, &gateway.file("peer1"));
     for address in gateway.own_addresses() {
         let said = ping(&network, &["-c3", &address]);

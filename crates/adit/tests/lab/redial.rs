@@ -55,7 +55,8 @@ fn health(host: &Host, directory: &PathBuf) -> (bool, String) {
 fn a_server_that_moves_is_found_again_by_its_name() {
     crate::needs_a_lab!();
     let network = Network::new();
-    let gateway = Gateway::launch(&network);
+    // On netstack, for the host's own resolver to have port 53 to itself.
+    let gateway = Gateway::launch_as_nobody(&network);
     let client = &network.client;
     client.set_resolv_conf("nameserver 203.0.113.2\n");
     let before = name_server(&network, ip("203.0.113.9"));

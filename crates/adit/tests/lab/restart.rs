@@ -16,19 +16,12 @@ use crate::peer::Peer;
 
 fn serve(network: &Network, folder: &Path, peers: &str) -> Process {
     let host = &network.gateway;
-    let plane = gateway::host_plane();
     let command = host
         .command(gateway::adit(host))
-        .args([
-            "serve",
-            "--plane",
-            plane.as_deref().unwrap_or("netstack"),
-            "--config-dir",
-        ])
+        .args(["serve", "--plane", &gateway::plane(), "--config-dir"])
         .arg(folder);
     let command = command.env("PEERS", peers).env("SERVERPORT", "51820");
-    let command = if plane.is_some() { command } else { command.as_nobody() };
-    let mut process = command.spawn();
+    let mut process = gateway::as_its_user(command).spawn();
     process.wait_for("ready", Duration::from_secs(10));
     process
 }

@@ -1,4 +1,4 @@
-//! Reads and writes packets on a TUN device.
+//! Reads and writes packets on a TUN device, on any of its queues.
 
 use std::{
     io::{self, IoSlice},
@@ -11,6 +11,7 @@ use super::{
     Tally,
     coalesce::{Kinds, MAX_JOINED, Plan},
     split::Frame,
+    steer,
     vnet::{VNET_HDR_LEN, VnetHeader},
 };
 
@@ -20,7 +21,7 @@ pub(super) const FRAME_LEN: usize = VNET_HDR_LEN + 65_535;
 /// An open TUN device.
 #[derive(Debug)]
 pub(super) struct Device {
-    fd: OwnedFd,
+    queues: Vec<OwnedFd>,
     vnet_hdr: bool,
 }
 
@@ -34,18 +35,24 @@ pub(super) enum Failure {
 }
 
 impl Device {
-    pub(super) fn new(fd: OwnedFd, vnet_hdr: bool) -> Self {
-        Self { fd, vnet_hdr }
+    /// The device with these queues, at least one.
+    pub(super) fn new(queues: Vec<OwnedFd>, vnet_hdr: bool) -> Self {
+        Self { queues, vnet_hdr }
     }
 
     pub(super) fn has_vnet_hdr(&self) -> bool {
         self.vnet_hdr
     }
 
-    /// Reads what comes next, with its header if the device has headers. `None` if nothing waits.
-    pub(super) fn read(&self, frame: &mut [u8]) -> Result<Option<usize>, Failure> {
+    /// A queue's descriptor.
+    pub(super) fn queue(&self, number: usize) -> BorrowedFd<'_> {
+        self.queues[number].as_fd()
+    }
+
+    /// Reads what comes next on a queue, with its header if the device has headers. `None` if nothing waits.
+    pub(super) fn read(&self, queue: usize, frame: &mut [u8]) -> Result<Option<usize>, Failure> {
         loop {
-            return match rustix::io::read(&self.fd, &mut *frame) {
+            return match rustix::io::read(&self.queues[queue], &mut *frame) {
                 // A TUN device has no end that it could have come to, but what is no TUN device may.
                 Ok(0) => Err(Failure::Gone),
                 Ok(len) => Ok(Some(len)),
@@ -68,7 +75,8 @@ impl Device {
     /// Writes one packet. One that the kernel does not take is counted.
     pub(super) fn write(&self, packet: &[u8], tally: &Tally) -> Result<(), Failure> {
         let header = if self.vnet_hdr { &VnetHeader::WHOLE[..] } else { &[] };
-        match self.writev(&[IoSlice::new(header), IoSlice::new(packet)]) {
+        let queue = steer::queue_of(packet, self.queues.len());
+        match self.writev(queue, &[IoSlice::new(header), IoSlice::new(packet)]) {
             Ok(()) => Ok(()),
             Err(error) => self.refused(error, tally),
         }
@@ -96,6 +104,7 @@ impl Device {
                 }
                 continue;
             };
+            let queue = steer::queue_of(packets[first], self.queues.len());
             let header = group.finish(packets[first]);
             let mut parts = [IoSlice::new(&[]); MAX_JOINED + 1];
             parts[0] = IoSlice::new(&header);
@@ -104,7 +113,7 @@ impl Device {
                 *part = IoSlice::new(&packets[*member][group.headers_len()..]);
             }
             let parts = &parts[..=count];
-            match self.writev(parts) {
+            match self.writev(queue, parts) {
                 Ok(()) => {}
                 Err(Errno::INVAL) => {
                     kinds.forbid(group);
@@ -131,9 +140,9 @@ impl Device {
         Ok(())
     }
 
-    fn writev(&self, parts: &[IoSlice<'_>]) -> Result<(), Errno> {
+    fn writev(&self, queue: usize, parts: &[IoSlice<'_>]) -> Result<(), Errno> {
         loop {
-            match rustix::io::writev(&self.fd, parts) {
+            match rustix::io::writev(&self.queues[queue], parts) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
@@ -163,12 +172,6 @@ impl Failure {
     }
 }
 
-impl AsFd for Device {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -180,7 +183,7 @@ mod tests {
         // Packets of a TUN device keep their bounds, as those of this socket do.
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
-        let device = Device::new(ours, true);
+        let device = Device::new(vec![ours], true);
         let packets = super::super::tests::segments_of_a_flow(5);
         let mut joined = packets.clone();
         let mut plan = Plan::new();

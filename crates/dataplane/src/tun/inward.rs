@@ -1,10 +1,10 @@
-//! The thread that takes datagrams from the sockets and writes their packets to the TUN device. It also keeps the
-//! engine's timers, and follows the link.
+//! The thread of a lane that takes datagrams from its sockets and writes their packets to the TUN device. That of the
+//! first lane also keeps the engine's timers, and follows the link.
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use rustix::event::epoll;
@@ -25,6 +25,9 @@ const SOCKETS: u64 = 1;
 const ALARM: u64 = 2;
 const LINK: u64 = 3;
 
+/// The lane that timers and the link are watched on.
+const FIRST: usize = 0;
+
 /// Most datagrams, joined by the kernel or not, that are taken at once.
 const SLOTS: usize = 16;
 
@@ -34,12 +37,12 @@ const WRITE_AT: usize = 128;
 /// The thread's state.
 pub(super) struct Inward {
     shared: Arc<Shared>,
+    lane: usize,
     epoll: Arc<OwnedFd>,
     inbox: Inbox,
     outbox: Outbox,
     writer: Writer,
     link: Option<LinkWatch>,
-    up: bool,
 }
 
 /// Writes packets to the device, joined if it takes that.
@@ -55,18 +58,17 @@ impl Inward {
     pub(super) fn new(
         shared: Arc<Shared>,
         device: Arc<Device>,
+        lane: usize,
         coalesce: bool,
         link: Option<LinkWatch>,
     ) -> io::Result<Self> {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let link_fd = link.as_ref().map(|link| (link.as_fd(), LINK));
-        for (fd, data) in [(shared.stop.as_fd(), STOP), (shared.alarm.as_fd(), ALARM)]
-            .into_iter()
-            .chain(link_fd)
-        {
+        let alarm_fd = (lane == FIRST).then_some((shared.alarm.as_fd(), ALARM));
+        for (fd, data) in [(shared.stop.as_fd(), STOP)].into_iter().chain(alarm_fd).chain(link_fd) {
             epoll::add(&epoll, fd, epoll::EventData::new_u64(data), epoll::EventFlags::IN)?;
         }
-        shared.sockets.watch(&epoll, SOCKETS)?;
+        shared.sockets.lane(lane).watch(&epoll, SOCKETS)?;
         let joins = coalesce && device.has_vnet_hdr();
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -77,12 +79,12 @@ impl Inward {
         };
         let mut inward = Self {
             shared,
+            lane,
             epoll,
             inbox: Inbox::new(SLOTS),
             outbox: Outbox::new(),
             writer,
             link,
-            up: true,
         };
         // The answer to the watch's first question waits already.
         inward.follow_link();
@@ -92,7 +94,9 @@ impl Inward {
     /// Runs until the plane is stopped, or device or sockets fail.
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         let mut events = Vec::with_capacity(8);
-        self.handle_timeout(false);
+        if self.lane == FIRST {
+            self.handle_timeout(false);
+        }
         while !self.shared.is_stopping() {
             super::wait(&self.epoll, &mut events)?;
             // Each socket has an event of its own, and `receive` takes from both.
@@ -114,7 +118,7 @@ impl Inward {
     /// Takes what waits at the sockets, up to a batch, and delivers it.
     fn receive(&mut self) -> Result<(), Failure> {
         let Shared { engine, sockets, .. } = &*self.shared;
-        if sockets.receive(&mut self.inbox).map_err(Failure::Io)? == 0 || !self.up {
+        if sockets.lane(self.lane).receive(&mut self.inbox).map_err(Failure::Io)? == 0 || !self.is_up() {
             return Ok(());
         }
         let mut packets = Vec::with_capacity(WRITE_AT);
@@ -136,7 +140,7 @@ impl Inward {
         if rang {
             self.shared.alarm.went_off();
         }
-        if !self.up {
+        if !self.is_up() {
             return;
         }
         self.shared.engine.handle_timeout(Time::now(), &mut self.outbox);
@@ -150,10 +154,14 @@ impl Inward {
         } = &*self.shared;
         if !self.outbox.is_empty() {
             engine.seal(Time::now(), &mut self.outbox);
-            sockets.send(self.outbox.runs());
+            sockets.lane(self.lane).send(self.outbox.runs());
             self.outbox.clear();
         }
         alarm.arm(engine.poll_timeout());
+    }
+
+    fn is_up(&self) -> bool {
+        self.shared.up.load(Ordering::Acquire)
     }
 
     fn follow_link(&mut self) {
@@ -161,7 +169,7 @@ impl Inward {
         match link.newest() {
             Some(LinkEvent::Is { up, mtu }) => {
                 self.shared.engine.set_mtu(mtu);
-                let was_up = std::mem::replace(&mut self.up, up);
+                let was_up = self.shared.up.swap(up, Ordering::AcqRel);
                 if up && !was_up {
                     self.handle_timeout(false);
                 }
@@ -169,7 +177,7 @@ impl Inward {
             Some(LinkEvent::Left) => {
                 // Out of sight, it counts as up. If it was removed, reading it says so.
                 self.link = None;
-                self.up = true;
+                self.shared.up.store(true, Ordering::Release);
                 self.handle_timeout(false);
             }
             None => {}

@@ -1,4 +1,4 @@
-//! The tun plane: a TUN device on one side, UDP sockets on the other, the engine between them, on two threads.
+//! The tun plane: a TUN device on one side, UDP sockets on the other, the engine between them, in lanes of two threads.
 //!
 //! ```text
 //!                     ┌── outward ─────────────────────────────────┐
@@ -10,6 +10,10 @@
 //!                     └────────────────────────────────────────────┘
 //! ```
 //!
+//! A lane has a queue of the device and a pair of sockets of its own. The kernel deals peers out to the sockets and flows to
+//! the queues, so that each flow stays on one lane in each direction, and in order; see [`steer`]. Lanes share the
+//! engine, whose methods take no lock for a packet, and nothing else.
+//!
 //! Each thread takes what waits, carries it through to the end, and only then looks again: no packet is handed from
 //! thread to thread, and none waits for a batch to fill.
 
@@ -20,6 +24,7 @@ mod inward;
 mod link;
 mod outward;
 mod split;
+mod steer;
 #[cfg(test)]
 mod tests;
 mod vnet;
@@ -87,8 +92,11 @@ struct Shared {
     /// Readable once the plane is to end, and ever after.
     stop: OwnedFd,
     stopping: AtomicBool,
+    /// Whether the link is up; while it is not nothing is sent.
+    up: AtomicBool,
+    lanes: usize,
     ended: Mutex<Ended>,
-    both_ended: Condvar,
+    all_ended: Condvar,
     tally: Tally,
 }
 
@@ -99,15 +107,27 @@ struct Ended {
     end: Option<End>,
 }
 
-const THREADS: usize = 2;
-
 impl Plane {
-    /// Starts to carry packets between a TUN device, whose descriptor must not block, and the peers of an engine.
+    /// Starts to carry packets between a TUN device and the peers of an engine. There are as many lanes as the device has
+    /// queues, whose descriptors must not block; the sockets must have as many.
     ///
     /// # Errors
     ///
-    /// No threads or descriptors are left.
-    pub fn start(engine: Arc<Engine>, sockets: Arc<Sockets>, tun: OwnedFd, options: Options) -> io::Result<Self> {
+    /// No threads or descriptors are left, or the numbers of queues and lanes differ.
+    pub fn start(
+        engine: Arc<Engine>,
+        sockets: Arc<Sockets>,
+        queues: Vec<OwnedFd>,
+        mut options: Options,
+    ) -> io::Result<Self> {
+        let lanes = queues.len();
+        if lanes == 0 || lanes != sockets.lanes() {
+            let why = format!(
+                "{lanes} queues of a TUN device, but {} lanes of sockets",
+                sockets.lanes()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         engine.set_mtu(options.mtu);
         let shared = Arc::new(Shared {
             engine,
@@ -115,20 +135,33 @@ impl Plane {
             alarm: Alarm::new()?,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             stopping: AtomicBool::new(false),
+            up: AtomicBool::new(true),
+            lanes,
             ended: Mutex::default(),
-            both_ended: Condvar::new(),
+            all_ended: Condvar::new(),
             tally: Tally::default(),
         });
-        let device = Arc::new(Device::new(tun, options.vnet_hdr));
-        let mut outward = Outward::new(Arc::clone(&shared), Arc::clone(&device))?;
-        let mut inward = Inward::new(Arc::clone(&shared), device, options.coalesce, options.link)?;
+        let device = Arc::new(Device::new(queues, options.vnet_hdr));
+        let mut threads = Vec::new();
+        for lane in 0..lanes {
+            let (shared, device) = (|| Arc::clone(&shared), || Arc::clone(&device));
+            // Only the first follows the link.
+            let link = options.link.take();
+            threads.push((
+                Outward::new(shared(), device(), lane)?,
+                Inward::new(shared(), device(), lane, options.coalesce, link)?,
+            ));
+        }
+        drop(device);
         // Dropped on an error, it stops the thread that runs already.
         let plane = Self {
             shared,
             threads: Mutex::default(),
         };
-        plane.spawn("adit-outward", move || outward.run())?;
-        plane.spawn("adit-inward", move || inward.run())?;
+        for (mut outward, mut inward) in threads {
+            plane.spawn("adit-outward", move || outward.run())?;
+            plane.spawn("adit-inward", move || inward.run())?;
+        }
         Ok(plane)
     }
 
@@ -150,7 +183,7 @@ impl Plane {
     /// Whether the plane has ended, and why.
     pub fn ended(&self) -> Option<End> {
         let ended = self.shared.ended();
-        ended.end.clone().filter(|_| ended.threads == THREADS)
+        ended.end.clone().filter(|_| ended.threads == self.shared.threads())
     }
 
     /// Waits until the plane has ended, and says why.
@@ -158,11 +191,11 @@ impl Plane {
         let mut ended = self.shared.ended();
         loop {
             match &ended.end {
-                Some(end) if ended.threads == THREADS => return end.clone(),
+                Some(end) if ended.threads == self.shared.threads() => return end.clone(),
                 _ => {
                     ended = self
                         .shared
-                        .both_ended
+                        .all_ended
                         .wait(ended)
                         .unwrap_or_else(PoisonError::into_inner)
                 }
@@ -204,7 +237,7 @@ impl Drop for Plane {
     }
 }
 
-/// Says, when it is dropped, that a thread has ended, and ends the other.
+/// Says, when it is dropped, that a thread has ended, and ends the others.
 struct EndGuard {
     shared: Arc<Shared>,
     end: End,
@@ -217,7 +250,7 @@ impl Drop for EndGuard {
         ended.end.get_or_insert_with(|| self.end.clone());
         drop(ended);
         self.shared.stop();
-        self.shared.both_ended.notify_all();
+        self.shared.all_ended.notify_all();
     }
 }
 
@@ -226,6 +259,11 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         // It fails only if it is readable already.
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+    }
+
+    /// How many threads there are.
+    fn threads(&self) -> usize {
+        2 * self.lanes
     }
 
     fn is_stopping(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The thread that takes packets from the TUN device and sends them to peers.
+//! The thread of a lane that takes packets from the TUN device and sends them to peers.
 
 use std::{
     io,
@@ -33,6 +33,7 @@ const UNREACHABLE_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) struct Outward {
     shared: Arc<Shared>,
     device: Arc<Device>,
+    lane: usize,
     epoll: OwnedFd,
     frame: Vec<u8>,
     outbox: Outbox,
@@ -40,14 +41,15 @@ pub(super) struct Outward {
 }
 
 impl Outward {
-    pub(super) fn new(shared: Arc<Shared>, device: Arc<Device>) -> io::Result<Self> {
+    pub(super) fn new(shared: Arc<Shared>, device: Arc<Device>, lane: usize) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for fd in [device.as_fd(), shared.stop.as_fd()] {
+        for fd in [device.queue(lane), shared.stop.as_fd()] {
             epoll::add(&epoll, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
         }
         Ok(Self {
             shared,
             device,
+            lane,
             epoll,
             frame: vec![0; FRAME_LEN],
             outbox: Outbox::new(),
@@ -74,7 +76,7 @@ impl Outward {
         let (now, routes) = (Time::now(), self.shared.engine.routes());
         let (mut taken, mut more) = (0, true);
         while taken < BATCH_LEN {
-            let Some(len) = self.device.read(&mut self.frame)? else {
+            let Some(len) = self.device.read(self.lane, &mut self.frame)? else {
                 more = false;
                 break;
             };
@@ -86,7 +88,7 @@ impl Outward {
                 engine, sockets, alarm, ..
             } = &*self.shared;
             engine.seal(now, &mut self.outbox);
-            sockets.send(self.outbox.runs());
+            sockets.lane(self.lane).send(self.outbox.runs());
             self.outbox.clear();
             alarm.arm(engine.poll_timeout());
         }

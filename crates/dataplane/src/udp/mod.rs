@@ -6,6 +6,9 @@
 //!   Runs ───► sendmmsg, UDP_SEGMENT ┴─ IPv6 socket ─┘
 //! ```
 //!
+//! Threads that share the work have a pair of sockets each, a [`Lane`], on the same port (`SO_REUSEPORT`): the kernel
+//! gives all datagrams of one sender to one of them.
+//!
 //! A datagram that cannot be sent is counted and dropped, as a network would: see [`Counters`].
 
 use std::{
@@ -61,19 +64,27 @@ pub struct Sockets {
     watchers: Mutex<Vec<Watcher>>,
     offloads: Offloads,
     tally: Tally,
-    v6_first: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Bound {
     port: u16,
     fwmark: u32,
+    /// One for each lane, at least one.
+    pairs: Vec<Pair>,
+}
+
+/// The sockets of one lane.
+#[derive(Debug)]
+struct Pair {
     v4: Option<Socket>,
     v6: Option<Socket>,
+    v6_first: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Watcher {
+    lane: usize,
     epoll: Weak<OwnedFd>,
     data: u64,
 }
@@ -95,9 +106,21 @@ impl Sockets {
     /// # Errors
     /// As [`Sockets::bind`].
     pub fn bind_with(port: u16, fwmark: u32, offloads: Offloads) -> io::Result<Self> {
-        let bound = bind_pair(port, fwmark, |family, port| {
+        Self::bind_lanes(port, fwmark, offloads, 1)
+    }
+
+    /// As [`Sockets::bind_with`], with so many lanes, each of which has to be received from. Where the kernel lets no
+    /// sockets share a port there is one: see [`Sockets::lanes`].
+    ///
+    /// # Errors
+    /// As [`Sockets::bind`].
+    pub fn bind_lanes(port: u16, fwmark: u32, offloads: Offloads, lanes: usize) -> io::Result<Self> {
+        let mut bound = bind_pair(port, fwmark, |family, port| {
             Socket::open(family, port, fwmark, offloads)
         })?;
+        if lanes > 1 && bound.share(lanes, offloads).is_err() {
+            bound.pairs.truncate(1);
+        }
         Ok(Self::new(bound, offloads))
     }
 
@@ -107,8 +130,17 @@ impl Sockets {
             watchers: Mutex::default(),
             offloads,
             tally: Tally::default(),
-            v6_first: AtomicBool::new(false),
         }
+    }
+
+    /// How many lanes there are, at least one.
+    pub fn lanes(&self) -> usize {
+        self.bound().pairs.len()
+    }
+
+    /// One lane, by its number, from 0 on.
+    pub fn lane(&self, number: usize) -> Lane<'_> {
+        Lane { sockets: self, number }
     }
 
     /// The port that both sockets are bound to.
@@ -124,7 +156,7 @@ impl Sockets {
     /// The kernel's batching as it is in use: what was asked for less what was found not to work.
     pub fn offloads(&self) -> Offloads {
         let bound = self.bound();
-        let mut all = bound.v4.iter().chain(&bound.v6).map(Socket::offloads);
+        let mut all = bound.sockets().map(Socket::offloads);
         let first = all.next().unwrap_or(Offloads { gso: false, gro: false });
         all.fold(first, |a, b| Offloads {
             gso: a.gso && b.gso,
@@ -143,7 +175,7 @@ impl Sockets {
     /// The mark is not permitted. What is sent then carries the mark that it had.
     pub fn set_fwmark(&self, fwmark: u32) -> io::Result<()> {
         let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
-        for socket in bound.v4.iter().chain(&bound.v6) {
+        for socket in bound.sockets() {
             socket.set_fwmark(fwmark)?;
         }
         bound.fwmark = fwmark;
@@ -156,20 +188,21 @@ impl Sockets {
     /// # Errors
     /// As [`Sockets::bind`]; the sockets then stay as they were.
     pub fn rebind(&self, port: u16) -> io::Result<()> {
-        let fwmark = {
+        let (fwmark, lanes) = {
             let bound = self.bound();
             if port != 0 && port == bound.port {
                 return Ok(());
             }
-            bound.fwmark
+            (bound.fwmark, bound.pairs.len())
         };
-        let fresh = bind_pair(port, fwmark, |family, port| {
+        let mut fresh = bind_pair(port, fwmark, |family, port| {
             Socket::open(family, port, fwmark, self.offloads)
         })?;
+        fresh.share(lanes, self.offloads)?;
         let watchers = self.watchers();
         for watcher in watchers.iter() {
-            if let Some(epoll) = watcher.epoll.upgrade() {
-                add(&epoll, watcher.data, &fresh)?;
+            if let (Some(epoll), Some(pair)) = (watcher.epoll.upgrade(), fresh.pairs.get(watcher.lane)) {
+                add(&epoll, watcher.data, pair)?;
             }
         }
         // Closing the old sockets takes them out of each epoll.
@@ -177,54 +210,25 @@ impl Sockets {
         Ok(())
     }
 
-    /// Has `epoll` report, with this `data`, when something waits to be received, for as long as both live and
-    /// through each [`Sockets::rebind`].
+    /// As [`Lane::watch`], of the first lane.
     ///
     /// # Errors
     /// Those of `epoll_ctl`.
     pub fn watch(&self, epoll: &Arc<OwnedFd>, data: u64) -> io::Result<()> {
-        let mut watchers = self.watchers();
-        add(epoll, data, &self.bound())?;
-        watchers.retain(|watcher| watcher.epoll.strong_count() > 0);
-        watchers.push(Watcher {
-            epoll: Arc::downgrade(epoll),
-            data,
-        });
-        Ok(())
+        self.lane(0).watch(epoll, data)
     }
 
-    /// Fills the inbox, anew, with what waits on both sockets, and says how many slots hold something. Does not
-    /// wait: zero if there is nothing.
+    /// As [`Lane::receive`], of the first lane.
     ///
     /// # Errors
-    /// Those that end a socket's life. What the network reports is counted instead.
+    /// Those that end a socket's life.
     pub fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        inbox.clear();
-        let bound = self.bound();
-        let mut filled = 0;
-        // In turns, so that a flood over one family does not silence the other.
-        let v6_first = self.v6_first.fetch_xor(true, Ordering::Relaxed);
-        let order = if v6_first {
-            [&bound.v6, &bound.v4]
-        } else {
-            [&bound.v4, &bound.v6]
-        };
-        for socket in order.into_iter().flatten() {
-            filled += receive::receive(socket, &mut inbox.slots_mut()[filled..], &self.tally)?;
-        }
-        inbox.set_filled(filled);
-        Ok(filled)
+        self.lane(0).receive(inbox)
     }
 
-    /// Sends datagrams, those of one destination in order. May wait a few milliseconds if the network is slow.
-    /// What cannot be sent is dropped and counted.
+    /// As [`Lane::send`], of the first lane.
     pub fn send(&self, runs: &[Run]) {
-        if runs.is_empty() {
-            return;
-        }
-        let bound = self.bound();
-        send::send(Family::V4, bound.v4.as_ref(), runs, &self.tally);
-        send::send(Family::V6, bound.v6.as_ref(), runs, &self.tally);
+        self.lane(0).send(runs);
     }
 
     fn bound(&self) -> std::sync::RwLockReadGuard<'_, Bound> {
@@ -236,8 +240,120 @@ impl Sockets {
     }
 }
 
-fn add(epoll: &OwnedFd, data: u64, bound: &Bound) -> io::Result<()> {
-    for socket in bound.v4.iter().chain(&bound.v6) {
+/// What one thread receives from and sends with: a socket of each family.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane<'a> {
+    sockets: &'a Sockets,
+    number: usize,
+}
+
+impl Lane<'_> {
+    /// Has `epoll` report, with this `data`, when something waits to be received, for as long as both live and
+    /// through each [`Sockets::rebind`].
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl`.
+    pub fn watch(self, epoll: &Arc<OwnedFd>, data: u64) -> io::Result<()> {
+        let mut watchers = self.sockets.watchers();
+        if let Some(pair) = self.sockets.bound().pairs.get(self.number) {
+            add(epoll, data, pair)?;
+        }
+        watchers.retain(|watcher| watcher.epoll.strong_count() > 0);
+        watchers.push(Watcher {
+            lane: self.number,
+            epoll: Arc::downgrade(epoll),
+            data,
+        });
+        Ok(())
+    }
+
+    /// Fills the inbox, anew, with what waits on both sockets, and says how many slots hold something. Does not
+    /// wait: zero if there is nothing.
+    ///
+    /// # Errors
+    /// Those that end a socket's life. What the network reports is counted instead.
+    pub fn receive(self, inbox: &mut Inbox) -> io::Result<usize> {
+        inbox.clear();
+        let bound = self.sockets.bound();
+        let Some(pair) = bound.pairs.get(self.number) else {
+            return Ok(0);
+        };
+        let mut filled = 0;
+        // In turns, so that a flood over one family does not silence the other.
+        let v6_first = pair.v6_first.fetch_xor(true, Ordering::Relaxed);
+        let order = if v6_first {
+            [&pair.v6, &pair.v4]
+        } else {
+            [&pair.v4, &pair.v6]
+        };
+        for socket in order.into_iter().flatten() {
+            filled += receive::receive(socket, &mut inbox.slots_mut()[filled..], &self.sockets.tally)?;
+        }
+        inbox.set_filled(filled);
+        Ok(filled)
+    }
+
+    /// Sends datagrams, those of one destination in order. May wait a few milliseconds if the network is slow.
+    /// What cannot be sent is dropped and counted.
+    pub fn send(self, runs: &[Run]) {
+        if runs.is_empty() {
+            return;
+        }
+        let bound = self.sockets.bound();
+        if let Some(pair) = bound.pairs.get(self.number) {
+            send::send(Family::V4, pair.v4.as_ref(), runs, &self.sockets.tally);
+            send::send(Family::V6, pair.v6.as_ref(), runs, &self.sockets.tally);
+        }
+    }
+}
+
+impl Bound {
+    fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.pairs.iter().flat_map(Pair::sockets)
+    }
+
+    /// Binds as many pairs to the port as make `lanes` of them.
+    ///
+    /// The first pair was bound alone, so that a port that another program has is told; it shares from here on, with
+    /// sockets of this user's only.
+    fn share(&mut self, lanes: usize, offloads: Offloads) -> io::Result<()> {
+        if self.pairs.len() >= lanes {
+            return Ok(());
+        }
+        for socket in self.sockets() {
+            socket.share()?;
+        }
+        let [first, ..] = &*self.pairs else { return Ok(()) };
+        let families = (first.v4.is_some(), first.v6.is_some());
+        let open = |family, wanted: bool| {
+            let open = || Socket::open_shared(family, self.port, self.fwmark, offloads);
+            wanted.then(open).transpose()
+        };
+        let mut more = Vec::new();
+        for _ in self.pairs.len()..lanes {
+            more.push(Pair::new(open(Family::V4, families.0)?, open(Family::V6, families.1)?));
+        }
+        self.pairs.extend(more);
+        Ok(())
+    }
+}
+
+impl Pair {
+    fn new(v4: Option<Socket>, v6: Option<Socket>) -> Self {
+        Self {
+            v4,
+            v6,
+            v6_first: AtomicBool::new(false),
+        }
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.v4.iter().chain(&self.v6)
+    }
+}
+
+fn add(epoll: &OwnedFd, data: u64, pair: &Pair) -> io::Result<()> {
+    for socket in pair.sockets() {
         epoll::add(
             epoll,
             socket.as_fd(),
@@ -270,8 +386,7 @@ fn bind_pair(port: u16, fwmark: u32, open: impl Fn(Family, u16) -> io::Result<So
         return Ok(Bound {
             port: socket.port()?,
             fwmark,
-            v4,
-            v6,
+            pairs: vec![Pair::new(v4, v6)],
         });
     }
     Err(io::Error::new(

@@ -44,6 +44,21 @@ pub(super) struct Socket {
 impl Socket {
     /// Opens a socket on this port of all addresses of the family; port 0 lets the kernel choose.
     pub(super) fn open(family: Family, port: u16, fwmark: u32, offloads: Offloads) -> io::Result<Self> {
+        Self::open_with(family, port, fwmark, offloads, |_| Ok(()))
+    }
+
+    /// Opens a socket on a port that another of this user's shares: see [`Socket::share`].
+    pub(super) fn open_shared(family: Family, port: u16, fwmark: u32, offloads: Offloads) -> io::Result<Self> {
+        Self::open_with(family, port, fwmark, offloads, share)
+    }
+
+    fn open_with(
+        family: Family,
+        port: u16,
+        fwmark: u32,
+        offloads: Offloads,
+        before_bind: fn(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let (domain, address) = match family {
             Family::V4 => (AddressFamily::INET, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
             Family::V6 => (AddressFamily::INET6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
@@ -60,6 +75,7 @@ impl Socket {
         let gso =
             offloads.gso && !gso_is_broken() && set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         let gro = offloads.gro && set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        before_bind(fd.as_fd())?;
         bind(&fd, &address)?;
         Ok(Self {
             fd,
@@ -68,6 +84,11 @@ impl Socket {
             group_below: AtomicUsize::new(usize::MAX),
             ungrouped: AtomicUsize::new(0),
         })
+    }
+
+    /// Lets other sockets of this user have the port, too, and gives each its part of the senders.
+    pub(super) fn share(&self) -> io::Result<()> {
+        share(self.fd.as_fd())
     }
 
     /// The port that the socket is bound to.
@@ -117,6 +138,10 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+fn share(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
 }
 
 fn set_family_options(family: Family, fd: BorrowedFd<'_>) -> io::Result<()> {

@@ -34,9 +34,7 @@ fn datagram(number: u8, len: usize) -> Vec<u8> {
 fn wait_readable(sockets: &Sockets) {
     let bound = sockets.bound();
     let mut fds: Vec<_> = bound
-        .v4
-        .iter()
-        .chain(&bound.v6)
+        .sockets()
         .map(|socket| PollFd::new(socket, PollFlags::IN))
         .collect();
     let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -224,7 +222,7 @@ fn a_group_that_the_path_refuses_is_sent_ungrouped_and_remembered() {
         return;
     }
     let bound = sender.bound();
-    let socket = bound.v4.as_ref().unwrap();
+    let socket = bound.pairs[0].v4.as_ref().unwrap();
     // A group of more segments than the kernel takes stands for whatever it refuses.
     sys::set_option(
         socket.as_fd(),
@@ -268,7 +266,8 @@ fn a_missing_family_is_left_out() {
             Socket::open(family, port, 0, Offloads::default())
         })
         .unwrap();
-        assert!(bound.v4.is_none() == (missing == Family::V4) && bound.v6.is_none() == (missing == Family::V6));
+        let pair = &bound.pairs[0];
+        assert!(pair.v4.is_none() == (missing == Family::V4) && pair.v6.is_none() == (missing == Family::V6));
         let sockets = Sockets::new(bound, Offloads::default());
         assert_ne!(sockets.port(), 0);
         for to in loopbacks(&sockets) {
@@ -332,7 +331,7 @@ fn a_move_to_another_port_is_seen_by_those_who_watch() {
 fn a_full_socket_delays_or_drops_but_never_blocks() {
     let sender = Sockets::bind(0, 0).unwrap();
     let bound = sender.bound();
-    bound.v4.as_ref().unwrap().set_send_buffer(4096);
+    bound.pairs[0].v4.as_ref().unwrap().set_send_buffer(4096);
     let receiver = Sockets::bind(0, 0).unwrap();
     let data: Vec<u8> = (0..4000).flat_map(|_| datagram(0, 1400)).collect();
     let began = Instant::now();
@@ -352,5 +351,61 @@ fn a_mark_that_is_not_permitted_is_an_error_with_its_remedy() {
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
             assert!(error.to_string().contains("NET_ADMIN"), "{error}");
         }
+    }
+}
+
+#[test]
+fn lanes_share_a_port_and_each_sender_stays_on_one_through_a_move() {
+    const LANES: usize = 3;
+    let receiver = Sockets::bind_lanes(0, 0, Offloads::default(), LANES).unwrap();
+    assert_eq!(receiver.lanes(), LANES);
+    let taken = Sockets::bind_lanes(receiver.port(), 0, Offloads::default(), LANES);
+    assert_eq!(
+        taken.map(|_| ()).unwrap_err().kind(),
+        io::ErrorKind::AddrInUse,
+        "nobody else may share the port"
+    );
+    let epolls: Vec<_> = (0..LANES)
+        .map(|_| Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap()))
+        .collect();
+    for (lane, epoll) in epolls.iter().enumerate() {
+        receiver.lane(lane).watch(epoll, lane as u64).unwrap();
+    }
+    for _ in 0..2 {
+        let senders: Vec<_> = (0..32).map(|_| Sockets::bind(0, 0).unwrap()).collect();
+        let to = loopbacks(&receiver)[0];
+        for _ in 0..4 {
+            senders
+                .iter()
+                .for_each(|sender| sender.send(&[run(to, 3, b"one".to_vec())]));
+        }
+        let mut lanes_of: BTreeMap<SocketAddr, Vec<usize>> = BTreeMap::new();
+        let mut inbox = Inbox::new(8);
+        let end = Instant::now() + Duration::from_secs(5);
+        while lanes_of.values().map(Vec::len).sum::<usize>() < 4 * senders.len() {
+            assert!(Instant::now() < end, "{lanes_of:?}");
+            for (lane, epoll) in epolls.iter().enumerate() {
+                let mut events = Vec::with_capacity(4);
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                if epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), Some(&now)).unwrap() == 0 {
+                    continue;
+                }
+                assert!(events.iter().all(|event| event.data.u64() == lane as u64));
+                receiver.lane(lane).receive(&mut inbox).unwrap();
+                for slot in inbox.filled_mut() {
+                    let count = slot.len.div_ceil(slot.segment);
+                    lanes_of.entry(slot.source).or_default().extend(vec![lane; count]);
+                }
+            }
+        }
+        assert!(
+            lanes_of
+                .values()
+                .all(|lanes| lanes.iter().all(|lane| *lane == lanes[0])),
+            "{lanes_of:?}"
+        );
+        let used: std::collections::BTreeSet<_> = lanes_of.values().map(|lanes| lanes[0]).collect();
+        assert_eq!(used.len(), LANES, "32 senders are spread");
+        receiver.rebind(0).unwrap();
     }
 }

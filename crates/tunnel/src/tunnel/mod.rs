@@ -2,6 +2,7 @@
 
 mod address;
 mod kernel;
+mod lanes;
 mod user;
 
 use std::io;
@@ -71,6 +72,14 @@ pub enum OpenError {
     /// The interface could not be set up.
     #[error(transparent)]
     Kernel(#[from] linux::netlink::Error),
+    /// `$ADIT_LANES` makes no sense.
+    #[error(
+        "ADIT_LANES is {value:?}: it takes a number from 1 to 64, or nothing for one lane for every two processors"
+    )]
+    Lanes {
+        /// What it is.
+        value: String,
+    },
     /// No UDP socket.
     #[error("opening a UDP socket: {0}")]
     Socket(io::Error),

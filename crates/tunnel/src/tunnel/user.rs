@@ -12,7 +12,7 @@ use dataplane::{
     netstack,
     time::Time,
     tun,
-    udp::Sockets,
+    udp::{Offloads, Sockets},
 };
 use linux::{
     link,
@@ -20,7 +20,7 @@ use linux::{
     tun::{Tun, TunOptions},
 };
 
-use super::{ApplyError, CloseReason, OpenError, Spec};
+use super::{ApplyError, CloseReason, OpenError, Spec, lanes};
 use crate::{Count, Plane, Refusal, counts};
 
 /// Engine, sockets and plane of one tunnel.
@@ -42,7 +42,17 @@ enum Running {
 impl User {
     /// Makes a TUN device that is off and has no address, and handles it.
     pub(super) fn tun(spec: &Spec) -> Result<Self, OpenError> {
-        Self::start(|engine, sockets| start_tun(spec, engine, sockets).map(Running::Tun))
+        let device = Tun::open(
+            &spec.name,
+            TunOptions {
+                vnet_hdr: true,
+                persistent: false,
+                queues: Some(lanes::wanted()?),
+            },
+        )?;
+        Self::start(device.queues(), |engine, sockets| {
+            start_tun(spec, device, engine, sockets).map(Running::Tun)
+        })
     }
 
     /// Handles packets on sockets alone.
@@ -51,7 +61,7 @@ impl User {
             mtu: spec.mtu.into(),
             ..config.clone()
         };
-        Self::start(|engine, sockets| {
+        Self::start(1, |engine, sockets| {
             let plane = netstack::Plane::start(Arc::clone(engine), Arc::clone(sockets), config);
             let plane = plane.map_err(|cause| OpenError::Plane {
                 plane: Plane::Netstack,
@@ -61,9 +71,12 @@ impl User {
         })
     }
 
-    fn start(run: impl FnOnce(&Arc<Engine>, &Arc<Sockets>) -> Result<Running, OpenError>) -> Result<Self, OpenError> {
+    fn start(
+        lanes: usize,
+        run: impl FnOnce(&Arc<Engine>, &Arc<Sockets>) -> Result<Running, OpenError>,
+    ) -> Result<Self, OpenError> {
         let engine = Arc::new(Engine::new(Time::now(), SystemTime::now(), random));
-        let sockets = Arc::new(Sockets::bind(0, 0).map_err(OpenError::Socket)?);
+        let sockets = Arc::new(Sockets::bind_lanes(0, 0, Offloads::default(), lanes).map_err(OpenError::Socket)?);
         let running = run(&engine, &sockets)?;
         Ok(Self {
             engine,
@@ -177,18 +190,11 @@ fn close_reason(end: tun::End) -> Option<CloseReason> {
     }
 }
 
-fn start_tun(spec: &Spec, engine: &Arc<Engine>, sockets: &Arc<Sockets>) -> Result<tun::Plane, OpenError> {
+fn start_tun(spec: &Spec, device: Tun, engine: &Arc<Engine>, sockets: &Arc<Sockets>) -> Result<tun::Plane, OpenError> {
     let failed = |cause: io::Error| OpenError::Plane {
         plane: Plane::Tun,
         cause,
     };
-    let device = Tun::open(
-        &spec.name,
-        TunOptions {
-            vnet_hdr: true,
-            persistent: false,
-        },
-    )?;
     let mut netlink = Netlink::route()?;
     if let Some(link) = link::find(&mut netlink, &spec.name)? {
         link::set_mtu(&mut netlink, link.index, spec.mtu.into())?;
@@ -199,7 +205,10 @@ fn start_tun(spec: &Spec, engine: &Arc<Engine>, sockets: &Arc<Sockets>) -> Resul
         coalesce: device.offloads().tso,
         link: Some(tun::LinkWatch::new(&spec.name).map_err(failed)?),
     };
-    tun::Plane::start(Arc::clone(engine), Arc::clone(sockets), device.into_fd(), options).map_err(failed)
+    // A kernel that has queues but lets no sockets share a port gives one lane. A closed queue gets no packets.
+    let mut queues = device.into_queues();
+    queues.truncate(sockets.lanes());
+    tun::Plane::start(Arc::clone(engine), Arc::clone(sockets), queues, options).map_err(failed)
 }
 
 fn random(bytes: &mut [u8]) {
