@@ -8,10 +8,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ::gateway::control::{self, Client, NewPeer, Reply, Request};
-use netlab::{Process, traffic};
+use netlab::{Host, Process, traffic};
 
 use crate::gateway;
 use crate::network::{self, Network};
@@ -36,10 +37,13 @@ fn serve(network: &Network) -> (Process, PathBuf) {
     (process, folder)
 }
 
+/// Has the gateway carry a command out, from its own host: there is its socket.
 #[track_caller]
-fn change(folder: &Path, request: &Request) {
-    let mut client = Client::connect(&control::in_directory(folder)).expect("the gateway takes commands");
-    let reply = client.ask(request).expect("an answer");
+fn change(host: &Host, folder: &Path, request: &Request) {
+    let reply = host.run(|| {
+        let mut client = Client::connect(&control::in_directory(folder)).expect("the gateway takes commands");
+        client.ask(request).expect("an answer")
+    });
     assert!(matches!(reply, Reply::Changed { .. }), "{reply:?}");
 }
 
@@ -57,6 +61,15 @@ fn remove(names: &[String]) -> Request {
     Request::Remove {
         names: names.to_owned(),
         keep: false,
+    }
+}
+
+/// Says, when it is dropped, that it is done: also when a test fails, which waits for its threads.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -93,13 +106,18 @@ fn a_transfer_goes_on_while_a_thousand_peers_are_added_and_removed() {
         stream
     });
     let handshake = laptop.show("latest-handshakes");
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     let (bytes, longest) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| read_until(&stream, || done.load(std::sync::atomic::Ordering::Relaxed)));
+        let reader = scope.spawn(|| read_until(&stream, || done.load(Ordering::Relaxed)));
+        let reading = Until(&done);
         let names: Vec<String> = (0..1_000).map(|number| format!("p{number}")).collect();
-        names.chunks(100).for_each(|names| change(&folder, &add(names)));
-        names.chunks(50).for_each(|names| change(&folder, &remove(names)));
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        names
+            .chunks(100)
+            .for_each(|names| change(&network.gateway, &folder, &add(names)));
+        names
+            .chunks(50)
+            .for_each(|names| change(&network.gateway, &folder, &remove(names)));
+        drop(reading);
         reader.join().expect("the reader is well")
     });
     assert!(
@@ -134,7 +152,7 @@ fn an_added_peer_comes_in_with_its_file_and_a_removed_one_is_cut_off() {
     let network = Network::new();
     let (_process, folder) = serve(&network);
     let name = ["phone".to_owned()];
-    change(&folder, &add(&name));
+    change(&network.gateway, &folder, &add(&name));
     let phone = Peer::up(&network.client, &folder.join("peer_phone/peer_phone.conf"));
     let server = network::server_v4(7);
     let stream = network.client.run(|| {
@@ -142,7 +160,7 @@ fn an_added_peer_comes_in_with_its_file_and_a_removed_one_is_cut_off() {
         traffic::echo(server, b"hello").expect("the added peer is served");
         stream
     });
-    change(&folder, &remove(&name));
+    change(&network.gateway, &folder, &remove(&name));
     // What was open is dead, and nothing new comes.
     (&stream).write_all(b"hello").expect("the kernel takes it");
     stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
