@@ -12,7 +12,15 @@ use rustix::{
     net::{self, RecvFlags, SendFlags},
 };
 
-use super::{config::Timeouts, counters::Tally, flows::Key, output::Output, sys};
+use super::{
+    config::Timeouts,
+    counters::Tally,
+    flows::Key,
+    gather::{Gathered, Spare},
+    mailbox::Mailbox,
+    output::Output,
+    sys,
+};
 use crate::{
     engine::Peer,
     ip::{
@@ -21,10 +29,14 @@ use crate::{
         icmp::{self, Echo, EchoKind},
     },
     time::Time,
+    udp::batch,
 };
 
-/// Most datagrams that a flow receives in one turn.
+/// Most errors that a flow tells, and echoes that it receives, in one turn.
 const TURN_LEN: usize = 32;
+
+/// When so many datagrams came at once the kernel is asked to join those that follow.
+const WORTH_JOINING: usize = 8;
 
 /// A hop limit up to this one is that of somebody who looks for the routers on the way, and is kept.
 const TRACING_HOP_LIMIT: u8 = 32;
@@ -42,6 +54,12 @@ pub(super) struct Datagrams {
     hop_limit: Option<u8>,
     has_reply: bool,
     last_used: Time,
+    /// Datagrams for the server that are to go out at the end of the batch.
+    gathered: Option<Gathered>,
+    /// Datagrams of this length and longer go out one by one, for the kernel refused to cut them.
+    group_below: usize,
+    /// Whether the kernel was asked to join what comes. It is once that is worth a system call.
+    joins: bool,
     pub(super) is_readable: bool,
     pub(super) has_error: bool,
     /// What the kernel said at once to a datagram, and the length that it takes.
@@ -51,15 +69,15 @@ pub(super) struct Datagrams {
 impl Datagrams {
     /// Opens a UDP flow to a server.
     pub(super) fn open_udp(now: Time, server: SocketAddr) -> Result<Self, Errno> {
-        Ok(Self::new(now, sys::open_udp(server)?, server.is_ipv6()))
+        Ok(Self::new(now, sys::open_udp(server)?, server.is_ipv6(), batch::cuts()))
     }
 
     /// Opens an echo flow to a host.
     pub(super) fn open_echo(now: Time, host: IpAddr) -> Result<Self, Errno> {
-        Ok(Self::new(now, sys::open_echo(host)?, host.is_ipv6()))
+        Ok(Self::new(now, sys::open_echo(host)?, host.is_ipv6(), false))
     }
 
-    fn new(now: Time, socket: OwnedFd, is_v6: bool) -> Self {
+    fn new(now: Time, socket: OwnedFd, is_v6: bool, can_group: bool) -> Self {
         Self {
             socket,
             is_v6,
@@ -67,6 +85,10 @@ impl Datagrams {
             hop_limit: None,
             has_reply: false,
             last_used: now,
+            gathered: None,
+            // On a socket for echoes the kernel would send all that is handed over as one.
+            group_below: if can_group { usize::MAX } else { 0 },
+            joins: false,
             is_readable: false,
             has_error: false,
             failure: None,
@@ -94,19 +116,79 @@ impl Datagrams {
         }
     }
 
-    /// Passes the payload of a client's packet on. True: the flow wants a turn, to say what went wrong.
-    pub(super) fn forward(&mut self, now: Time, packet: &Packet<'_>, payload: &[u8], tally: &Tally) -> bool {
+    /// Takes the payload of a client's packet. True: it is the first that waits for [`Datagrams::send_gathered`].
+    pub(super) fn forward(
+        &mut self,
+        now: Time,
+        packet: &Packet<'_>,
+        payload: &[u8],
+        spare: &mut Spare,
+        tally: &Tally,
+    ) -> bool {
         self.last_used = now;
-        // A packet that was put together from fragments may be taken apart again.
-        if self.dont_fragment != Some(packet.dont_fragment) {
-            let _ = sys::set_dont_fragment(self.socket.as_fd(), self.is_v6, packet.dont_fragment);
-            self.dont_fragment = Some(packet.dont_fragment);
-        }
         let hop_limit = (packet.hop_limit <= TRACING_HOP_LIMIT).then(|| packet.hop_limit.saturating_sub(1).max(1));
+        let is_alike = self.dont_fragment == Some(packet.dont_fragment) && self.hop_limit == hop_limit;
+        let has_room = self
+            .gathered
+            .as_ref()
+            .is_none_or(|gathered| gathered.has_room_for(payload.len()));
+        let is_first = self.gathered.is_none();
+        if !is_alike || !has_room {
+            self.send_gathered(spare, tally);
+            self.prepare(packet.dont_fragment, hop_limit);
+        }
+        self.gathered.get_or_insert_with(|| spare.take()).push(payload);
+        is_first
+    }
+
+    /// Sets what the next datagrams have in common.
+    fn prepare(&mut self, dont_fragment: bool, hop_limit: Option<u8>) {
+        // A packet that was put together from fragments may be taken apart again.
+        if self.dont_fragment != Some(dont_fragment) {
+            let _ = sys::set_dont_fragment(self.socket.as_fd(), self.is_v6, dont_fragment);
+            self.dont_fragment = Some(dont_fragment);
+        }
         if self.hop_limit != hop_limit {
             let _ = sys::set_hop_limit(self.socket.as_fd(), self.is_v6, hop_limit);
             self.hop_limit = hop_limit;
         }
+    }
+
+    /// Passes on what was gathered. True: the flow wants a turn, to say what went wrong.
+    pub(super) fn send_gathered(&mut self, spare: &mut Spare, tally: &Tally) -> bool {
+        if let Some(gathered) = self.gathered.take() {
+            for (bytes, segment) in gathered.stretches() {
+                self.send_stretch(bytes, segment, tally);
+            }
+            spare.give(gathered);
+        }
+        self.has_error
+    }
+
+    /// Sends datagrams of equal length, the last of which may be shorter, in one call if the kernel cuts them.
+    fn send_stretch(&mut self, bytes: &[u8], segment: usize, tally: &Tally) {
+        if bytes.len() <= segment {
+            return self.send(bytes, tally);
+        }
+        if let Some(length) = u16::try_from(segment).ok().filter(|_| segment < self.group_below) {
+            match batch::send_group(self.socket.as_fd(), bytes, length) {
+                Ok(()) => return,
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {
+                    return tally.outside_full.add(bytes.len().div_ceil(segment));
+                }
+                // No room for a segment on the path, or no kernel or device that cuts: as they are, they may pass.
+                Err(Errno::INVAL | Errno::MSGSIZE | Errno::IO | Errno::OPNOTSUPP) => self.group_below = segment,
+                // Commonly the error of an earlier datagram, which waits in the queue.
+                Err(_) => self.has_error = true,
+            }
+        }
+        for datagram in bytes.chunks(segment) {
+            self.send(datagram, tally);
+        }
+    }
+
+    /// Sends one datagram.
+    fn send(&mut self, payload: &[u8], tally: &Tally) {
         let mut sent = net::send(&self.socket, payload, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         if !matches!(
             sent,
@@ -124,7 +206,6 @@ impl Datagrams {
                 self.failure = sys::explain(error, sys::path_mtu(self.socket.as_fd(), self.is_v6));
             }
         }
-        self.has_error
     }
 
     /// Brings what came to the client. True: more may wait.
@@ -132,28 +213,66 @@ impl Datagrams {
         &mut self,
         key: &Key,
         peer: &Arc<Peer>,
-        scratch: &mut [u8],
+        mailbox: &mut Mailbox,
         out: &mut Output<'_>,
         tally: &Tally,
     ) -> bool {
         if self.has_error {
             self.tell_errors(key, peer, out, tally);
         }
+        if key.is_echo() {
+            self.bring_echoes(key, peer, mailbox.scratch(), out, tally);
+        } else if self.is_readable {
+            self.bring_datagrams(key, peer, mailbox, out, tally);
+        }
+        self.is_readable
+    }
+
+    /// Brings the server's datagrams, as many as one call takes.
+    fn bring_datagrams(
+        &mut self,
+        key: &Key,
+        peer: &Arc<Peer>,
+        mailbox: &mut Mailbox,
+        out: &mut Output<'_>,
+        tally: &Tally,
+    ) {
+        match mailbox.receive(self.socket.as_fd()) {
+            Ok(may_have_more) => {
+                self.is_readable = may_have_more;
+                let mut count = 0;
+                for datagram in mailbox.datagrams() {
+                    out.udp(peer, key, datagram);
+                    count += 1;
+                }
+                if count > 0 {
+                    (self.last_used, self.has_reply) = (out.now, true);
+                }
+                if count >= WORTH_JOINING && !self.joins {
+                    // Where the kernel cannot, they come as they are.
+                    let _ = batch::join(self.socket.as_fd());
+                    self.joins = true;
+                }
+            }
+            Err(Errno::AGAIN) => self.is_readable = false,
+            Err(Errno::INTR) => {}
+            Err(_) => {
+                self.has_error = true;
+                self.tell_errors(key, peer, out, tally);
+            }
+        }
+    }
+
+    /// Brings a host's answers to echo requests.
+    fn bring_echoes(&mut self, key: &Key, peer: &Arc<Peer>, scratch: &mut [u8], out: &mut Output<'_>, tally: &Tally) {
         for _ in 0..TURN_LEN {
             if !self.is_readable {
-                return false;
+                return;
             }
-            // The header of UDP goes before the payload; that of an echo comes with it.
-            let start = if key.is_echo() { 0 } else { UDP_HEADER_LEN };
-            match net::recv(&self.socket, &mut scratch[start..], RecvFlags::DONTWAIT) {
+            match net::recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT) {
                 Ok((len, _)) => {
                     (self.last_used, self.has_reply) = (out.now, true);
-                    let transport = &mut scratch[..start + len];
-                    if key.is_echo() {
-                        bring_echo(key, peer, transport, out);
-                    } else {
-                        bring_udp(key, peer, transport, out);
-                    }
+                    bring_echo(key, peer, &mut scratch[..len], out);
                 }
                 Err(Errno::AGAIN) => self.is_readable = false,
                 Err(Errno::INTR) => {}
@@ -163,7 +282,6 @@ impl Datagrams {
                 }
             }
         }
-        self.is_readable
     }
 
     /// Tells the client what became of its datagrams.
@@ -250,16 +368,6 @@ fn tell(
     // A loopback address means another host to the client.
     let reporter = reporter.filter(|reporter| reporter.is_ipv6() == key.is_v6() && !reporter.is_loopback());
     out.error(peer, reporter.unwrap_or(key.server.ip()), &packet, error);
-}
-
-fn bring_udp(key: &Key, peer: &Arc<Peer>, datagram: &mut [u8], out: &mut Output<'_>) {
-    let (source, destination) = (key.server, key.client);
-    write_udp(
-        datagram,
-        (source.ip(), source.port()),
-        (destination.ip(), destination.port()),
-    );
-    out.datagram(peer, &Header::new(source.ip(), destination.ip(), ip::UDP), datagram);
 }
 
 fn bring_echo(key: &Key, peer: &Arc<Peer>, message: &mut [u8], out: &mut Output<'_>) {

@@ -17,6 +17,8 @@ mod config;
 mod counters;
 mod datagrams;
 mod flows;
+mod gather;
+mod mailbox;
 mod output;
 mod peers;
 mod plane;

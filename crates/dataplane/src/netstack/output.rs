@@ -2,10 +2,15 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use super::flows::Key;
 use crate::{
     buffer::Outbox,
     engine::{Engine, Peer},
-    ip::{Packet, header::Header, icmp},
+    ip::{
+        self, Packet, UDP_HEADER_LEN,
+        header::{Header, write_udp},
+        icmp,
+    },
     time::Time,
     udp::Sockets,
 };
@@ -67,6 +72,28 @@ impl Output<'_> {
             });
             (rest, offset) = (after, offset + piece.len());
         }
+    }
+
+    /// Lays down a datagram that a server sent to the client of the flow `key`.
+    pub(super) fn udp(&mut self, peer: &Arc<Peer>, key: &Key, payload: &[u8]) {
+        let (source, destination) = (key.server, key.client);
+        let ends = ((source.ip(), source.port()), (destination.ip(), destination.port()));
+        let header = Header::new(source.ip(), destination.ip(), ip::UDP);
+        let transport_len = UDP_HEADER_LEN + payload.len();
+        let len = header.len() + transport_len;
+        if len > self.mtu {
+            let mut transport = vec![0; transport_len];
+            transport[UDP_HEADER_LEN..].copy_from_slice(payload);
+            write_udp(&mut transport, ends.0, ends.1);
+            return self.datagram(peer, &header, &transport);
+        }
+        self.packet(peer, len, |buffer| {
+            let at = header.write(buffer, transport_len);
+            if let Some(transport) = buffer.get_mut(at..at + transport_len) {
+                transport[UDP_HEADER_LEN..].copy_from_slice(payload);
+                write_udp(transport, ends.0, ends.1);
+            }
+        });
     }
 
     /// Tells the sender of `about` what went wrong with it, if such a packet may be told of.

@@ -95,6 +95,7 @@ impl Reactor {
                     switch.deliver(now, peer, packet)
                 });
                 switch.settle(&mut out);
+                switch.send_gathered();
             }
             if self.engine.poll_timeout().is_some_and(|due| due <= now) {
                 self.engine.handle_timeout(now, out.outbox);

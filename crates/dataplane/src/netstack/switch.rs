@@ -22,6 +22,8 @@ use super::{
     counters::Tally,
     datagrams::Datagrams,
     flows::{Flows, Key},
+    gather::Spare,
+    mailbox::Mailbox,
     output::Output,
     peers::{Kind, Peers, Refusal},
     reassembly::Reassembler,
@@ -78,7 +80,10 @@ pub(super) struct Switch {
     /// Packets that no flow has, end to end, and whose they are.
     aside: Vec<u8>,
     aside_list: Vec<(Arc<Peer>, usize)>,
-    scratch: Box<[u8]>,
+    mailbox: Mailbox,
+    /// Flows with datagrams that wait for the end of the batch.
+    gathering: Vec<u64>,
+    spare: Spare,
     secret: RandomState,
     /// How many flows the descriptors allow.
     capacity: usize,
@@ -104,7 +109,9 @@ impl Switch {
             timers: Timers::default(),
             aside: Vec::new(),
             aside_list: Vec::new(),
-            scratch: vec![0; 1 << 16].into_boxed_slice(),
+            mailbox: Mailbox::new(),
+            gathering: Vec::new(),
+            spare: Spare::default(),
             secret: RandomState::new(),
             capacity: capacity.min(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).max(1),
         }
@@ -312,7 +319,7 @@ impl Switch {
         flow.is_queued = false;
         let next = match &mut flow.body {
             Body::Datagrams(datagrams) => {
-                if datagrams.turn(&flow.key, &flow.peer, &mut self.scratch, out, &self.tally) {
+                if datagrams.turn(&flow.key, &flow.peer, &mut self.mailbox, out, &self.tally) {
                     Next::Again
                 } else {
                     Next::Wait

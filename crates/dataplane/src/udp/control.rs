@@ -30,6 +30,12 @@ impl Name {
         len: NAME_LEN as u32,
     };
 
+    /// No address: the one that the socket is connected to.
+    pub(super) const NONE: Self = Self {
+        bytes: [0; NAME_LEN],
+        len: 0,
+    };
+
     /// Lays an address out.
     pub(super) fn new(address: SocketAddr) -> Self {
         let mut name = Self::EMPTY;

@@ -24,6 +24,7 @@ use rustix::{event::epoll, io::Errno};
 
 use crate::buffer::{Inbox, Run};
 
+pub(crate) mod batch;
 mod control;
 mod counters;
 mod receive;

@@ -198,7 +198,7 @@ fn set_fwmark(fd: BorrowedFd<'_>, fwmark: u32) -> io::Result<()> {
 }
 
 /// Whether this kernel spoils the headers of datagrams that it cuts from one call.
-fn gso_is_broken() -> bool {
+pub(super) fn gso_is_broken() -> bool {
     let system = rustix::system::uname();
     release_breaks_gso(&system.release().to_string_lossy())
 }

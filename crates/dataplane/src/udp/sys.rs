@@ -15,13 +15,13 @@ use rustix::io::Errno;
 use super::control::{Control, Name};
 
 /// Most datagrams, or groups of datagrams, that one call moves.
-pub(super) const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 
 /// What the kernel says about one received datagram.
 #[derive(Clone, Copy)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Bytes in the buffer.
-    pub(super) len: usize,
+    pub(crate) len: usize,
     /// Whether the buffer was too small.
     pub(super) truncated: bool,
     pub(super) name: Name,
@@ -29,12 +29,17 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub(super) const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         len: 0,
         truncated: false,
         name: Name::EMPTY,
         control: Control::EMPTY,
     };
+
+    /// The length of each datagram, but for the last, if the kernel joined several.
+    pub(crate) fn segment(&self) -> Option<usize> {
+        self.control.read().1
+    }
 }
 
 /// A datagram to send, or several of equal length with a control message that says so.
@@ -46,7 +51,7 @@ pub(super) struct Message<'a> {
 }
 
 /// Receives what waits, up to one datagram a buffer, and says how many.
-pub(super) fn receive<'a>(
+pub(crate) fn receive<'a>(
     socket: BorrowedFd<'_>,
     buffers: impl Iterator<Item = &'a mut [u8]>,
     received: &mut [Received; BATCH],
@@ -105,7 +110,9 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Message<'_>]) -> Result<u
     for ((vector, header), message) in vectors.iter_mut().zip(headers.iter_mut()).zip(messages) {
         vector.iov_base = message.data.as_ptr().cast_mut().cast();
         vector.iov_len = message.data.len();
-        header.msg_hdr.msg_name = message.name.bytes.as_ptr().cast_mut().cast();
+        if message.name.len > 0 {
+            header.msg_hdr.msg_name = message.name.bytes.as_ptr().cast_mut().cast();
+        }
         header.msg_hdr.msg_namelen = message.name.len;
         header.msg_hdr.msg_control = message.control.bytes.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_controllen = message.control.len as _;

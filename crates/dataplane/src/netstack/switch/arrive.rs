@@ -101,10 +101,24 @@ impl Switch {
         };
         if key.protocol == ip::UDP && !is_udp_intact(packet) {
             self.tally.bad_checksum.one();
-        } else if datagrams.forward(now, packet, payload, &self.tally) {
-            queue(flow, token, &mut self.peers);
+        } else if datagrams.forward(now, packet, payload, &mut self.spare, &self.tally) {
+            self.gathering.push(token);
         }
         true
+    }
+
+    /// Passes on the datagrams that were gathered since the batch began.
+    pub(in crate::netstack) fn send_gathered(&mut self) {
+        for token in self.gathering.drain(..) {
+            let Some(flow) = self.flows.get_mut(token) else {
+                continue;
+            };
+            if let Body::Datagrams(datagrams) = &mut flow.body
+                && datagrams.send_gathered(&mut self.spare, &self.tally)
+            {
+                queue(flow, token, &mut self.peers);
+            }
+        }
     }
 }
 

@@ -288,7 +288,7 @@ impl Switch {
         let key = key(peer, packet, echo.ident, 0);
         if is_own {
             let header = Header::new(packet.destination, packet.source, packet.protocol);
-            let Some(message) = self.scratch.get_mut(..echo.message_len()) else {
+            let Some(message) = self.mailbox.scratch().get_mut(..echo.message_len()) else {
                 return;
             };
             let reply = Echo {

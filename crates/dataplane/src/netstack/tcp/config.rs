@@ -56,8 +56,8 @@ impl Config {
             mss: mtu.saturating_sub(ip_header + tcp_header).max(SMALLEST_MSS),
             default_mss,
             receive_initial: 128 * 1024,
-            receive_max: 6 * 1024 * 1024,
-            send_max: 8 * 1024 * 1024,
+            receive_max: WINDOW_MAX,
+            send_max: WINDOW_MAX,
             time_wait: Duration::from_secs(10),
             give_up: Duration::from_secs(900),
             syn_give_up: Duration::from_secs(30),
@@ -74,6 +74,10 @@ impl Config {
         (0..14).find(|scale| self.receive_max >> scale <= 0xffff).unwrap_or(14)
     }
 }
+
+/// What either buffer may grow to: what is under way in 200 ms at 1 Gbit/s, and a quarter more for the time that
+/// a lost segment takes. A buffer grows only with what its connection is seen to use.
+const WINDOW_MAX: u32 = 32 * 1024 * 1024;
 
 /// The least segment size: a client that names less is not believed, so that headers do not outweigh data.
 pub(super) const SMALLEST_MSS: u16 = 88;

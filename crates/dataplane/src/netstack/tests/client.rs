@@ -226,6 +226,22 @@ impl Client {
         self.send(&packet);
     }
 
+    /// Sends UDP datagrams, each from a port and none longer than the tunnel takes, as one batch.
+    pub(super) fn send_udp_batch(&mut self, server: SocketAddr, datagrams: &[(u16, Vec<u8>)]) {
+        let source = if server.is_ipv4() { self.v4 } else { self.v6 };
+        let header = Header::new(source, server.ip(), ip::UDP);
+        for (port, data) in datagrams {
+            let mut packet = vec![0; header.len()];
+            header.write(&mut packet, 8 + data.len());
+            packet.extend([0; 8]);
+            packet.extend_from_slice(data);
+            let datagram = &mut packet[header.len()..];
+            ip::header::write_udp(datagram, (source, *port), (server.ip(), server.port()));
+            self.device.outgoing.push_back(packet);
+        }
+        self.flush();
+    }
+
     /// Sends a UDP datagram in fragments of the tunnel's MTU.
     pub(super) fn send_udp(&mut self, port: u16, server: SocketAddr, data: &[u8]) {
         let source = if server.is_ipv4() { self.v4 } else { self.v6 };

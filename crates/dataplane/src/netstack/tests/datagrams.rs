@@ -80,6 +80,44 @@ fn datagrams_of_every_length_come_back() {
 }
 
 #[test]
+fn batches_of_several_flows_and_lengths_come_back_whole_and_in_order() {
+    for address in ["127.0.0.1", "::1"] {
+        let gateway = Gateway::start(|_| {});
+        let mut client = gateway.client(2);
+        let lengths: Vec<usize> = [(12, 1_200), (2, 300), (1, 0), (9, 64), (3, 65), (1, 1_372), (1, 1)]
+            .into_iter()
+            .flat_map(|(count, len)| vec![len; count])
+            .collect();
+        let ports = [4_000, 4_001];
+        let batch: Vec<(u16, Vec<u8>)> = (0_u8..)
+            .zip(&lengths)
+            .flat_map(|(number, len)| ports.map(|port| (port, vec![number; *len])))
+            .collect();
+        let rounds = 4;
+        let (at, server) = echo_server(address, rounds * batch.len());
+        for _ in 0..rounds {
+            client.send_udp_batch(at, &batch);
+            let mut back: [Vec<Vec<u8>>; 2] = Default::default();
+            for _ in 0..batch.len() {
+                let (port, data) = client.expect("a datagram", |packet| {
+                    assert!(packet.is_payload_intact() && packet.source == at.ip());
+                    let port = u16::from_be_bytes([packet.payload[2], packet.payload[3]]);
+                    Some((port, packet.payload[8..].to_vec()))
+                });
+                back[usize::from(port - ports[0])].push(data);
+            }
+            for (port, back) in ports.iter().zip(back) {
+                let sent = batch.iter().filter(|(of, _)| of == port);
+                assert!(sent.map(|(_, data)| data).eq(&back), "port {port}");
+            }
+        }
+        server.join().unwrap();
+        let counters = gateway.plane.counters();
+        assert_eq!((counters.udp_flows, counters.outside_full), (2, 0));
+    }
+}
+
+#[test]
 fn a_closed_port_is_told_with_what_was_sent() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let closed = UdpSocket::bind(address).unwrap().local_addr().unwrap();
