@@ -2,6 +2,9 @@
 
 use std::io;
 
+use linux::signal::Signal;
+use tunnel::quick;
+
 /// What a caller of the program needs to know of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -13,6 +16,8 @@ pub(crate) enum Kind {
     Failed,
     /// It was asked for wrongly.
     Usage,
+    /// A signal ended it before it was done.
+    Ended(Signal),
 }
 
 /// Wrong usage that clap cannot see: arguments that contradict each other, or a value out of range.
@@ -56,6 +61,8 @@ pub(crate) fn kind(error: &anyhow::Error) -> Kind {
         Kind::Said
     } else if error.downcast_ref::<Usage>().is_some() {
         Kind::Usage
+    } else if let Some(signal) = error.downcast_ref().and_then(quick::Errors::signal) {
+        Kind::Ended(signal)
     } else {
         Kind::Failed
     }

@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Kind::OutputClosed => ExitCode::SUCCESS,
         Kind::Failed | Kind::Said => ExitCode::from(1),
         Kind::Usage => ExitCode::from(2),
+        // As a shell says it of a program that a signal ended.
+        Kind::Ended(signal) => ExitCode::from(128 + u8::try_from(signal.number()).unwrap_or_default()),
     }
 }
 

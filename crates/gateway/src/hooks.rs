@@ -28,7 +28,7 @@ pub fn run(
                 "note: {word} = {command}: not run, as the netstack plane has no interface"
             ));
         } else {
-            hook::run(word, command, (interface, file), say)?;
+            hook::run(word, command, (interface, file), None, say)?;
         }
     }
     Ok(())

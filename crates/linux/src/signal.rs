@@ -5,7 +5,11 @@ use std::{
     fs::File,
     io::{self, Read as _},
     mem::{MaybeUninit, size_of},
-    os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::Command,
     time::Duration,
 };
 
@@ -26,12 +30,23 @@ impl Signal {
     /// Every signal that this module knows.
     pub const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::Hangup];
 
-    const fn number(self) -> libc::c_int {
+    /// Its number. A shell says 128 more of a program that it ended.
+    pub const fn number(self) -> i32 {
         match self {
             Self::Interrupt => libc::SIGINT,
             Self::Terminate => libc::SIGTERM,
             Self::Hangup => libc::SIGHUP,
         }
+    }
+}
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+        })
     }
 }
 
@@ -51,12 +66,7 @@ impl Signals {
     ///
     /// What `sigprocmask` or `signalfd` say; the latter at the limit of open files.
     pub fn take(signals: &[Signal]) -> io::Result<Self> {
-        let mut set = MaybeUninit::uninit();
-        // SAFETY: sigemptyset initialises the set that it is given.
-        let mut set: libc::sigset_t = unsafe {
-            libc::sigemptyset(set.as_mut_ptr());
-            set.assume_init()
-        };
+        let mut set = empty_set();
         for signal in signals.iter().filter(|signal| !is_ignored(**signal)) {
             // SAFETY: the set is initialised, and the number is one of libc's own.
             unsafe { libc::sigaddset(&raw mut set, signal.number()) };
@@ -121,6 +131,30 @@ impl AsFd for Signals {
     }
 }
 
+/// Lets a program that is started hear the signals that this one has taken: a mask is inherited, and few programs clear it.
+pub fn unblock_in(command: &mut Command) -> &mut Command {
+    let set = empty_set();
+    // SAFETY: between fork and exec the child calls pthread_sigmask alone, which is async-signal-safe, with an
+    // initialised set; it allocates nothing.
+    unsafe {
+        command.pre_exec(
+            move || match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) {
+                0 => Ok(()),
+                code => Err(io::Error::from_raw_os_error(code)),
+            },
+        )
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set that it is given.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
 /// Whether the signal was set to be ignored, by this process or by its parent.
 fn is_ignored(signal: Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
@@ -148,6 +182,24 @@ mod tests {
                 Some(Signal::Hangup)
             );
             assert_eq!(signals.try_next().unwrap(), None);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_program_that_is_started_hears_what_was_taken() {
+        std::thread::spawn(|| {
+            let _signals = Signals::take(&Signal::ALL).unwrap();
+            let blocked = |command: &mut Command| {
+                let output = command.args(["SigBlk", "/proc/self/status"]).output().unwrap();
+                String::from_utf8(output.stdout).unwrap()
+            };
+            assert_ne!(blocked(&mut Command::new("grep")), "SigBlk:\t0000000000000000\n");
+            assert_eq!(
+                blocked(unblock_in(&mut Command::new("grep"))),
+                "SigBlk:\t0000000000000000\n"
+            );
         })
         .join()
         .unwrap();

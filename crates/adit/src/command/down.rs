@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         plane: Choice::Auto,
         retries: None,
         resolv_conf: Path::new(linux::resolv::PATH),
+        signals: None,
         say: &mut say,
     };
     let down = quick::down(options).with_context(|| format!("cannot take {} down cleanly", target.display()));

@@ -4,6 +4,7 @@ use std::{io::Write as _, path::Path, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use linux::signal::{Signal, Signals};
 use tunnel::{
     Choice, Plane,
     quick::{self, Options},
@@ -48,6 +49,8 @@ impl From<InterfacePlane> for Choice {
 
 /// Brings the tunnel up and says how it is.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    // Until it is up, a signal undoes what was done so far.
+    let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let target = arguments.target.as_path();
     let options = Options {
         target,
@@ -55,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         plane: arguments.plane.into(),
         retries: None,
         resolv_conf: Path::new(linux::resolv::PATH),
+        signals: Some(&signals),
         say: &mut say,
     };
     let up = quick::up(options).with_context(|| format!("cannot bring {} up", target.display()))?;

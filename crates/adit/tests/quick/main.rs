@@ -2,6 +2,7 @@
 
 mod beside_wg_quick;
 mod ends;
+mod interrupted;
 mod killed;
 
 use std::path::PathBuf;

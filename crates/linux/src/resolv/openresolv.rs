@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{Error, Resolv};
+use crate::signal;
 
 /// Where the program may be.
 const PROGRAMS: [&str; 4] = [
@@ -64,7 +65,7 @@ fn name(tunnel: &str) -> String {
 
 fn run(program: &Path, tunnel: &str, arguments: &[String], input: &str) -> Result<(), Error> {
     let run = || {
-        let mut child = Command::new(program)
+        let mut child = signal::unblock_in(&mut Command::new(program))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

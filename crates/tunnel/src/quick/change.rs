@@ -12,7 +12,7 @@ use wg::{
 };
 
 use super::{
-    EndpointError, Error, Errors, Options, SourceError, endpoint, journal::Journal, routes, source::Source, undo,
+    Error, Errors, Options, SourceError, endpoint, interrupt::Ear, journal::Journal, routes, source::Source, undo,
 };
 use crate::control::Control;
 
@@ -62,7 +62,7 @@ pub fn change(options: Options<'_>, before: &str) -> Result<bool, Errors> {
     }
     let mut control = Control::open(&source.name).map_err(Error::from)?;
     let there = control.status().map_err(Error::from)?.device;
-    let device = device(&there, &before, &wanted, retries, say).map_err(Error::from)?;
+    let device = device(&there, &before, &wanted, retries, say)?;
     let (had, has) = (networks(&before), networks(&wanted));
     let [lost, gained] = [&had - &has, &has - &had].map(routes::in_order);
     let mut ways = Ways {
@@ -120,7 +120,7 @@ fn device(
     wanted: &Conf,
     retries: Option<u32>,
     say: &mut dyn FnMut(&str),
-) -> Result<Device, EndpointError> {
+) -> Result<Device, Error> {
     let peers =
         |conf: &Conf| -> BTreeMap<PublicKey, Peer> { conf.peers().map(|peer| (peer.public_key, peer)).collect() };
     let (old_peers, new_peers) = (peers(before), peers(wanted));
@@ -131,10 +131,10 @@ fn device(
         .collect();
     let mut device = wanted.device(|endpoint| {
         if others.contains(&endpoint.to_string()) {
-            endpoint::resolve(endpoint, retries, say)
+            endpoint::resolve(endpoint, retries, Ear(None), say)
         } else {
             // Nobody's but of peers whose endpoints stay.
-            Ok(([0, 0, 0, 0], endpoint.port).into())
+            Ok::<_, Error>(([0, 0, 0, 0], endpoint.port).into())
         }
     })?;
     for (key, peer) in &mut device.peers {

@@ -39,6 +39,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
         say,
         plane: _,
         retries: _,
+        signals: _,
     } = options;
     let mut source = Source::new(target)?;
     let name = source.name.clone();
@@ -66,7 +67,7 @@ pub fn down(options: Options<'_>) -> Result<(), Errors> {
             if are_native && native::is_native(command, &name) {
                 continue;
             }
-            let ran = hook::run(word, command, (&name, &source.path), say);
+            let ran = hook::run(word, command, (&name, &source.path), None, say);
             errors.extend(ran.err().map(Error::from));
         }
     };

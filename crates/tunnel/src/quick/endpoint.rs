@@ -3,11 +3,12 @@
 use std::{
     env, io,
     net::{SocketAddr, SocketAddrV6, ToSocketAddrs as _},
-    thread,
     time::Duration,
 };
 
 use wg::conf::{Endpoint, Host};
+
+use super::{Error, interrupt::Ear};
 
 /// How often a resolver that does not answer is asked again, as `wg` has it: at boot it may come up later.
 const RETRIES: u32 = 15;
@@ -29,12 +30,13 @@ pub struct EndpointError {
 }
 
 /// The address of an endpoint; asks the system's resolver for names, and so many times again, or as often as `wg` would,
-/// while it does not answer.
+/// while it does not answer. A signal ends that.
 pub(super) fn resolve(
     endpoint: &Endpoint,
     retries: Option<u32>,
+    ear: Ear<'_>,
     say: &mut dyn FnMut(&str),
-) -> Result<SocketAddr, EndpointError> {
+) -> Result<SocketAddr, Error> {
     let mut retries = retries.unwrap_or_else(|| match env::var(RETRIES_VARIABLE) {
         Ok(text) if text == "infinity" => u32::MAX,
         Ok(text) => text.parse().unwrap_or(RETRIES),
@@ -42,14 +44,21 @@ pub(super) fn resolve(
     });
     let mut wait = FIRST_WAIT;
     loop {
-        match look_up(endpoint) {
+        let looked_up = match endpoint.host {
+            Host::Name(_) => ear.beside({
+                let endpoint = endpoint.clone();
+                move || look_up(&endpoint)
+            })?,
+            Host::Ip(_) | Host::Zoned(..) => look_up(endpoint),
+        };
+        match looked_up {
             Ok(address) => return Ok(address),
             Err(cause) if retries > 0 && is_passing(&cause) => {
                 say(&format!(
                     "{endpoint}: {cause}; trying again in {:.1} s",
                     wait.as_secs_f32()
                 ));
-                thread::sleep(wait);
+                ear.wait(wait)?;
                 retries -= 1;
                 wait = wait * 6 / 5;
             }
@@ -57,7 +66,8 @@ pub(super) fn resolve(
                 return Err(EndpointError {
                     endpoint: endpoint.to_string(),
                     cause,
-                });
+                }
+                .into());
             }
         }
     }
@@ -99,10 +109,10 @@ mod tests {
             ("[fe80::1%nosuchlink]:5", None),
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
-            let found = resolve(&endpoint, None, &mut |_| {}).ok();
+            let found = resolve(&endpoint, None, Ear(None), &mut |_| {}).ok();
             assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{text}");
         }
-        let local = resolve(&"localhost:5".parse().unwrap(), None, &mut |_| {}).unwrap();
+        let local = resolve(&"localhost:5".parse().unwrap(), None, Ear(None), &mut |_| {}).unwrap();
         assert!(local.ip().is_loopback());
     }
 }

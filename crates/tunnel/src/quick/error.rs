@@ -2,7 +2,9 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{EndpointError, HookError, JournalError, SourceError};
+use linux::signal::Signal;
+
+use super::{EndpointError, HookError, Interrupted, JournalError, SourceError};
 use crate::{Unavailable, control::ControlError, device::DeviceError};
 
 /// A step failed.
@@ -59,6 +61,9 @@ pub enum Error {
     /// The resolvers could not be put in charge, or back.
     #[error(transparent)]
     Resolv(#[from] linux::resolv::Error),
+    /// A signal came.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The interface went away at once.
     #[error("the interface {name} went away while it was set up")]
     Vanished {
@@ -111,6 +116,14 @@ impl Errors {
     /// The errors, at least one.
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
         self.0.iter()
+    }
+
+    /// The signal that ended `up`, if that is the reason.
+    pub fn signal(&self) -> Option<Signal> {
+        let (Error::Interrupted(cause) | Error::Hook(HookError::Interrupted { cause, .. })) = self.0.first()? else {
+            return None;
+        };
+        Some(cause.signal)
     }
 }
 

@@ -16,6 +16,7 @@ mod endpoint;
 mod error;
 mod guard;
 pub mod hook;
+mod interrupt;
 mod journal;
 mod mtu;
 mod native;
@@ -26,6 +27,8 @@ mod up;
 
 use std::path::Path;
 
+use linux::signal::Signals;
+
 use crate::Choice;
 
 pub use self::{
@@ -34,6 +37,7 @@ pub use self::{
     endpoint::EndpointError,
     error::{Error, Errors},
     hook::HookError,
+    interrupt::Interrupted,
     journal::{JournalError, brought_up},
     native::is_native,
     source::SourceError,
@@ -54,6 +58,9 @@ pub struct Options<'a> {
     pub retries: Option<u32>,
     /// The file that this process's namespace reads its resolvers from, normally [`linux::resolv::PATH`].
     pub resolv_conf: &'a Path,
+    /// Signals that end `up` before it is done: it then fails, and undoes all that it did. The first that arrives is taken
+    /// out. `None` if signals do what they do to the process anyhow. `down` and `change` go on to their end.
+    pub signals: Option<&'a Signals>,
     /// Is told each command of the configuration before it runs, and each warning.
     pub say: &'a mut dyn FnMut(&str),
 }

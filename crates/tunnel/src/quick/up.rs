@@ -13,6 +13,7 @@ use wg::{
 
 use super::{
     Error, Errors, Options, endpoint, guard, hook,
+    interrupt::Ear,
     journal::{Journal, Records, Turn},
     mtu, native, routes,
     source::Source,
@@ -42,7 +43,8 @@ pub struct Up {
 ///
 /// # Errors
 ///
-/// The first step that failed; all steps before it are undone, and what went wrong with that follows.
+/// The first step that failed, or the signal that came before the last was done; all steps before are undone, and what
+/// went wrong with that follows.
 pub fn up(options: Options<'_>) -> Result<Up, Errors> {
     let Options {
         target,
@@ -50,6 +52,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         plane,
         retries,
         resolv_conf,
+        signals,
         say,
     } = options;
     let source = Source::new(target)?;
@@ -83,6 +86,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         interface,
         chosen,
         retries,
+        ear: Ear(signals),
         undo: &undo,
         netlink,
         journal,
@@ -121,6 +125,7 @@ struct Attempt<'a> {
     interface: Interface,
     chosen: Chosen,
     retries: Option<u32>,
+    ear: Ear<'a>,
     undo: &'a Undo<'a>,
     netlink: Netlink,
     journal: Journal,
@@ -135,23 +140,29 @@ impl Attempt<'_> {
     fn bring_up(&mut self) -> Result<Up, Error> {
         let name = self.source.name.clone();
         self.run_hooks("PreUp")?;
-        let resolve = |endpoint: &Endpoint| endpoint::resolve(endpoint, self.retries, self.say);
+        let resolve = |endpoint: &Endpoint| endpoint::resolve(endpoint, self.retries, self.ear, self.say);
         let update = self.conf.update(resolve)?;
         let mut device = Device::default();
         device.apply(&update);
+        self.ear.check()?;
         let mut control = self.make()?;
+        self.ear.check()?;
         control.change(&update)?;
         let link = link::find(&mut self.netlink, &name)?;
         let index = link.ok_or_else(|| Error::Vanished { name: name.clone() })?.index;
         for address in &self.interface.addresses {
             address::add(&mut self.netlink, index, *address)?;
         }
+        self.ear.check()?;
         let mtu = self.mtu(&device)?;
         link::set_mtu(&mut self.netlink, index, mtu)?;
         link::set_up(&mut self.netlink, index)?;
+        self.ear.check()?;
         self.set_resolvers()?;
+        self.ear.check()?;
         self.add_routes(&mut control, &device, index)?;
         self.run_hooks("PostUp")?;
+        self.ear.check()?;
         Ok(Up {
             name,
             chosen: self.chosen.clone(),
@@ -185,7 +196,8 @@ impl Attempt<'_> {
             commands.retain(|hook| !is_native(hook));
         }
         for command in commands {
-            hook::run(word, &command, (name, &self.source.path), self.say)?;
+            self.ear.check()?;
+            hook::run(word, &command, (name, &self.source.path), self.ear.0, self.say)?;
         }
         Ok(())
     }

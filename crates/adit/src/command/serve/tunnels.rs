@@ -228,6 +228,7 @@ impl Tunnels {
             plane: self.plane,
             retries: None,
             resolv_conf: Path::new(linux::resolv::PATH),
+            signals: None,
             say,
         }
     }
