@@ -4,11 +4,12 @@ use std::path::Path;
 
 use tunnel::{
     Plane,
-    quick::{HookError, hook, is_native},
+    quick::{HookError, hook, is_native, is_shells},
 };
 
 /// Runs a template's commands that are not the gateway's business anyhow: forwarding and masquerading are, and need no
-/// command. `word` is the commands' key, `file` is where they stand.
+/// command, but where the old iptables has rules that only its program can change. `word` is the commands' key, `file` is
+/// where they stand.
 ///
 /// The netstack plane has no interface that a command could be about: there `say` is told what is left out.
 ///
@@ -22,7 +23,8 @@ pub fn run(
     (interface, file): (&str, &Path),
     say: &mut dyn FnMut(&str),
 ) -> Result<(), HookError> {
-    for command in commands.iter().filter(|command| !is_native(command, interface)) {
+    let is_ours = |command: &&String| is_native(command, interface) && !is_shells([*command], interface);
+    for command in commands.iter().filter(|command| !is_ours(command)) {
         if plane == Plane::Netstack {
             say(&format!(
                 "note: {word} = {command}: not run, as the netstack plane has no interface"

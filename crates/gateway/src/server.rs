@@ -299,6 +299,15 @@ impl Gateway {
         Ok(mended)
     }
 
+    /// What others have on this host that may drop what the gateway forwards, each with its remedy; nothing on the netstack
+    /// plane, which forwards by itself.
+    pub fn walls(&self) -> Vec<String> {
+        let firewall = self.firewall.as_ref();
+        firewall.map_or_else(Vec::new, |firewall| {
+            firewall.lock().unwrap_or_else(PoisonError::into_inner).walls()
+        })
+    }
+
     /// Tells the netstack plane what peers may reach; on the others the firewall knows.
     fn set_access(&self, access: impl Iterator<Item = (PublicKey, Access)>) {
         if let Some(netstack) = self.tunnel.netstack() {

@@ -25,6 +25,7 @@ use linux::{
     nftables::{
         Batch, FoundTable, Nftables,
         guest::{self, Label},
+        wall::{self, Wall},
     },
 };
 
@@ -143,6 +144,16 @@ impl Firewall {
             guest::admit(&mut self.nftables, &self.interface, &linux::Family::ALL).map_err(FirewallError::Nftables)?,
         );
         self.commit(&batch, "making the table").map_err(FirewallError::Nftables)
+    }
+
+    /// What others have here that may drop what the gateway forwards, and what would mend it.
+    pub(crate) fn walls(&mut self) -> Vec<String> {
+        let walls = wall::find(&mut self.nftables, &self.interface, &linux::Family::ALL).unwrap_or_default();
+        let describe = |wall: &Wall| {
+            let (what, remedy) = (wall.describe(), wall.remedy(&self.interface));
+            format!("what peers send beyond this host may be lost: {what}; let it pass: {remedy}")
+        };
+        walls.iter().map(describe).collect()
     }
 
     /// Follows changes of the peers, as far as it has to be done before the tunnel knows of them: peers that are set.

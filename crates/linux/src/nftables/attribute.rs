@@ -58,7 +58,7 @@ pub(super) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 /// The value inside an attribute's bytes, which begin with its header.
-fn value_of(attribute: &[u8]) -> Option<&[u8]> {
+pub(super) fn value_of(attribute: &[u8]) -> Option<&[u8]> {
     let len = usize::from(u16::from_ne_bytes(*attribute.first_chunk()?));
     attribute.get(HEADER_LEN..len)
 }

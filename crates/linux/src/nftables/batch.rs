@@ -180,6 +180,14 @@ impl Batch {
         self.push(family, NEW_RULE, CREATE, &attributes);
     }
 
+    /// Puts a rule before the one with this number, which is of the same chain.
+    pub fn insert_rule_before(&mut self, family: TableFamily, table: &str, chain: &str, handle: u64, rule: &Rule) {
+        let mut attributes = Attributes::default();
+        attributes.text(1, table).text(2, chain).long(6, handle);
+        rule.write(&mut attributes);
+        self.push(family, NEW_RULE, CREATE, &attributes);
+    }
+
     /// Removes one rule, by the number that the kernel gave it.
     pub fn remove_rule(&mut self, family: TableFamily, table: &str, chain: &str, handle: u64) {
         let mut attributes = Attributes::default();

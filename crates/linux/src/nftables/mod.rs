@@ -14,12 +14,14 @@ mod attribute;
 mod batch;
 mod connection;
 mod expression;
+mod fate;
 pub mod guest;
 mod list;
 mod rule;
 mod set;
 #[cfg(test)]
 mod tests;
+pub mod wall;
 
 pub use self::{
     batch::{Batch, Chain, ChainType, Hook, Policy},

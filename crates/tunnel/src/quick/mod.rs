@@ -39,7 +39,7 @@ pub use self::{
     hook::HookError,
     interrupt::Interrupted,
     journal::{JournalError, brought_up},
-    native::is_native,
+    native::{is_native, is_shells},
     source::SourceError,
     up::{Up, up},
 };

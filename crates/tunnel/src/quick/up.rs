@@ -3,6 +3,7 @@
 use linux::{
     Family, address, link,
     netlink::Netlink,
+    nftables::wall::Wall,
     resolv::{self, Resolv},
     sysctl, wireguard,
 };
@@ -184,13 +185,26 @@ impl Attempt<'_> {
         if word == "PreUp" {
             let hooks = self.interface.pre_up.iter().chain(&self.interface.post_up);
             let hooks = hooks.filter(|hook| is_native(hook));
-            self.are_native = match native::add(hooks, name) {
-                Ok(()) => true,
-                Err(error) => {
-                    (self.say)(&format!("warning: the shell does what nf_tables would: {error}"));
-                    false
+            let hooks: Vec<&String> = hooks.collect();
+            self.are_native = if native::is_shells(hooks.iter().copied(), name) {
+                false
+            } else {
+                match native::add(hooks.iter().copied(), name) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        (self.say)(&format!("warning: the shell does what nf_tables would: {error}"));
+                        false
+                    }
                 }
             };
+            for wall in native::walls(hooks, name).unwrap_or_default() {
+                if self.are_native || !matches!(wall, Wall::Legacy { .. }) {
+                    let (what, remedy) = (wall.describe(), wall.remedy(name));
+                    (self.say)(&format!(
+                        "warning: what {name} forwards may be lost: {what}; let it pass: {remedy}"
+                    ));
+                }
+            }
         }
         if self.are_native {
             commands.retain(|hook| !is_native(hook));

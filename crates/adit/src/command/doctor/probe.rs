@@ -8,7 +8,13 @@ use gateway::{
     server,
     upstream::{RESOLV_CONF, Upstreams},
 };
-use linux::{sysctl, tun, wireguard};
+use linux::{
+    nftables::{
+        Nftables,
+        wall::{self, Wall},
+    },
+    sysctl, tun, wireguard,
+};
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
@@ -55,6 +61,7 @@ pub(super) fn features() -> Vec<Finding> {
         descriptors(),
         control_sockets(),
         port(),
+        forwarding(),
         resolvers(),
     ]
 }
@@ -229,6 +236,36 @@ fn port() -> Finding {
         format!("{DEFAULT_PORT} is taken, perhaps by a gateway that is running"),
         "`adit launch` takes another port by itself; `adit serve` needs --listen",
     )
+}
+
+/// The name that a tunnel has in remedies.
+const TUNNEL: &str = "wg0";
+
+fn forwarding() -> Finding {
+    const NAME: &str = "forwarding";
+    let walls = Nftables::open().and_then(|mut nftables| wall::find(&mut nftables, TUNNEL, &linux::Family::ALL));
+    match walls {
+        Ok(walls) if walls.is_empty() => Finding::works(
+            NAME,
+            "no firewall of this machine's drops what a gateway on the kernel or tun plane forwards",
+        ),
+        Ok(walls) => {
+            let whats: Vec<String> = walls.iter().map(Wall::describe).collect();
+            let remedies: Vec<String> = walls.iter().map(|wall| wall.remedy(TUNNEL)).collect();
+            Finding::limited(
+                NAME,
+                format!(
+                    "{}: a gateway's peers may reach nothing beyond it",
+                    whats.join(", and ")
+                ),
+                format!("for the tunnel {TUNNEL}: {}", remedies.join("; ")),
+            )
+        }
+        Err(error) => Finding::works(
+            NAME,
+            format!("whether a firewall drops what is forwarded cannot be seen here: {error}"),
+        ),
+    }
 }
 
 fn resolvers() -> Finding {

@@ -357,7 +357,7 @@ fn open(
     if config.plane == PlaneChoice::Auto {
         screen.line(&chosen.to_string());
     }
-    Gateway::open(Plan {
+    let gateway = Gateway::open(Plan {
         name: gateway::server::free_name(INTERFACE),
         plane: chosen.plane,
         private_key,
@@ -370,8 +370,11 @@ fn open(
             .iter()
             .map(|(name, client)| (name.clone(), client.peer()))
             .collect(),
-    })
-    .map_err(Into::into)
+    })?;
+    for wall in gateway.walls() {
+        screen.line(&format!("warning: {wall}"));
+    }
+    Ok(gateway)
 }
 
 /// An address as people tell it apart: the middle of a long one is left out.

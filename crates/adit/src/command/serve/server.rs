@@ -58,6 +58,9 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     run("PreUp", &settings.hooks.pre_up)?;
     let gateway = open(config, &roster, chosen.plane, &settings)?;
     run("PostUp", &settings.hooks.post_up)?;
+    for wall in gateway.walls() {
+        log::line(&format!("warning: {wall}"));
+    }
     let tunnels = Rc::new(RefCell::new(Tunnels::new(
         &config.config_dir,
         Some(OWN_CONF),

@@ -1,17 +1,21 @@
 //! Does by nf_tables what templates ask of `iptables`: the commands that [`recognise`] knows.
 //!
-//! The rules lie in a table of the tunnel's, `adit-NAME`, and go with it. FORWARD rules matter only where iptables' own
-//! chain drops what it does not know; there they are made as guests, with a comment.
+//! The rules lie in a table of the tunnel's, `adit-NAME`, and go with it. FORWARD rules matter only where iptables has its
+//! chain; there they are made as guests, with a comment.
 
 mod recognise;
 
 use linux::{
     Family,
     netlink::Error,
-    nftables::{Batch, Chain, ChainType, Hook, Nftables, Policy, Rule, TableFamily, guest},
+    nftables::{
+        self, Batch, Chain, ChainType, Hook, Nftables, Policy, TableFamily,
+        guest::{self, Spot, Way},
+        wall::{self, Wall},
+    },
 };
 
-use self::recognise::{Out, Verb, What, recognise};
+use self::recognise::{Out, Rule, Verb, What, recognise};
 
 /// `NF_IP_PRI_NAT_SRC`.
 const SOURCE_NAT: i32 = 100;
@@ -30,7 +34,7 @@ pub fn is_native(hook: &str, name: &str) -> bool {
 /// Does the hooks' commands that add rules, all at once; those that delete rules are done by [`remove`].
 pub(super) fn add<'a>(hooks: impl IntoIterator<Item = &'a String>, name: &str) -> Result<(), Error> {
     let rules = hooks.into_iter().filter_map(|hook| recognise(hook, name)).flatten();
-    let rules: Vec<_> = rules.filter(|rule| rule.verb == Verb::Add).collect();
+    let rules: Vec<_> = rules.filter(|rule| rule.verb != Verb::Delete).collect();
     if rules.is_empty() {
         return Ok(());
     }
@@ -49,10 +53,10 @@ pub(super) fn add<'a>(hooks: impl IntoIterator<Item = &'a String>, name: &str) -
     for rule in &rules {
         if let What::Masquerade { out, source } = &rule.what {
             let mut made = match out {
-                None => Rule::new(),
-                Some(Out::Named(name)) => Rule::new().to_interface(name),
-                Some(Out::Beginning(beginning)) => Rule::new().to_interfaces(beginning),
-                Some(Out::Not(name)) => Rule::new().not_to_interface(name),
+                None => nftables::Rule::new(),
+                Some(Out::Named(name)) => nftables::Rule::new().to_interface(name),
+                Some(Out::Beginning(beginning)) => nftables::Rule::new().to_interfaces(beginning),
+                Some(Out::Not(name)) => nftables::Rule::new().not_to_interface(name),
             };
             made = made.family(rule.family);
             if let Some(source) = source {
@@ -61,14 +65,58 @@ pub(super) fn add<'a>(hooks: impl IntoIterator<Item = &'a String>, name: &str) -
             batch.add_rule(family, &table, CHAIN, &made.masquerade());
         }
     }
-    let forwards = |family| {
+    let accepted: Vec<(Family, Way, Spot)> = rules
+        .iter()
+        .filter_map(|rule| match (&rule.what, rule.verb) {
+            (What::Forward(way), Verb::Add(spot)) => Some((rule.family, *way, spot)),
+            _ => None,
+        })
+        .collect();
+    batch.append(guest::accept(&mut nftables, name, &accepted)?);
+    nftables.commit(&batch, || format!("making the table {table}"))
+}
+
+/// What is in the way of packets that hooks want forwarded, although the rules of [`add`] are there.
+pub(super) fn walls<'a>(hooks: impl IntoIterator<Item = &'a String>, name: &str) -> Result<Vec<Wall>, Error> {
+    let forwarded = forwarded(hooks, name);
+    if forwarded.is_empty() {
+        return Ok(Vec::new());
+    }
+    wall::find(&mut Nftables::open()?, name, &forwarded)
+}
+
+/// The families for which hooks want packets forwarded.
+fn forwarded<'a>(hooks: impl IntoIterator<Item = &'a String>, name: &str) -> Vec<Family> {
+    let rules: Vec<Rule> = hooks
+        .into_iter()
+        .filter_map(|hook| recognise(hook, name))
+        .flatten()
+        .collect();
+    let forwards = |family: &Family| {
         rules
             .iter()
-            .any(|rule| rule.family == family && rule.what == What::Forward)
+            .any(|rule| rule.family == *family && matches!(rule.what, What::Forward(_)))
     };
-    let families: Vec<Family> = Family::ALL.into_iter().filter(|family| forwards(*family)).collect();
-    batch.append(guest::admit(&mut nftables, name, &families)?);
-    nftables.commit(&batch, || format!("making the table {table}"))
+    Family::ALL.into_iter().filter(forwards).collect()
+}
+
+/// Whether hooks are better left to the shell, although all their commands are known: the old iptables has rules here,
+/// where its program can do what nf_tables cannot.
+pub fn is_shells<'a>(hooks: impl IntoIterator<Item = &'a String>, name: &str) -> bool {
+    has_program("sh")
+        && forwarded(hooks, name).into_iter().any(|family| {
+            let program = match family {
+                Family::V4 => "iptables",
+                Family::V6 => "ip6tables",
+            };
+            wall::has_legacy_filter(family) && has_program(program)
+        })
+}
+
+/// Whether the shell would find a program.
+fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
 /// Whether the tunnel's commands were done natively.
@@ -94,7 +142,7 @@ pub(super) fn remove(name: &str) -> Result<(), Error> {
     nftables.commit(&batch, || format!("removing the table {}", table(name)))
 }
 
-fn is_ours(found: &linux::nftables::FoundTable, name: &str) -> bool {
+fn is_ours(found: &nftables::FoundTable, name: &str) -> bool {
     found.family == TableFamily::Inet && found.name == table(name)
 }
 
@@ -147,6 +195,43 @@ mod tests {
                 );
                 remove("wg0").unwrap();
                 assert_eq!(run("nft", &["list", "ruleset"]), before);
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn an_inserted_rule_comes_first_and_an_appended_one_before_what_rejects_the_rest() {
+        netlab::requires!("root", "iptables");
+        let run = |arguments: &str| {
+            let output = std::process::Command::new("iptables")
+                .args(arguments.split(' '))
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let hooks = [
+            "iptables -A FORWARD -i %i -j ACCEPT; iptables -I FORWARD -o %i -j ACCEPT".to_owned(),
+            "ip6tables -A FORWARD -i %i -j ACCEPT".to_owned(),
+        ];
+        Namespace::anonymous()
+            .unwrap()
+            .run(|| {
+                run("-A FORWARD -s 192.0.2.1/32 -j DROP");
+                run("-A FORWARD -j DROP");
+                let before = run("-S");
+                add(&hooks, "wg0").unwrap();
+                assert_eq!(
+                    run("-S FORWARD"),
+                    "-P FORWARD ACCEPT\n\
+                     -A FORWARD -o wg0 -m comment --comment \"adit wg0\" -j ACCEPT\n\
+                     -A FORWARD -s 192.0.2.1/32 -j DROP\n\
+                     -A FORWARD -i wg0 -m comment --comment \"adit wg0\" -j ACCEPT\n\
+                     -A FORWARD -j DROP\n"
+                );
+                assert_eq!(walls(&hooks, "wg0").unwrap(), []);
+                remove("wg0").unwrap();
+                assert_eq!(run("-S"), before);
             })
             .unwrap();
     }

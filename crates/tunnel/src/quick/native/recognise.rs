@@ -6,14 +6,17 @@
 //!
 //! Pure. A hook is recognised if all of its commands are; one strange word, and it is the shell's.
 
-use linux::Family;
+use linux::{
+    Family,
+    nftables::guest::{Spot, Way},
+};
 use wg::IpNet;
 
 /// What a command does to a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
-    /// `-A` or `-I`.
-    Add,
+    /// `-A` or `-I`, where in the chain.
+    Add(Spot),
     /// `-D`.
     Delete,
 }
@@ -30,7 +33,7 @@ pub(super) struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// Packets from the tunnel, or to it, may pass.
-    Forward,
+    Forward(Way),
     /// Packets that leave by an interface get its address.
     Masquerade {
         /// The interface's name, or its beginning; `None` is any.
@@ -92,12 +95,12 @@ fn recognise_command(words: &[String], name: &str) -> Option<Rule> {
     let options = read(rest)?;
     let what = match (options.table.unwrap_or("filter"), options.chain?, options.target?) {
         ("filter", "FORWARD", "ACCEPT") if options.source.is_none() => {
-            let is_tunnel = match (options.input, options.output) {
-                (Some(input), None) => input == name,
-                (None, Some((false, output))) => output == name,
-                _ => false,
+            let (way, of) = match (options.input, options.output) {
+                (Some(input), None) => (Way::From, input),
+                (None, Some((false, output))) => (Way::To, output),
+                _ => return None,
             };
-            is_tunnel.then_some(What::Forward)?
+            (of == name).then_some(What::Forward(way))?
         }
         ("nat", "POSTROUTING", "MASQUERADE") if options.input.is_none() => What::Masquerade {
             out: match options.output {
@@ -132,8 +135,12 @@ fn read(words: &[String]) -> Option<Options<'_>> {
             "-w" | "--wait" => drop(words.next_if(|word| is_number(word))),
             "-t" | "--table" => set(&mut options.table, words.next()?)?,
             "-A" | "--append" | "-D" | "--delete" | "-I" | "--insert" => {
-                let is_delete = matches!(word, "-D" | "--delete");
-                set(&mut options.verb, if is_delete { Verb::Delete } else { Verb::Add })?;
+                let verb = match word {
+                    "-D" | "--delete" => Verb::Delete,
+                    "-I" | "--insert" => Verb::Add(Spot::Top),
+                    _ => Verb::Add(Spot::End),
+                };
+                set(&mut options.verb, verb)?;
                 set(&mut options.chain, words.next()?)?;
                 if matches!(word, "-I" | "--insert") {
                     words.next_if_eq(&"1");
@@ -202,40 +209,49 @@ mod tests {
     #[test]
     fn the_commands_of_templates_are_recognised() {
         use Family::{V4, V6};
-        use Verb::{Add, Delete};
+        use Verb::Delete;
+        const ADD: Verb = Verb::Add(Spot::End);
+        const INSERT: Verb = Verb::Add(Spot::Top);
         let eth = || masquerade(Some(Out::Beginning("eth".to_owned())));
         let named = |name: &str| masquerade(Some(Out::Named(name.to_owned())));
         let all = |verb| {
             vec![
-                rule(verb, V4, What::Forward),
-                rule(verb, V4, What::Forward),
+                rule(verb, V4, What::Forward(Way::From)),
+                rule(verb, V4, What::Forward(Way::To)),
                 rule(verb, V4, eth()),
             ]
         };
         for (hook, rules) in [
-            (TEMPLATE.to_owned(), all(Add)),
+            (TEMPLATE.to_owned(), all(ADD)),
             (TEMPLATE.replace("-A", "-D"), all(Delete)),
-            (TEMPLATE.replace("%i", "wg0"), all(Add)),
-            (TEMPLATE.replace(';', " && ") + ";", all(Add)),
-            (TEMPLATE.replace("-A FORWARD", "-I FORWARD 1"), all(Add)),
-            (TEMPLATE.replace("iptables", "/usr/sbin/iptables -w 5"), all(Add)),
+            (TEMPLATE.replace("%i", "wg0"), all(ADD)),
+            (TEMPLATE.replace(';', " && ") + ";", all(ADD)),
+            (
+                TEMPLATE.replace("-A FORWARD", "-I FORWARD 1"),
+                vec![
+                    rule(INSERT, V4, What::Forward(Way::From)),
+                    rule(INSERT, V4, What::Forward(Way::To)),
+                    rule(ADD, V4, eth()),
+                ],
+            ),
+            (TEMPLATE.replace("iptables", "/usr/sbin/iptables -w 5"), all(ADD)),
             (
                 "ip6tables -t nat -A POSTROUTING -o ens3 -j MASQUERADE".to_owned(),
-                vec![rule(Add, V6, named("ens3"))],
+                vec![rule(ADD, V6, named("ens3"))],
             ),
             (
                 "iptables -A POSTROUTING -t nat -j MASQUERADE".to_owned(),
-                vec![rule(Add, V4, masquerade(None))],
+                vec![rule(ADD, V4, masquerade(None))],
             ),
             (
                 "iptables -t nat -I POSTROUTING ! -o %i -j MASQUERADE".to_owned(),
-                vec![rule(Add, V4, masquerade(Some(Out::Not("wg0".to_owned()))))],
+                vec![rule(INSERT, V4, masquerade(Some(Out::Not("wg0".to_owned()))))],
             ),
             (
                 "iptables --table nat --append POSTROUTING --source 10.13.13.0/24 --out-interface eth0 --jump MASQUERADE"
                     .to_owned(),
                 vec![rule(
-                    Add,
+                    ADD,
                     V4,
                     What::Masquerade {
                         out: Some(Out::Named("eth0".to_owned())),
