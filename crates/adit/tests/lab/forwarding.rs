@@ -3,7 +3,8 @@
 //! ```text
 //!   client ══ gateway (root): adit serve ── server
 //!               ├ /proc/sys read-only, forwarding off
-//!               └ FORWARD drops, as beside Docker
+//!               ├ FORWARD drops, as beside Docker
+//!               └ FORWARD rejects what its rules do not know; another table drops it
 //! ```
 
 use std::path::Path;
@@ -112,6 +113,44 @@ fn a_gateway_forwards_beside_docker_s_rules_and_gives_everything_back() {
     assert!(gateway.terminate(Duration::from_secs(3)).success());
     // Forwarding stays on: Docker needs it, too.
     assert_eq!((rules(), host.links()), before);
+}
+
+#[test]
+fn a_gateway_forwards_past_a_last_rule_that_rejects_the_rest_and_names_what_it_cannot_pass() {
+    crate::needs_a_lab!();
+    netlab::requires!("iptables", "ip6tables");
+    if crate::reference::wanted() {
+        return;
+    }
+    let network = Network::new();
+    let host = &network.gateway;
+    for program in ["iptables", "ip6tables"] {
+        host.command(program).args(["-A", "FORWARD", "-j", "REJECT"]).run();
+    }
+    let rules = || host.command("nft").args(["-s", "list", "ruleset"]).run();
+    let before = rules();
+    let folder = host.nobodys_folder("config");
+    let mut gateway = start(&network, &folder);
+    assert!(!gateway.log().contains("warning"), "{}", gateway.log());
+    let peer = Peer::up(&network.client, &folder.join("peer1/peer1.conf"));
+    for server in network::servers(7) {
+        network
+            .client
+            .run(|| traffic::echo(server, b"hello").expect("the tunnel works"));
+    }
+    peer.down();
+    assert!(gateway.terminate(Duration::from_secs(3)).success());
+    assert_eq!(rules(), before);
+    host.command("nft")
+        .arg("table inet fw { chain passing { type filter hook forward priority 0; policy drop; }; }")
+        .run();
+    let mut gateway = start(&network, &folder);
+    let log = gateway.log();
+    assert!(
+        log.contains("inet fw passing drops") && log.contains("nft insert rule inet fw passing oifname wg0 accept"),
+        "{log}"
+    );
+    assert!(gateway.terminate(Duration::from_secs(3)).success());
 }
 
 #[test]

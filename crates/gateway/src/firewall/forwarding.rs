@@ -2,6 +2,8 @@
 //!
 //! A switch that is off is switched on, and off again at the end unless somebody else forwards by then. An interface that
 //! learns its routes from routers would stop to do so on a host that forwards: it is told to go on.
+//!
+//! What was switched on is every gateway's that was there meanwhile: the last one to end switches it off.
 
 use std::{fs, fs::OpenOptions, io, path::PathBuf};
 
@@ -32,11 +34,12 @@ fn setting(family: Family) -> &'static str {
 }
 
 /// What was switched on, to be switched off again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forwarding {
-    switched: Vec<Family>,
+    /// The families.
+    pub(super) switched: Vec<Family>,
     /// Interfaces that were told to go on learning routes.
-    learning: Vec<String>,
+    pub(super) learning: Vec<String>,
 }
 
 /// Whether forwarding is on, or can be switched on, for all families of the gateway that lead anywhere.
@@ -87,32 +90,44 @@ fn has_way_out(family: Family) -> bool {
 }
 
 impl Forwarding {
-    /// Switches on what is off. `left_on` is what a killed gateway switched on: that becomes this one's.
-    pub(super) fn switch_on(addresses: &[IpNet], left_on: &[Family]) -> Result<Self, ForwardingError> {
-        let mut forwarding = Self::default();
-        for family in needed(addresses) {
-            if is_off(family) {
-                if family == Family::V6 {
-                    forwarding.learning = keep_learning();
-                }
-                if let Err(error) = sysctl::write(setting(family), "1") {
-                    forwarding.switch_back();
-                    return Err(ForwardingError {
-                        setting: setting(family),
-                        cause: error.cause,
-                    });
-                }
-                forwarding.switched.push(family);
-            } else if left_on.contains(&family) {
-                forwarding.switched.push(family);
+    /// Switches on what is off. What `others` have switched on, those that were killed and those that live, becomes this
+    /// one's, too.
+    pub(super) fn switch_on(addresses: &[IpNet], others: &Self) -> Result<Self, ForwardingError> {
+        let mut forwarding = others.clone();
+        forwarding.switched.retain(|family| !is_off(*family));
+        for family in needed(addresses).into_iter().filter(|family| is_off(*family)) {
+            if family == Family::V6 {
+                forwarding.learning.extend(keep_learning());
             }
+            if let Err(error) = sysctl::write(setting(family), "1") {
+                // The others' stays, as long as they are there.
+                forwarding.switched.retain(|family| !others.switched.contains(family));
+                forwarding
+                    .learning
+                    .retain(|interface| !others.learning.contains(interface));
+                forwarding.switch_back();
+                return Err(ForwardingError {
+                    setting: setting(family),
+                    cause: error.cause,
+                });
+            }
+            forwarding.switched.push(family);
         }
         Ok(forwarding)
     }
 
-    /// The families that were switched on.
-    pub(super) fn switched(&self) -> &[Family] {
-        &self.switched
+    /// Adds what another one has switched on.
+    pub(super) fn add(&mut self, other: Self) {
+        for family in other.switched {
+            if !self.switched.contains(&family) {
+                self.switched.push(family);
+            }
+        }
+        for interface in other.learning {
+            if !self.learning.contains(&interface) {
+                self.learning.push(interface);
+            }
+        }
     }
 
     /// Switches off what was switched on.
@@ -121,7 +136,11 @@ impl Forwarding {
             let _best_effort = sysctl::write(setting(family), "0");
         }
         for interface in self.learning.drain(..) {
-            let _best_effort = sysctl::write(&format!("net/ipv6/conf/{interface}/accept_ra"), "1");
+            let setting = format!("net/ipv6/conf/{interface}/accept_ra");
+            // Unless somebody has said otherwise since.
+            if sysctl::read(&setting).is_ok_and(|value| value == "2") {
+                let _best_effort = sysctl::write(&setting, "1");
+            }
         }
     }
 }

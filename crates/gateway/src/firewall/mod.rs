@@ -13,6 +13,8 @@
 
 mod book;
 mod forwarding;
+mod leftovers;
+mod release;
 mod routes;
 mod table;
 
@@ -29,13 +31,15 @@ use linux::{
     },
 };
 
-pub use self::forwarding::ForwardingError;
 use self::{
     book::Book,
     forwarding::Forwarding,
+    leftovers::Leftovers,
+    release::knows_interface_at_the_end,
     routes::Routes,
     table::{FAMILY, Table},
 };
+pub use self::{forwarding::ForwardingError, leftovers::clear};
 use crate::{
     Name,
     server::{Peer, PeerChange},
@@ -43,6 +47,16 @@ use crate::{
 
 /// The table's name, unless another gateway of this network namespace has it; then the interface's is added.
 const NAME: &str = "adit";
+
+/// What to do about a route that cannot be added.
+fn remedy(error: &netlink::Error) -> &'static str {
+    if error.is_there_already() {
+        "; this host reaches that network by another way: take it out of the peer's networks \
+         (SERVER_ALLOWEDIPS_PEER_…), or remove the other route"
+    } else {
+        ""
+    }
+}
 
 /// Why the kernel forwards nothing for a gateway.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +77,7 @@ pub enum FirewallError {
         interface: String,
     },
     /// A network behind a peer cannot be reached.
-    #[error("cannot lead to a network behind a peer: {0}")]
+    #[error("cannot lead to a network behind a peer: {}{}", .0, remedy(.0))]
     Routes(netlink::Error),
     /// Forwarding is off and stays so.
     #[error(transparent)]
@@ -80,8 +94,8 @@ pub fn check(addresses: &[IpNet]) -> Result<(), FirewallError> {
     forwarding::check(addresses)?;
     // The whole table, made and removed in one step: which parts of nf_tables a kernel has shows in no other way.
     let label = Label::new("adit-probe", &[]);
-    let table = Table::new("adit-probe".to_owned(), addresses, false);
-    let mut batch = table.create(&label);
+    let table = Table::new("adit-probe".to_owned(), addresses, false, false);
+    let mut batch = table.create(&label, &["lo".to_owned()]);
     batch.remove_table(FAMILY, table.name());
     let mut nftables = Nftables::open().map_err(FirewallError::Nftables)?;
     nftables
@@ -98,6 +112,8 @@ pub(crate) struct Firewall {
     book: Book,
     routes: Routes,
     forwarding: Forwarding,
+    /// The kernel's number for the table.
+    handle: Option<u64>,
     /// The state of nf_tables in which the table was seen to be there.
     seen: Option<u32>,
 }
@@ -118,8 +134,8 @@ impl Firewall {
         } else {
             NAME.to_owned()
         };
-        let forwarding = Forwarding::switch_on(addresses, &left.forwarding)?;
-        let table = Table::new(name, addresses, peer_to_peer);
+        let forwarding = Forwarding::switch_on(addresses, &left.switched)?;
+        let table = Table::new(name, addresses, peer_to_peer, !knows_interface_at_the_end());
         let mut firewall = Self {
             nftables,
             interface: interface.to_owned(),
@@ -127,23 +143,40 @@ impl Firewall {
             book: Book::default(),
             routes,
             forwarding,
+            handle: None,
             seen: None,
         };
-        let made = firewall.make(left);
-        if made.is_err() {
-            firewall.forwarding.switch_back();
-        }
-        made.map(|()| firewall)
+        // If it fails, the firewall is dropped, which undoes what was done.
+        firewall.make(left)?;
+        Ok(firewall)
     }
 
     fn make(&mut self, left: Leftovers) -> Result<(), FirewallError> {
         let mut batch = left.removal;
-        let label = Label::new(&self.interface, self.forwarding.switched());
-        batch.append(self.table.create(&label));
+        batch.append(self.create());
         batch.append(
             guest::admit(&mut self.nftables, &self.interface, &linux::Family::ALL).map_err(FirewallError::Nftables)?,
         );
-        self.commit(&batch, "making the table").map_err(FirewallError::Nftables)
+        self.commit(&batch, "making the table")
+            .map_err(FirewallError::Nftables)?;
+        self.handle = self.find().map_err(FirewallError::Nftables)?;
+        Ok(())
+    }
+
+    fn create(&self) -> Batch {
+        let label = Label::new(&self.interface, &self.forwarding.switched);
+        self.table.create(&label, &self.forwarding.learning)
+    }
+
+    /// The number of the table of this name that is for this interface, if there is one.
+    fn find(&mut self) -> Result<Option<u64>, netlink::Error> {
+        let tables = self.nftables.tables()?;
+        let is_ours = |table: &&FoundTable| {
+            let label = table.comment.as_deref().and_then(Label::read);
+            (table.family, &*table.name) == (FAMILY, self.table.name())
+                && label.is_some_and(|label| label.interface == self.interface)
+        };
+        Ok(tables.iter().find(is_ours).map(|table| table.handle))
     }
 
     /// What others have here that may drop what the gateway forwards, and what would mend it.
@@ -217,13 +250,10 @@ impl Firewall {
         if self.seen == Some(generation) {
             return Ok(false);
         }
-        let tables = self.nftables.tables().map_err(FirewallError::Change)?;
-        let is_ours = |table: &FoundTable| {
-            let label = table.comment.as_deref().and_then(Label::read);
-            (table.family, &*table.name) == (FAMILY, self.table.name())
-                && label.is_some_and(|label| label.interface == self.interface)
-        };
-        let has_gone = !tables.iter().any(is_ours);
+        let there = self.find().map_err(FirewallError::Change)?;
+        let has_gone = there.is_none();
+        // One that somebody has saved and loaded again is still this gateway's, whose interface is there.
+        self.handle = there.or(self.handle);
         let mut batch = Batch::new();
         let mut again = None;
         if has_gone {
@@ -232,8 +262,7 @@ impl Firewall {
                 .collect();
             let book = Book::default();
             let draft = book.draft(&self.table, &changes);
-            let label = Label::new(&self.interface, self.forwarding.switched());
-            batch.append(self.table.create(&label));
+            batch.append(self.create());
             batch.append(draft.batch().clone());
             again = Some((book, draft));
         }
@@ -245,6 +274,7 @@ impl Firewall {
         if let Some((mut book, draft)) = again {
             book.commit(draft);
             self.book = book;
+            self.handle = self.find().map_err(FirewallError::Change)?;
         }
         // After a change of ours it is looked at once more: somebody else may have changed something meanwhile.
         self.seen = is_whole.then_some(generation);
@@ -256,10 +286,15 @@ impl Firewall {
         self.nftables.commit(batch, || format!("{action} {name}"))
     }
 
-    /// Removes all that [`Firewall::open`] made.
+    /// Removes all that [`Firewall::open`] made. If another gateway has put a table of its own in the place of this one's,
+    /// that stays, with all that is this interface's: it has taken that over.
     fn remove(&mut self) -> Result<(), FirewallError> {
         let mut batch = Batch::new();
-        batch.remove_table(FAMILY, self.table.name());
+        match (self.find().map_err(FirewallError::Change)?, self.handle) {
+            (None, _) => {}
+            (there, own) if there == own => batch.remove_table(FAMILY, self.table.name()),
+            (Some(_), _) => return Ok(()),
+        }
         let is_ours = |interface: &str| interface == self.interface;
         batch.append(guest::dismiss(&mut self.nftables, is_ours).map_err(FirewallError::Nftables)?);
         self.commit(&batch, "removing the table").map_err(FirewallError::Change)
@@ -268,68 +303,12 @@ impl Firewall {
 
 impl Drop for Firewall {
     fn drop(&mut self) {
-        // If it fails, the next gateway of this name does it.
+        // If it fails, the next gateway does it.
         let _left_to_the_next = self.remove();
         if !guest::others_forward(&mut self.nftables) {
             self.forwarding.switch_back();
         }
     }
-}
-
-/// What killed gateways left: those of this interface's name, and those whose interfaces are gone.
-#[derive(Debug)]
-struct Leftovers {
-    removal: Batch,
-    /// What those gateways had switched on, under `/proc/sys`.
-    forwarding: Vec<linux::Family>,
-    /// Whether a gateway that lives, or a stranger, has the table's name.
-    is_taken: bool,
-}
-
-impl Leftovers {
-    fn find(nftables: &mut Nftables, interface: &str) -> Result<Self, FirewallError> {
-        let links = Netlink::route().and_then(|mut netlink| link::list(&mut netlink));
-        let links = links.map_err(FirewallError::Links)?;
-        let is_left = |of: &str| of == interface || links.iter().all(|link| link.name != of);
-        let mut found = Self {
-            removal: guest::dismiss(nftables, is_left).map_err(FirewallError::Nftables)?,
-            forwarding: Vec::new(),
-            is_taken: false,
-        };
-        for table in nftables.tables().map_err(FirewallError::Nftables)? {
-            let label = table.comment.as_deref().and_then(Label::read);
-            let is_named = table.family == FAMILY && table.name == NAME;
-            match label.filter(|label| is_left(&label.interface)) {
-                Some(label) if table.family == FAMILY => {
-                    found.removal.remove_table(FAMILY, &table.name);
-                    found.forwarding.extend(label.forwarding);
-                }
-                Some(_) | None => found.is_taken |= is_named,
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Removes what killed gateways whose interfaces are gone left in the calling thread's network namespace.
-///
-/// # Errors
-///
-/// The kernel's refusal. Without nf_tables, or without the right to see it, there is nothing to remove.
-pub fn clear() -> Result<(), FirewallError> {
-    let found = Nftables::open()
-        .map_err(FirewallError::Nftables)
-        .and_then(|mut nftables| {
-            // No interface has an empty name.
-            let left = Leftovers::find(&mut nftables, "")?;
-            Ok((nftables, left.removal))
-        });
-    let Ok((mut nftables, removal)) = found else {
-        return Ok(());
-    };
-    nftables
-        .commit(&removal, || "removing what a killed gateway left".to_owned())
-        .map_err(FirewallError::Nftables)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use linux::{
+    Family,
     netlink::{Error, Netlink},
     route::{self, Route},
 };
@@ -31,10 +32,18 @@ impl Routes {
         network.prefix_len() != 0 && !self.subnets.iter().any(|subnet| subnet.contains(network))
     }
 
-    /// Adds a route, unless there is one, or the interface has no addresses of its family.
+    fn is_ours(&mut self, network: IpNet) -> Result<bool, Error> {
+        let family = Family::of(network.addr());
+        let routes = route::list(&mut self.netlink, family, route::MAIN)?;
+        let mut routes = routes.iter().filter(|route| route.destination == network);
+        Ok(routes.any(|route| route.interface == Some(self.interface)))
+    }
+
+    /// Adds a route, unless there is one out of this interface, or the interface has no addresses of its family. One that
+    /// leads elsewhere is an error: whose packets these are is for people to say.
     pub(super) fn add(&mut self, network: IpNet) -> Result<(), Error> {
         match route::add(&mut self.netlink, &Route::direct(network, self.interface)) {
-            Err(error) if error.is_there_already() => Ok(()),
+            Err(error) if error.is_there_already() && self.is_ours(network)? => Ok(()),
             Err(error) if matches!(network, IpNet::V6(_)) && is_off(&error) => Ok(()),
             done => done,
         }

@@ -13,6 +13,9 @@ use crate::upstream::DNS_PORT;
 /// The table sees both families.
 pub(super) const FAMILY: TableFamily = TableFamily::Inet;
 
+/// The set in which the next gateway finds what this one has set on interfaces. No rule asks it.
+pub(super) const LEARNING: &str = "learning";
+
 /// Chains that rules and maps lead to.
 const BETWEEN_PEERS: &str = "between-peers";
 const BETWEEN_WILLING: &str = "between-willing";
@@ -39,15 +42,20 @@ pub(super) struct Table {
     name: String,
     own: Vec<IpNet>,
     peer_to_peer: bool,
+    /// The networks whose packets are known by their source where they leave.
+    hidden: Vec<IpNet>,
 }
 
 impl Table {
-    pub(super) fn new(name: String, addresses: &[IpNet], peer_to_peer: bool) -> Self {
+    /// A table for a gateway with these addresses. `by_source` says that packets which leave are to be known by their
+    /// source, too.
+    pub(super) fn new(name: String, addresses: &[IpNet], peer_to_peer: bool, by_source: bool) -> Self {
         let host = |net: &IpNet| IpNet::from(net.addr());
         Self {
             name,
             own: addresses.iter().map(host).collect(),
             peer_to_peer,
+            hidden: addresses.iter().filter(|_| by_source).map(IpNet::trunc).collect(),
         }
     }
 
@@ -77,11 +85,14 @@ impl Table {
         }
     }
 
-    /// Makes the table, without a peer.
-    pub(super) fn create(&self, label: &Label) -> Batch {
+    /// Makes the table, without a peer. `learning` are the interfaces that were told to go on learning routes.
+    pub(super) fn create(&self, label: &Label, learning: &[String]) -> Batch {
         let interface = &*label.interface;
         let mut batch = Batch::new();
         batch.add_table(FAMILY, &self.name, &label.to_string());
+        if !learning.is_empty() {
+            batch.add_names(FAMILY, &self.name, LEARNING, learning);
+        }
         for family in Family::ALL {
             self.add_sets(&mut batch, family);
         }
@@ -139,7 +150,7 @@ impl Table {
                 ChainType::Nat,
                 Hook::Postrouting,
                 SOURCE_NAT,
-                vec![from().not_to_interface(interface).masquerade()],
+                self.out(interface),
             ),
         ] {
             let base = Chain {
@@ -154,6 +165,16 @@ impl Table {
             }
         }
         batch
+    }
+
+    /// Hides what peers send where it leaves by another interface.
+    fn out(&self, interface: &str) -> Vec<Rule> {
+        let by_source = self.hidden.iter().map(|network| {
+            let rule = Rule::new().family(Family::of(network.addr())).from_network(*network);
+            rule.not_to_interface(interface).masquerade()
+        });
+        let by_interface = Rule::new().from_interface(interface).not_to_interface(interface);
+        std::iter::once(by_interface.masquerade()).chain(by_source).collect()
     }
 
     fn add_sets(&self, batch: &mut Batch, family: Family) {
@@ -304,5 +325,22 @@ fn rules_of(destination: &Destination) -> Vec<Rule> {
         Traffic::Tcp(range) => vec![ports(place().tcp(), range)],
         Traffic::Udp(range) => vec![ports(place().udp(), range)],
         Traffic::TcpAndUdp(range) => vec![ports(place().tcp(), range), ports(place().udp(), range)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_kernel_knows_what_is_hidden_by_its_source() {
+        let addresses: Vec<IpNet> = ["10.13.13.1/24", "fd00::1/64"].map(|text| text.parse().unwrap()).into();
+        let out = |by_source| Table::new("adit".to_owned(), &addresses, true, by_source).out("wg0");
+        let by_interface = out(false);
+        assert_eq!(by_interface.len(), 1);
+        let v4 = Rule::new().family(Family::V4).from_network(addresses[0].trunc());
+        let v6 = Rule::new().family(Family::V6).from_network(addresses[1].trunc());
+        let hidden = [v4, v6].map(|rule| rule.not_to_interface("wg0").masquerade());
+        assert_eq!(out(true), [by_interface, hidden.to_vec()].concat());
     }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, process::Command};
 use linux::netns::Namespace;
 use wg::{Access, Destination, PublicKey};
 
-use super::*;
+use super::{table::LEARNING, *};
 use crate::server::{Gateway, Peer, Plan};
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
@@ -49,6 +49,10 @@ fn in_namespace(test: impl FnOnce() + Send) {
     let up = || run("ip", &["link", "set", "lo", "up"]);
     let test = || {
         up();
+        // Which interfaces a namespace begins with is the kernel's affair.
+        for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf").unwrap() {
+            std::fs::write(entry.unwrap().path().join("accept_ra"), "0").unwrap();
+        }
         test();
     };
     Namespace::anonymous().unwrap().run(test).unwrap();
@@ -164,6 +168,29 @@ fn networks_in_networks_keep_their_own_rules() {
         both(&mut firewall, &[remove(1), remove(3)]);
         assert_eq!(map_elements("lists4-networks"), "");
         assert_eq!(run("ip", &["route"]), "");
+    });
+}
+
+#[test]
+fn a_network_that_the_host_reaches_otherwise_stays_the_host_s() {
+    netlab::requires!("root", "nft", "ip");
+    in_namespace(|| {
+        run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
+        run("ip", &["link", "set", "wg0", "up"]);
+        run("ip", &["route", "add", "192.0.2.0/24", "dev", "lo"]);
+        let before = run("ip", &["route"]);
+        let mut firewall = Firewall::open("wg0", &nets(&ADDRESSES), true).unwrap();
+        let site = peer(&["10.13.13.2"], &["198.51.100.0/24", "192.0.2.0/24"], None, None);
+        let error = firewall.change_before(&[set(1, site)]).unwrap_err().to_string();
+        assert!(
+            error.contains("192.0.2.0/24") && error.contains("remove the other route"),
+            "{error}"
+        );
+        assert_eq!(run("ip", &["route"]), before, "all is undone");
+        // One of its own that is there already is no error.
+        run("ip", &["route", "add", "203.0.113.0/24", "dev", "wg0"]);
+        let site = peer(&["10.13.13.2"], &["203.0.113.0/24"], None, None);
+        firewall.change_before(&[set(1, site)]).unwrap();
     });
 }
 
@@ -298,6 +325,89 @@ fn forwarding_is_switched_back_unless_somebody_else_forwards() {
         );
         drop(firewall);
         assert_eq!(state(), ["1", "1"]);
+    });
+}
+
+#[test]
+fn what_several_gateways_need_is_switched_off_by_the_last() {
+    netlab::requires!("root", "nft", "ip");
+    let settings = [
+        "net.ipv4.ip_forward",
+        "net.ipv6.conf.all.forwarding",
+        "net.ipv6.conf.eth0.accept_ra",
+    ];
+    let state = || settings.map(|name| linux::sysctl::read(name).unwrap());
+    let (off, on) = (["0", "0", "1"], ["1", "1", "2"]);
+    in_namespace(|| {
+        run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
+        for (name, value) in settings.iter().zip(off) {
+            linux::sysctl::write(name, value).unwrap();
+        }
+        let make = |name: &str| drop(run("ip", &["tuntap", "add", name, "mode", "tun"]));
+        let unmake = |name: &str| drop(run("ip", &["link", "delete", name]));
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        make("wg0");
+        make("wg1");
+        let (first, second) = (open("wg0"), open("wg1"));
+        let learning = run("nft", &["list", "set", "inet", "adit-wg1", LEARNING]);
+        assert!(learning.contains("elements = { \"eth0\" }"), "{learning}");
+        drop(first);
+        assert_eq!(state(), on);
+        drop(second);
+        assert_eq!(state(), off);
+        let (first, second) = (open("wg0"), open("wg1"));
+        drop(second);
+        assert_eq!(state(), on);
+        drop(first);
+        assert_eq!(state(), off);
+        // One is killed, another lives.
+        std::mem::forget(open("wg0"));
+        let second = open("wg1");
+        unmake("wg0");
+        clear().unwrap();
+        assert_eq!(state(), on);
+        drop(second);
+        assert_eq!(state(), off);
+        // The only one is killed.
+        std::mem::forget(open("wg1"));
+        assert_eq!(state(), on);
+        unmake("wg1");
+        clear().unwrap();
+        assert_eq!(state(), off);
+        assert_eq!(run("nft", &["list", "ruleset"]), "");
+        // It is killed, and the next takes its place.
+        make("wg0");
+        std::mem::forget(open("wg0"));
+        drop(open("wg0"));
+        assert_eq!(state(), off);
+    });
+}
+
+#[test]
+fn a_gateway_that_ends_leaves_the_table_that_took_its_own_s_place() {
+    netlab::requires!("root", "nft", "iptables", "ip");
+    in_namespace(|| {
+        let make = |name: &str| drop(run("ip", &["tuntap", "add", name, "mode", "tun"]));
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let tables = || run("nft", &["list", "tables"]);
+        run("iptables", &["-P", "FORWARD", "DROP"]);
+        let before = run("iptables", &["-S"]);
+        let others = tables();
+        make("wg0");
+        make("wg1");
+        for (first, second) in [("wg0", "wg1"), ("wg1", "wg1")] {
+            let ending = open(first);
+            if first != second {
+                run("ip", &["link", "delete", first]);
+            }
+            let living = open(second);
+            let there = (listed("adit"), run("iptables", &["-S"]));
+            assert!(there.1.contains(&format!("adit {second}")));
+            drop(ending);
+            assert_eq!((listed("adit"), run("iptables", &["-S"])), there, "{first} {second}");
+            drop(living);
+            assert_eq!((tables(), run("iptables", &["-S"])), (others.clone(), before.clone()));
+        }
     });
 }
 

@@ -57,8 +57,15 @@ pub(super) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
         .and_then(|found| value_of(found.into_inner()))
 }
 
+/// The values of all attributes.
+pub(super) fn inside(attributes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .filter_map(|found| value_of(found.into_inner()))
+}
+
 /// The value inside an attribute's bytes, which begin with its header.
-pub(super) fn value_of(attribute: &[u8]) -> Option<&[u8]> {
+fn value_of(attribute: &[u8]) -> Option<&[u8]> {
     let len = usize::from(u16::from_ne_bytes(*attribute.first_chunk()?));
     attribute.get(HEADER_LEN..len)
 }

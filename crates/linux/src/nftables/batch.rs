@@ -3,6 +3,7 @@
 use super::{
     Rule, TableFamily,
     attribute::{self, Attributes},
+    expression::value,
     set::{Element, Set},
 };
 
@@ -33,6 +34,12 @@ const APPEND: u16 = 0x800;
 
 /// Elements of one message are fewer bytes than this; an attribute holds less than 64 KiB.
 const MOST_OF_ELEMENTS: usize = 32 * 1024;
+
+/// Names of one message; each is about 30 bytes.
+const MOST_OF_NAMES: usize = 1000;
+
+/// `IFNAMSIZ`, in bytes.
+const NAME_SIZE: u32 = 16;
 
 /// What kind of a base chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +209,41 @@ impl Batch {
         attributes.text(1, table);
         set.write(self.sets, &mut attributes);
         self.push(family, NEW_SET, CREATE, &attributes);
+    }
+
+    /// Makes a set of interfaces' names, with these in it.
+    pub fn add_names(&mut self, family: TableFamily, table: &str, set: &str, names: &[String]) {
+        // As `nft` numbers the type `ifname`, and what it keeps beside a set to print such names: that they are in the
+        // host's order.
+        const NAME_TYPE: u32 = 41;
+        const KEY_ORDER: u8 = 0;
+        const HOST_ORDER: u32 = 1;
+        let mut order = vec![KEY_ORDER, 4];
+        order.extend_from_slice(&HOST_ORDER.to_ne_bytes());
+        self.sets += 1;
+        let mut attributes = Attributes::default();
+        attributes
+            .text(1, table)
+            .text(2, set)
+            .number(3, 0)
+            .number(4, NAME_TYPE)
+            .number(5, NAME_SIZE)
+            .number(10, self.sets)
+            .bytes(13, &order);
+        self.push(family, NEW_SET, CREATE, &attributes);
+        for names in names.chunks(MOST_OF_NAMES) {
+            let mut list = Attributes::default();
+            for name in names {
+                let mut bytes = name.clone().into_bytes();
+                bytes.resize(NAME_SIZE as usize, 0);
+                let mut element = Attributes::default();
+                element.nested(1, &value(&bytes));
+                list.nested(1, &element);
+            }
+            let mut attributes = Attributes::default();
+            attributes.text(1, table).text(2, set).nested(3, &list);
+            self.push(family, NEW_ELEMENT, CREATE, &attributes);
+        }
     }
 
     /// Puts elements into a set.

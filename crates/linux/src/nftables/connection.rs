@@ -50,6 +50,12 @@ impl Nftables {
         Ok(Self { netlink })
     }
 
+    /// Whether the kernel has nf_tables at all. What may not be asked is taken to be there.
+    pub fn is_there() -> bool {
+        let asked = Self::open().and_then(|mut nftables| nftables.generation());
+        asked.is_ok() || asked.is_err_and(|error| error.is_forbidden())
+    }
+
     /// Makes the changes of a batch, all of them or none. An empty one is none.
     ///
     /// # Errors

@@ -3,17 +3,14 @@
 //! A rule is read as one that all packets go through, or one with a condition; of that, only whether it may be about an
 //! interface. A condition that is not known is one.
 
-use netlink_packet_core::NlasIterator;
-
 use super::{
     Nftables, TableFamily,
     attribute::{self, Attributes},
 };
 use crate::netlink::Error;
 
-/// `NFT_MSG_GETRULE` and `NFT_MSG_GETSETELEM`.
+/// `NFT_MSG_GETRULE`.
 const GET_RULE: u16 = 7;
-const GET_ELEMENTS: u16 = 13;
 
 /// Verdicts (`NF_…`, `NFT_…`).
 const DROP: u32 = 0;
@@ -170,16 +167,7 @@ impl ReadTable {
     }
 
     fn has_element(&self, nftables: &mut Nftables, set: &str, interface: &str) -> Result<bool, Error> {
-        let mut wanted = Attributes::default();
-        wanted.text(1, &self.name).text(2, set);
-        let action = format!("listing the set {set} of the table {}", self.name);
-        let found = nftables.dump(
-            GET_ELEMENTS,
-            Some(self.family),
-            wanted.as_bytes(),
-            &action,
-            |_, bytes| Some(names(attribute::find(bytes, 3)?, interface)),
-        )?;
+        let found = nftables.elements(self.family, &self.name, set, |elements| names(elements, interface))?;
         Ok(found.contains(&true))
     }
 }
@@ -205,10 +193,7 @@ fn read(chain: String, handle: u64, expressions: Vec<u8>) -> ReadRule {
         expressions: Vec::new(),
     };
     let mut has_condition = false;
-    for expression in NlasIterator::new(&*expressions).map_while(Result::ok) {
-        let Some(expression) = attribute::value_of(expression.into_inner()) else {
-            continue;
-        };
+    for expression in attribute::inside(&expressions) {
         let name = attribute::find_text(expression, 1).unwrap_or_default();
         let data = attribute::find(expression, 2).unwrap_or_default();
         match &*name {

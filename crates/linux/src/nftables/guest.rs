@@ -10,6 +10,7 @@ use super::{
     Batch, FoundRule, Hook, Nftables, Rule, TableFamily, Verdict,
     fate::{Fate, ReadTable},
     list::BaseChain,
+    wall,
 };
 use crate::{Family, netlink::Error};
 
@@ -243,9 +244,8 @@ pub fn dismiss(nftables: &mut Nftables, is_over: impl Fn(&str) -> bool) -> Resul
 
 /// Whether somebody else here looks at what is forwarded, so that forwarding is likely somebody else's need, too.
 pub fn others_forward(nftables: &mut Nftables) -> bool {
-    nftables
-        .chains()
-        .is_ok_and(|chains| chains.iter().any(|chain| chain.hook == Some(Hook::Forward as u32)))
+    let is_hooked = |chains: Vec<BaseChain>| chains.iter().any(|chain| chain.hook == Some(Hook::Forward as u32));
+    nftables.chains().is_ok_and(is_hooked) || Family::ALL.into_iter().any(wall::has_legacy_filter)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::netlink::Error;
 const GET_TABLE: u16 = 1;
 const GET_CHAIN: u16 = 4;
 const GET_RULE: u16 = 7;
+const GET_ELEMENTS: u16 = 13;
 
 /// A table that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct FoundTable {
     pub family: TableFamily,
     /// Its name.
     pub name: String,
+    /// The kernel's number for it, which no later table has.
+    pub handle: u64,
     /// The comment that it was made with.
     pub comment: Option<String>,
 }
@@ -66,6 +69,7 @@ impl Nftables {
                 Some(FoundTable {
                     family,
                     name: attribute::find_text(bytes, 1)?,
+                    handle: attribute::find_long(bytes, 4).unwrap_or_default(),
                     comment: attribute::find(bytes, 6).and_then(attribute::read_comment),
                 })
             },
@@ -115,6 +119,39 @@ impl Nftables {
                 handle: attribute::find_long(bytes, 3)?,
                 comment: attribute::find(bytes, 7).and_then(attribute::read_comment)?,
             })
+        })
+    }
+
+    /// The names in a set that [`super::Batch::add_names`] made; none if there is no such set.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn names(&mut self, family: TableFamily, table: &str, set: &str) -> Result<Vec<String>, Error> {
+        let found = self.elements(family, table, set, |elements| {
+            let elements = attribute::inside(elements);
+            let keys = elements.filter_map(|element| attribute::find_text(attribute::find(element, 1)?, 1));
+            keys.collect::<Vec<_>>()
+        });
+        match found {
+            Err(error) if error.is_missing() => Ok(Vec::new()),
+            found => Ok(found?.concat()),
+        }
+    }
+
+    /// Reads the elements of a set, as lists of them.
+    pub(super) fn elements<R>(
+        &mut self,
+        family: TableFamily,
+        table: &str,
+        set: &str,
+        read: impl Fn(&[u8]) -> R,
+    ) -> Result<Vec<R>, Error> {
+        let mut wanted = Attributes::default();
+        wanted.text(1, table).text(2, set);
+        let action = format!("listing the set {set} of the table {table}");
+        self.dump(GET_ELEMENTS, Some(family), wanted.as_bytes(), &action, |_, bytes| {
+            Some(read(attribute::find(bytes, 3)?))
         })
     }
 }
