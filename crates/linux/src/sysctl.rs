@@ -4,7 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 /// A setting could not be read or changed.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} {name}: {cause}")]
+#[error("{doing} {name}: {cause}{}", remedy(doing, name, cause))]
 pub struct Error {
     /// The setting, as `net.ipv4.ip_forward`.
     pub name: String,
@@ -12,6 +12,19 @@ pub struct Error {
     pub doing: &'static str,
     /// The file's error; `/proc/sys` is read-only in most containers.
     pub cause: io::Error,
+}
+
+/// What to do where `/proc/sys` cannot be written.
+fn remedy(doing: &str, name: &str, cause: &io::Error) -> String {
+    let is_closed = matches!(
+        cause.kind(),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+    );
+    if doing == "setting" && is_closed {
+        format!("; set it from outside, as by `docker run --sysctl {name}=…` or with sysctl on the host")
+    } else {
+        String::new()
+    }
 }
 
 /// Reads a setting of the calling thread's network namespace, as `net.ipv4.ip_forward`, without the line's end.
@@ -89,6 +102,15 @@ mod tests {
             })
             .unwrap();
         assert_eq!(read(name).unwrap(), here);
+        let error = Error {
+            name: name.to_owned(),
+            doing: "setting",
+            cause: io::ErrorKind::ReadOnlyFilesystem.into(),
+        };
+        assert!(
+            error.to_string().contains(&format!("docker run --sysctl {name}=")),
+            "{error}"
+        );
         let error = read("net.ipv4.no_such_setting").unwrap_err();
         assert_eq!(
             error.to_string(),

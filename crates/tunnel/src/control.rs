@@ -5,6 +5,7 @@ use linux::{
     netlink::Netlink,
     wireguard::{self, Wireguard},
 };
+use rustix::io::Errno;
 
 use crate::uapi::{self, Client, ClientError};
 
@@ -22,6 +23,16 @@ pub enum ControlError {
         /// What the kernel said.
         cause: wireguard::Error,
     },
+}
+
+impl ControlError {
+    /// Whether the port that the tunnel shall have is another program's.
+    pub fn is_port_taken(&self) -> bool {
+        match self {
+            Self::Client(error) => error.refusal() == Some(Errno::ADDRINUSE.raw_os_error()),
+            Self::Kernel { cause, .. } => cause.errno() == Some(Errno::ADDRINUSE.raw_os_error()),
+        }
+    }
 }
 
 /// A way to one tunnel.

@@ -121,6 +121,10 @@ fn save_config_writes_what_wg_changed() {
     host.command(ADIT).args(["down", "wg0"]).run();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "nothing was changed");
 
+    // The file may be a link into somebody's collection.
+    let target = host.folder().join("collected");
+    std::fs::rename(&path, &target).unwrap();
+    std::os::unix::fs::symlink("collected", &path).unwrap();
     host.command(ADIT).arg("up").arg(&path).run();
     let added = public(7);
     host.command("wg")
@@ -129,7 +133,8 @@ fn save_config_writes_what_wg_changed() {
     host.command("wg").args(["set", "wg0", "listen-port", "4500"]).run();
     host.ip("address add 10.9.9.9/32 dev wg0");
     host.command(ADIT).args(["down", "wg0"]).run();
-    let saved = std::fs::read_to_string(&path).unwrap();
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
+    let saved = std::fs::read_to_string(&target).unwrap();
     for expected in [
         "# by hand\n",
         &added,
@@ -145,4 +150,19 @@ fn save_config_writes_what_wg_changed() {
     host.command(ADIT).arg("up").arg(&path).run();
     host.command(ADIT).args(["down", "wg0"]).run();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), saved);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_what_to_do() {
+    netlab::requires!("root", "/dev/net/tun", "ip");
+    let lab = Lab::new();
+    let (host, _router) = host(&lab);
+    let path = write(&host, "wg0", &everything());
+    let before = state(&host);
+    let taken = host.run(|| std::net::UdpSocket::bind("0.0.0.0:51820").unwrap());
+    let up = host.command(ADIT).arg("up").arg(&path).output();
+    failed(&up, "ListenPort = 51820");
+    failed(&up, "ss -lunp sport = :51820");
+    assert_eq!(state(&host), before);
+    drop(taken);
 }

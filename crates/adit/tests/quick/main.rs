@@ -2,6 +2,7 @@
 
 mod beside_wg_quick;
 mod ends;
+mod forwarded;
 mod interrupted;
 mod killed;
 

@@ -293,7 +293,7 @@ mod tests {
         let text = "# comment\nnameserver 192.0.2.1 # trailing\n nameserver\tfe80::1%eth0\nnameserver nonsense\n\
                     domain old.example\nsearch a.example b.example\noptions ndots:5 edns0\n;options no\n";
         let found = Resolv::parse(text);
-        assert_eq!(found.servers, servers(&["192.0.2.1", "fe80::1"]).servers);
+        assert_eq!(found.servers, servers(&["192.0.2.1", "fe80::1%eth0"]).servers);
         assert_eq!(found.search, ["a.example", "b.example"]);
         assert_eq!(found.options, ["ndots:5", "edns0"]);
     }
@@ -303,7 +303,7 @@ mod tests {
         let place = Place::new("one", ORIGINAL);
         let wanted = Resolv {
             search: vec!["lan".into()],
-            ..servers(&["10.0.0.1", "fd00::1"])
+            ..servers(&["10.0.0.1", "fd00::1", "fe80::1%eth0"])
         };
         set(&place.path(), "wg0", &wanted).unwrap();
         assert_eq!(Resolv::read(&place.path()).unwrap(), wanted);

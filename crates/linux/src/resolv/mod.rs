@@ -10,9 +10,10 @@ mod openresolv;
 mod resolved;
 
 use std::{
-    fs, io,
-    net::IpAddr,
+    fmt, fs, io,
+    net::{AddrParseError, IpAddr},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 /// Where the C library looks for its resolvers.
@@ -22,11 +23,42 @@ pub const PATH: &str = "/etc/resolv.conf";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolv {
     /// The servers, in the order in which they are asked.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<Server>,
     /// The domains that short names are looked up in.
     pub search: Vec<String>,
     /// The words after `options`.
     pub options: Vec<String>,
+}
+
+/// A server that is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface that it is on, for a link-local address (`fe80::1%eth0`).
+    pub zone: Option<String>,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            None => write!(f, "{}", self.address),
+            Some(zone) => write!(f, "{}%{zone}", self.address),
+        }
+    }
+}
+
+impl FromStr for Server {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        let (address, zone) = match text.split_once('%') {
+            None => (text, None),
+            Some((address, zone)) => (address, Some(zone.to_owned())),
+        };
+        let address = address.parse()?;
+        Ok(Self { address, zone })
+    }
 }
 
 /// `resolv.conf` could not be read, changed or given back.
@@ -78,7 +110,9 @@ impl Resolv {
             let line = line.split(['#', ';']).next().unwrap_or_default();
             let mut words = line.split_ascii_whitespace();
             match words.next() {
-                Some("nameserver") => found.servers.extend(words.next().and_then(server)),
+                Some("nameserver") => {
+                    found.servers.extend(words.next().and_then(|word| word.parse().ok()));
+                }
                 // The last of several lines counts (resolv.conf(5)).
                 Some("search" | "domain") => found.search = words.map(str::to_owned).collect(),
                 Some("options") => found.options.extend(words.map(str::to_owned)),
@@ -96,11 +130,6 @@ impl Resolv {
     pub fn read(path: &Path) -> io::Result<Self> {
         fs::read(path).map(|bytes| Self::parse(&String::from_utf8_lossy(&bytes)))
     }
-}
-
-/// A server's address; the zone of a link-local one (`fe80::1%eth0`) is for the C library alone.
-fn server(text: &str) -> Option<IpAddr> {
-    text.split('%').next().and_then(|address| address.parse().ok())
 }
 
 /// Who writes `resolv.conf`.

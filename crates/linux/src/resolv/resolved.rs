@@ -44,7 +44,7 @@ fn tell(bus: &Path, tunnel: &str, wanted: &Resolv) -> io::Result<()> {
 fn servers(index: u32, wanted: &Resolv) -> Body {
     let mut body = Body::default();
     body.number(index);
-    body.structures(&wanted.servers, |body, server| match server {
+    body.structures(&wanted.servers, |body, server| match &server.address {
         IpAddr::V4(address) => {
             body.number(V4);
             body.octets(&address.octets());
@@ -139,7 +139,8 @@ mod tests {
                     calls.push((message.member, message.body));
                 }
             }
-            calls
+            // It stays on the bus until its last answer has been read.
+            (calls, service)
         });
         let wanted = Resolv {
             servers: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
@@ -147,7 +148,7 @@ mod tests {
             options: Vec::new(),
         };
         set(&socket, "lo", &wanted).unwrap();
-        let calls = serve.join().unwrap();
+        let (calls, service) = serve.join().unwrap();
         let expected = [
             ("SetLinkDNS", servers(1, &wanted)),
             ("SetLinkDomains", domains(1, &wanted)),
@@ -155,8 +156,11 @@ mod tests {
         for ((member, body), (expected_member, expected)) in calls.iter().zip(&expected) {
             assert_eq!((&**member, &**body), (*expected_member, expected.as_bytes()));
         }
-        let error = set(&socket, "lo", &wanted).unwrap_err().to_string();
-        assert!(error.contains("org.freedesktop.resolve1"), "{error}");
+        drop(service);
+        netlab::wait_until("the bus knows that it has gone", Duration::from_secs(10), || {
+            let error = set(&socket, "lo", &wanted).unwrap_err().to_string();
+            error.contains("org.freedesktop.resolve1").then_some(())
+        });
         let error = set(&socket, "no such link", &wanted).unwrap_err().to_string();
         assert!(error.contains("no such link"), "{error}");
         fs::remove_dir_all(&directory).unwrap();

@@ -160,7 +160,9 @@ fn save(
         conf.set_interface(Setting::Mtu(mtu)).map_err(unwritable)?;
     }
     let text = conf.render();
-    replace(path, text.as_bytes()).map_err(|cause| Error::Save {
+    // A link stays one; the file that it leads to is written.
+    let written = fs::canonicalize(path).and_then(|target| replace(&target, text.as_bytes()));
+    written.map_err(|cause| Error::Save {
         path: path.to_owned(),
         cause,
     })

@@ -64,6 +64,28 @@ pub enum Error {
     /// A signal came.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    /// The port is somebody else's.
+    #[error(
+        "ListenPort = {port} in {}: another program has this UDP port (`ss -lunp sport = :{port}` says which); end it, or \
+         write another port", file.display()
+    )]
+    Port {
+        /// The port.
+        port: u16,
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Nothing would drop what comes for the tunnel's addresses by another interface.
+    #[error(
+        "guarding the addresses of {name} on other interfaces, as a default route through it needs: {cause}; the kernel \
+         needs the modules nf_tables, nft_ct, nft_fib_ipv4 and nft_fib_ipv6"
+    )]
+    Guard {
+        /// The tunnel.
+        name: String,
+        /// What nf_tables said.
+        cause: linux::netlink::Error,
+    },
     /// The interface went away at once.
     #[error("the interface {name} went away while it was set up")]
     Vanished {

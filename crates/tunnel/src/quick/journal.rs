@@ -44,13 +44,25 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// A file refused.
-    #[error("writing down what is done, in {}: {cause}", path.display())]
+    #[error("writing down what is done, in {}: {cause}{}", path.display(), remedy(path, cause))]
     File {
         /// The file.
         path: PathBuf,
         /// Its error.
         cause: io::Error,
     },
+}
+
+/// What to do where the directory of the journals cannot be written.
+fn remedy(path: &Path, cause: &io::Error) -> String {
+    let kind = cause.kind();
+    if kind == io::ErrorKind::ReadOnlyFilesystem && path.starts_with("/run") {
+        "; make /run writable, as by `docker run --tmpfs /run`".to_owned()
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "; run as root, or set XDG_RUNTIME_DIR to a directory of this user's".to_owned()
+    } else {
+        String::new()
+    }
 }
 
 /// What a journal says.
@@ -377,5 +389,23 @@ mod tests {
         assert!(!own.others_need_src_valid_mark());
         other.record("src_valid_mark", "0").unwrap();
         assert!(own.others_need_src_valid_mark());
+    }
+
+    #[test]
+    fn an_error_says_what_makes_the_directory_writable() {
+        for (path, kind, expected) in [
+            (
+                "/run/adit/wg0@1",
+                io::ErrorKind::ReadOnlyFilesystem,
+                "docker run --tmpfs /run",
+            ),
+            ("/run/adit/wg0@1", io::ErrorKind::PermissionDenied, "run as root"),
+        ] {
+            let error = JournalError::File {
+                path: path.into(),
+                cause: kind.into(),
+            };
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 }

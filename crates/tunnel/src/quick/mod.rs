@@ -1,14 +1,15 @@
 //! What wg-quick does: a tunnel from its configuration file, with addresses, routes, resolvers and commands.
 //!
 //! ```text
-//! up    PreUp ─ interface ─ keys and peers ─ addresses ─ MTU ─ on ─ resolvers ─ routes and rules ─ PostUp
+//! up    PreUp ─ interface ─ templates' rules ─ keys and peers ─ addresses ─ MTU ─ on ─ resolvers ─ routes and rules
+//!       ─ PostUp
 //! down  PreDown ─ SaveConfig ─ resolvers ─ rules ─ interface, and with it addresses and routes ─ PostDown
 //! change   keys and peers ─ routes; nothing else of the tunnel is touched
 //! ```
 //!
-//! `up` checks all that can be checked, then acts, and undoes everything at the first error. `down` goes on after errors
-//! and gathers them. Whatever outlives the interface is written down before it is done, so that `down`, or the next
-//! `up`, finds it after any kind of end.
+//! `up` checks all that can be checked, then acts, and undoes everything at the first error or signal. `down` goes on
+//! after errors and gathers them. Whatever outlives the interface is written down before it is done, so that `down`, or
+//! the next `up`, finds it after any kind of end.
 
 mod change;
 mod down;

@@ -1,10 +1,12 @@
 //! Brings a tunnel up.
 
+use std::io;
+
 use linux::{
     Family, address, link,
     netlink::Netlink,
-    nftables::wall::Wall,
-    resolv::{self, Resolv},
+    nftables::{Nftables, wall::Wall},
+    resolv::{self, Resolv, Server},
     sysctl, wireguard,
 };
 use wg::{
@@ -81,6 +83,8 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         journal.clear()?;
     }
     journal.record("config", &source.path.to_string_lossy())?;
+    let hooks = interface.pre_up.iter().chain(&interface.post_up);
+    let are_native = !native::is_shells(hooks, &source.name);
     let mut attempt = Attempt {
         source: &source,
         conf: &conf,
@@ -92,7 +96,7 @@ pub fn up(options: Options<'_>) -> Result<Up, Errors> {
         netlink,
         journal,
         records: Records::default(),
-        are_native: false,
+        are_native,
         say,
     };
     match attempt.bring_up() {
@@ -132,7 +136,7 @@ struct Attempt<'a> {
     journal: Journal,
     /// What the journal says so far.
     records: Records,
-    /// Whether what templates ask of iptables was done without it.
+    /// Whether what templates ask of iptables is done without it.
     are_native: bool,
     say: &'a mut dyn FnMut(&str),
 }
@@ -147,8 +151,15 @@ impl Attempt<'_> {
         device.apply(&update);
         self.ear.check()?;
         let mut control = self.make()?;
+        self.do_natively()?;
         self.ear.check()?;
-        control.change(&update)?;
+        control.change(&update).map_err(|error| {
+            if error.is_port_taken() {
+                self.taken(&update)
+            } else {
+                error.into()
+            }
+        })?;
         let link = link::find(&mut self.netlink, &name)?;
         let index = link.ok_or_else(|| Error::Vanished { name: name.clone() })?.index;
         for address in &self.interface.addresses {
@@ -157,7 +168,14 @@ impl Attempt<'_> {
         self.ear.check()?;
         let mtu = self.mtu(&device)?;
         link::set_mtu(&mut self.netlink, index, mtu)?;
-        link::set_up(&mut self.netlink, index)?;
+        link::set_up(&mut self.netlink, index).map_err(|error| {
+            if error.cause.kind() == io::ErrorKind::AddrInUse {
+                // The kernel's WireGuard opens its sockets when it is switched on.
+                self.taken(&update)
+            } else {
+                error.into()
+            }
+        })?;
         self.ear.check()?;
         self.set_resolvers()?;
         self.ear.check()?;
@@ -173,45 +191,49 @@ impl Attempt<'_> {
         })
     }
 
-    /// Runs the commands of `PreUp` or `PostUp`. What templates ask of iptables is done without it, before the first.
+    /// Runs the commands of `PreUp` or `PostUp`, but for those that are done natively.
     fn run_hooks(&mut self, word: &'static str) -> Result<(), Error> {
-        let name = &self.source.name;
-        let is_native = |hook: &String| native::is_native(hook, name);
-        let mut commands = if word == "PreUp" {
+        let name = self.source.name.clone();
+        let commands = if word == "PreUp" {
             self.interface.pre_up.clone()
         } else {
             self.interface.post_up.clone()
         };
-        if word == "PreUp" {
-            let hooks = self.interface.pre_up.iter().chain(&self.interface.post_up);
-            let hooks = hooks.filter(|hook| is_native(hook));
-            let hooks: Vec<&String> = hooks.collect();
-            self.are_native = if native::is_shells(hooks.iter().copied(), name) {
-                false
-            } else {
-                match native::add(hooks.iter().copied(), name) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        (self.say)(&format!("warning: the shell does what nf_tables would: {error}"));
-                        false
-                    }
-                }
-            };
-            for wall in native::walls(hooks, name).unwrap_or_default() {
-                if self.are_native || !matches!(wall, Wall::Legacy { .. }) {
-                    let (what, remedy) = (wall.describe(), wall.remedy(name));
-                    (self.say)(&format!(
-                        "warning: what {name} forwards may be lost: {what}; let it pass: {remedy}"
-                    ));
-                }
-            }
-        }
-        if self.are_native {
-            commands.retain(|hook| !is_native(hook));
-        }
+        let is_left = |hook: &String| !self.are_native || !native::is_native(hook, &name);
+        let commands: Vec<String> = commands.into_iter().filter(is_left).collect();
+        self.run_all(word, &commands)
+    }
+
+    fn run_all(&mut self, word: &'static str, commands: &[String]) -> Result<(), Error> {
         for command in commands {
             self.ear.check()?;
-            hook::run(word, &command, (name, &self.source.path), self.ear.0, self.say)?;
+            let place = (&*self.source.name, &*self.source.path);
+            hook::run(word, command, place, self.ear.0, self.say)?;
+        }
+        Ok(())
+    }
+
+    /// Does what templates ask of iptables without it. The interface is there: rules without theirs are taken for ones
+    /// that a killed process has left.
+    fn do_natively(&mut self) -> Result<(), Error> {
+        let (name, interface) = (self.source.name.clone(), self.interface.clone());
+        let hooks: Vec<&String> = interface.pre_up.iter().chain(&interface.post_up).collect();
+        if self.are_native
+            && let Err(error) = native::add(hooks.iter().copied(), &name)
+        {
+            (self.say)(&format!("warning: the shell does what nf_tables would: {error}"));
+            self.are_native = false;
+            let is_left = |hook: &&String| native::is_native(hook, &name);
+            let left: Vec<String> = interface.pre_up.iter().filter(is_left).cloned().collect();
+            self.run_all("PreUp", &left)?;
+        }
+        for wall in native::walls(hooks, &name).unwrap_or_default() {
+            if self.are_native || !matches!(wall, Wall::Legacy { .. }) {
+                let (what, remedy) = (wall.describe(), wall.remedy(&name));
+                (self.say)(&format!(
+                    "warning: what {name} forwards may be lost: {what}; let it pass: {remedy}"
+                ));
+            }
         }
         Ok(())
     }
@@ -225,6 +247,13 @@ impl Attempt<'_> {
         }
         device::start(name, Some(self.journal.lock()?))?;
         Ok(Control::open(name)?)
+    }
+
+    fn taken(&self, update: &wg::Update) -> Error {
+        Error::Port {
+            port: update.listen_port.unwrap_or_default(),
+            file: self.source.path.clone(),
+        }
     }
 
     fn mtu(&mut self, device: &Device) -> Result<u32, Error> {
@@ -242,7 +271,14 @@ impl Attempt<'_> {
             return Ok(());
         }
         let wanted = Resolv {
-            servers: self.interface.dns_servers().collect(),
+            servers: self
+                .interface
+                .dns_servers()
+                .map(|(address, zone)| Server {
+                    address,
+                    zone: zone.map(str::to_owned),
+                })
+                .collect(),
             search: self.interface.dns_search().map(str::to_owned).collect(),
             options: Vec::new(),
         };
@@ -267,16 +303,25 @@ impl Attempt<'_> {
         }
     }
 
-    /// Guards the tunnel's addresses. A kernel without nf_tables has tunnels all the same.
+    /// Guards the tunnel's addresses. A kernel without nf_tables has tunnels all the same; one that has it, and not all
+    /// that the guard is made of, is an error, as for wg-quick.
     fn guard(&mut self, family: Family, index: u32, table: u32) -> Result<(), Error> {
         let name = &self.source.name;
         let addresses = address::list(&mut self.netlink, index)?;
-        if let Err(error) = guard::add(name, family, &addresses, table) {
-            (self.say)(&format!(
-                "warning: nothing guards the addresses of {name} on other interfaces: {error}"
-            ));
+        match guard::add(name, family, &addresses, table) {
+            Ok(()) => Ok(()),
+            Err(error) if !Nftables::is_there() => {
+                (self.say)(&format!(
+                    "warning: nothing guards the addresses of {name} on other interfaces, as the kernel has no nf_tables: \
+                     {error}"
+                ));
+                Ok(())
+            }
+            Err(cause) => Err(Error::Guard {
+                name: name.clone(),
+                cause,
+            }),
         }
-        Ok(())
     }
 
     /// Makes default routes in a table of their own: the configuration's mark, or else a free one, is its number.

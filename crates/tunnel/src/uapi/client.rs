@@ -45,6 +45,21 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// The number of the error that the tunnel answered with, if it refused.
+    pub fn refusal(&self) -> Option<i32> {
+        match self {
+            Self::Reply { cause, .. } => {
+                let Fault::Refused { errno } = cause.fault else {
+                    return None;
+                };
+                Some(errno)
+            }
+            Self::Unknown { .. } | Self::Socket { .. } => None,
+        }
+    }
+}
+
 fn explain(cause: &io::Error) -> String {
     let kind = cause.kind();
     if kind == io::ErrorKind::PermissionDenied {

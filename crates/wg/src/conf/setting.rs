@@ -1,6 +1,9 @@
 //! The keys of a configuration and their values.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use zeroize::Zeroizing;
 
@@ -83,6 +86,8 @@ pub enum Setting {
 pub enum Dns {
     /// A name server.
     Server(IpAddr),
+    /// A name server with a link-local address, and the interface that it is on.
+    Zoned(Ipv6Addr, String),
     /// A domain in which short names are searched.
     Search(String),
 }
@@ -242,6 +247,7 @@ impl fmt::Display for Dns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(address) => address.fmt(f),
+            Self::Zoned(address, zone) => write!(f, "{address}%{zone}"),
             Self::Search(domain) => f.write_str(domain),
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::{Dns, Key, Setting, Table, ValueError, text};
+use super::{Dns, Host, Key, Setting, Table, ValueError, text};
 use crate::{AllowedIpChange, IpNet, PresharedKey, PrivateKey};
 
 impl Key {
@@ -110,6 +110,8 @@ fn read_dns(value: &str) -> Result<Vec<Dns>, (usize, &str, ValueError)> {
             let domain = item.strip_prefix('~').unwrap_or(item);
             if let Ok(address) = item.parse() {
                 Ok(Dns::Server(address))
+            } else if let Ok(Host::Zoned(address, zone)) = item.parse() {
+                Ok(Dns::Zoned(address, zone))
             } else if numeric || !(domain == "." || text::is_domain(domain)) {
                 Err((at, item, ValueError::Dns))
             } else {
@@ -185,6 +187,7 @@ mod tests {
                 "1.1.1.1, corp.example, 2606:4700::1111",
             ),
             (Key::Dns, "~. ~corp.example", "~., ~corp.example"),
+            (Key::Dns, "fe80::1%eth0 lan", "fe80::1%eth0, lan"),
             (Key::Mtu, "1420", "1420"),
             (Key::Table, "Off", "off"),
             (Key::Table, "auto", "auto"),
@@ -236,6 +239,8 @@ mod tests {
             (Key::Dns, "a, b;c", 3, "b;c", ValueError::Dns),
             (Key::Dns, ".", 0, ".", ValueError::Dns),
             (Key::Dns, "~", 0, "~", ValueError::Dns),
+            (Key::Dns, "fe80::1%", 0, "fe80::1%", ValueError::Dns),
+            (Key::Dns, "10.0.0.1%eth0", 0, "10.0.0.1%eth0", ValueError::Dns),
             (Key::Mtu, "67", 0, "67", ValueError::Number { min: 68, max: 65535 }),
             (Key::Table, "0", 0, "0", ValueError::Table),
             (Key::SaveConfig, "yes", 0, "yes", ValueError::Bool),

@@ -52,10 +52,11 @@ pub struct Peer {
 }
 
 impl Interface {
-    /// The name servers.
-    pub fn dns_servers(&self) -> impl Iterator<Item = IpAddr> {
+    /// The name servers, those with link-local addresses with the interface that they are on.
+    pub fn dns_servers(&self) -> impl Iterator<Item = (IpAddr, Option<&str>)> {
         self.dns.iter().filter_map(|item| match item {
-            Dns::Server(address) => Some(*address),
+            Dns::Server(address) => Some((*address, None)),
+            Dns::Zoned(address, zone) => Some(((*address).into(), Some(zone.as_str()))),
             Dns::Search(_) => None,
         })
     }
@@ -63,7 +64,7 @@ impl Interface {
     /// The domains in which short names are searched.
     pub fn dns_search(&self) -> impl Iterator<Item = &str> {
         self.dns.iter().filter_map(|item| match item {
-            Dns::Server(_) => None,
+            Dns::Server(_) | Dns::Zoned(..) => None,
             Dns::Search(domain) => Some(domain.as_str()),
         })
     }
