@@ -75,6 +75,17 @@ pub enum Error {
         /// The configuration.
         file: PathBuf,
     },
+    /// The kernel has no IPv6.
+    #[error(
+        "Address = {address} in {}: IPv6 is off in this kernel (ipv6.disable=1); switch it on, or take the address out",
+        file.display()
+    )]
+    NoIpv6 {
+        /// The address.
+        address: wg::IpNet,
+        /// The configuration.
+        file: PathBuf,
+    },
     /// Nothing would drop what comes for the tunnel's addresses by another interface.
     #[error(
         "guarding the addresses of {name} on other interfaces, as a default route through it needs: {cause}; the kernel \

@@ -23,7 +23,7 @@ use rustix::fs::FlockOperation;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How long others may change routes and rules until this one gives up: there may be a queue of them.
-const LIMIT_OF_TURN: Duration = Duration::from_secs(30);
+pub(super) const LIMIT_OF_TURN: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether it is done.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -246,11 +246,16 @@ pub(super) struct Turn(#[expect(dead_code, reason = "it is the lock")] File);
 impl Turn {
     /// Waits for the turn.
     pub(super) fn wait() -> Result<Self, JournalError> {
+        Self::wait_for(LIMIT_OF_TURN)
+    }
+
+    /// The same, for so long at most.
+    pub(super) fn wait_for(limit: Duration) -> Result<Self, JournalError> {
         let directory = directory().map_err(|cause| JournalError::File {
             path: "/run/adit".into(),
             cause,
         })?;
-        Self::wait_in(&directory, LIMIT_OF_TURN)
+        Self::wait_in(&directory, limit)
     }
 
     fn wait_in(directory: &Path, limit: Duration) -> Result<Self, JournalError> {

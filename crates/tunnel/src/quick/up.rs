@@ -1,6 +1,9 @@
 //! Brings a tunnel up.
 
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use linux::{
     Family, address, link,
@@ -9,6 +12,7 @@ use linux::{
     resolv::{self, Resolv, Server},
     sysctl, wireguard,
 };
+use rustix::io::Errno;
 use wg::{
     Device, IpNet,
     conf::{Conf, Endpoint, Interface, Table},
@@ -17,7 +21,7 @@ use wg::{
 use super::{
     Error, Errors, Options, endpoint, guard, hook,
     interrupt::Ear,
-    journal::{Journal, Records, Turn},
+    journal::{Journal, JournalError, LIMIT_OF_TURN, Records, Turn},
     mtu, native, routes,
     source::Source,
     undo::{self, Undo},
@@ -26,6 +30,9 @@ use crate::{Chosen, Plane, choose_interface, control::Control, device};
 
 /// The setting without which answers to marked packets look as if they came from nowhere.
 const SRC_VALID_MARK: &str = "net.ipv4.conf.all.src_valid_mark";
+
+/// How often it is looked for a signal while others change routes and rules.
+const INTERVAL_OF_TURN: Duration = Duration::from_millis(100);
 
 /// A tunnel that was brought up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +170,7 @@ impl Attempt<'_> {
         let link = link::find(&mut self.netlink, &name)?;
         let index = link.ok_or_else(|| Error::Vanished { name: name.clone() })?.index;
         for address in &self.interface.addresses {
-            address::add(&mut self.netlink, index, *address)?;
+            address::add(&mut self.netlink, index, *address).map_err(|error| self.no_address(*address, error))?;
         }
         self.ear.check()?;
         let mtu = self.mtu(&device)?;
@@ -249,6 +256,16 @@ impl Attempt<'_> {
         Ok(Control::open(name)?)
     }
 
+    /// Why an address cannot be had. A kernel that was booted without IPv6 says no more than that it cannot.
+    fn no_address(&self, address: IpNet, error: linux::netlink::Error) -> Error {
+        let answer = error.cause.raw_os_error().map(Errno::from_raw_os_error);
+        if address.addr().is_ipv6() && matches!(answer, Some(Errno::OPNOTSUPP | Errno::AFNOSUPPORT)) {
+            let file = self.source.path.clone();
+            return Error::NoIpv6 { address, file };
+        }
+        error.into()
+    }
+
     fn taken(&self, update: &wg::Update) -> Error {
         Error::Port {
             port: update.listen_port.unwrap_or_default(),
@@ -324,6 +341,17 @@ impl Attempt<'_> {
         }
     }
 
+    fn turn(&self) -> Result<Turn, Error> {
+        let limit = Instant::now() + LIMIT_OF_TURN;
+        loop {
+            self.ear.check()?;
+            match Turn::wait_for(INTERVAL_OF_TURN) {
+                Err(JournalError::Turn { .. }) if Instant::now() < limit => {}
+                turn => return Ok(turn?),
+            }
+        }
+    }
+
     /// Makes default routes in a table of their own: the configuration's mark, or else a free one, is its number.
     fn add_defaults(
         &mut self,
@@ -333,7 +361,7 @@ impl Attempt<'_> {
         defaults: &[IpNet],
     ) -> Result<(), Error> {
         // Nobody else takes the table, nor the setting for the other's, before all is written down and done.
-        let _turn = Turn::wait()?;
+        let _turn = self.turn()?;
         let table = routes::add_defaults(&mut self.netlink, index, defaults, device.fwmark)?;
         if device.fwmark.is_none() {
             control.change(&wg::Update {
