@@ -16,7 +16,7 @@ const SUITE: &str = "trixie";
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// What a guest loads at its start, besides what these depend on: nothing in it loads modules later.
-const MODULES: [&str; 39] = [
+const MODULES: [&str; 42] = [
     "overlay",
     "wireguard",
     "curve25519-x86_64",
@@ -28,6 +28,9 @@ const MODULES: [&str; 39] = [
     "bridge",
     "br_netfilter",
     "sch_netem",
+    "ip_tables",
+    "iptable_filter",
+    "ipt_REJECT",
     "nf_tables",
     "nf_log_syslog",
     "nft_chain_nat",
