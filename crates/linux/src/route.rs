@@ -398,12 +398,13 @@ mod tests {
             .unwrap();
     }
 
-    /// The way once it has a source: the kernel takes an IPv6 address into use a moment after it was added.
-    fn way_with_source(netlink: &mut Netlink, address: IpAddr) -> Way {
+    /// The way once it has this source: the kernel takes an IPv6 address into use a moment after it was added, and until
+    /// then a link-local one.
+    fn way_with_source(netlink: &mut Netlink, address: IpAddr, source: IpAddr) -> Way {
         let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
             match to(netlink, address).unwrap() {
-                Some(way) if way.source.is_some() => return way,
+                Some(way) if way.source == Some(source) => return way,
                 way => assert!(std::time::Instant::now() < limit, "{way:?}"),
             }
             std::thread::yield_now();
@@ -429,9 +430,8 @@ mod tests {
                         ..Route::direct(net(everything), here)
                     };
                     add(&mut netlink, &route).unwrap();
-                    let way = way_with_source(&mut netlink, address(target));
+                    let way = way_with_source(&mut netlink, address(target), address(source));
                     assert_eq!((way.interface, way.router, way.mtu), (here, None, 1400));
-                    assert_eq!(way.source, Some(address(source)));
                     let found = default(&mut netlink, Family::of(address(target))).unwrap().unwrap();
                     assert_eq!((found.destination, found.mtu), (route.destination, Some(1400)));
                 }
