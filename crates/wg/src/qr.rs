@@ -96,11 +96,16 @@ impl Qr {
     pub fn png(&self, scale: u32) -> Zeroizing<Vec<u8>> {
         let scale = usize::try_from(scale.clamp(1, 64)).unwrap_or(1);
         let side = (self.width + 2 * QUIET) * scale;
-        let mut pixels = Zeroizing::new(Vec::with_capacity(side * side.div_ceil(8)));
-        for y in 0..side {
-            for byte in 0..side.div_ceil(8) {
-                let light = |bit: usize| !self.is_dark((8 * byte + bit) / scale, y / scale, QUIET);
+        let row_len = side.div_ceil(8);
+        let mut pixels = Zeroizing::new(Vec::with_capacity(side * row_len));
+        for y in 0..side / scale {
+            let start = pixels.len();
+            for byte in 0..row_len {
+                let light = |bit: usize| !self.is_dark((8 * byte + bit) / scale, y, QUIET);
                 pixels.push((0..8).fold(0, |byte, bit| byte << 1 | u8::from(light(bit))));
+            }
+            for _ in 1..scale {
+                pixels.extend_from_within(start..start + row_len);
             }
         }
         let side = u32::try_from(side).expect("at most 185 modules of 64 pixels");
@@ -108,6 +113,8 @@ impl Qr {
         let mut encoder = png::Encoder::new(&mut *file, side, side);
         encoder.set_color(png::ColorType::Grayscale);
         encoder.set_depth(png::BitDepth::One);
+        // A row is as the one above it, but for one in `scale`.
+        encoder.set_filter(png::Filter::Up);
         encoder
             .write_header()
             .and_then(|mut writer| writer.write_image_data(&pixels))
