@@ -219,6 +219,7 @@ fn two_planes_carry_both_families_over_both_families_with_every_combination_of_o
     }
 }
 
+/// Moves 30 MB, or `$ADIT_TEST_BYTES` bytes, each way.
 #[test]
 fn what_went_in_comes_out_though_the_path_loses_doubles_and_reorders() {
     netlab::requires!("root", "/dev/net/tun", "ip", "ping");
@@ -234,7 +235,7 @@ fn what_went_in_comes_out_though_the_path_loses_doubles_and_reorders() {
     let listen: SocketAddr = "192.0.2.2:4500".parse().unwrap();
     let relay = relay::Relay::start(&right, listen, "192.0.2.2:51820".parse().unwrap(), path);
     let (a, b) = pair(&left, &right, "192.0.2.2:4500", [ALL, IN_LANES]);
-    let bytes = 30 << 20;
+    let bytes = std::env::var("ADIT_TEST_BYTES").map_or(30 << 20, |bytes| bytes.parse().unwrap());
     for (client, server, address) in [(&left, &right, "10.9.0.2"), (&right, &left, "fd09::1")] {
         let _http = serve::http(server, 80);
         let address: IpAddr = address.parse().unwrap();

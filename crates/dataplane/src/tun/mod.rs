@@ -20,6 +20,7 @@
 mod coalesce;
 mod counters;
 mod device;
+pub mod differential;
 mod inward;
 mod link;
 mod outward;

@@ -1,27 +1,16 @@
 //! Splitting and joining against a plain reference, which builds each packet on its own.
 
-mod spec;
-
 use proptest::prelude::*;
 
-use self::spec::{ACK, CWR, ECE, FIN, PSH, SYN, Spec};
 use super::{
     coalesce::{Kinds, MAX_JOINED, Plan},
-    split::Frame,
+    differential::{
+        BOTH, Step, check_joining, differential,
+        spec::{ACK, CWR, ECE, FIN, PSH, Spec},
+        split,
+    },
     vnet::VNET_HDR_LEN,
 };
-
-const BOTH: Kinds = Kinds { tcp: true, udp: true };
-
-fn split(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let frame = Frame::with_header(frame)?;
-    let packet = |number| {
-        let mut packet = vec![0xaa; frame.len(number)];
-        frame.write(number, &mut packet);
-        packet
-    };
-    Some((0..frame.count()).map(packet).collect())
-}
 
 fn any_spec(udp: impl Strategy<Value = bool>, payload: impl Strategy<Value = usize>) -> impl Strategy<Value = Spec> {
     let flags = prop::sample::select(vec![ACK, ACK | PSH, ACK | FIN | PSH, ACK | ECE, ACK | CWR | PSH]);
@@ -76,26 +65,13 @@ proptest! {
 
     #[test]
     fn what_is_joined_is_split_into_the_same_packets(steps in prop::collection::vec(any_step(), 1..120)) {
-        let packets = stream(&steps);
-        let joined = join(&packets, BOTH);
-        // Each packet comes out once, unchanged, and those of one flow in their order.
-        let mut after: Vec<Vec<u8>> = joined.iter().flat_map(|frame| split(frame).unwrap()).map(plain_ident).collect();
-        let mut before: Vec<Vec<u8>> = packets.into_iter().map(plain_ident).collect();
-        after.sort_by_key(|packet| flow_of(packet));
-        before.sort_by_key(|packet| flow_of(packet));
-        prop_assert!(before == after);
+        check_joining(&steps);
     }
-}
 
-/// What the next packet of a stream is like.
-#[derive(Clone, Debug)]
-struct Step {
-    flow: u8,
-    v6: bool,
-    udp: bool,
-    payload: usize,
-    oddity: u8,
-    seed: u8,
+    #[test]
+    fn no_bytes_make_the_reference_differ(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        differential(&data);
+    }
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -116,102 +92,6 @@ fn any_step() -> impl Strategy<Value = Step> {
             oddity,
             seed,
         })
-}
-
-/// Packets of several flows, most of which follow on each other, as if by one sender each.
-fn stream(steps: &[Step]) -> Vec<Vec<u8>> {
-    let mut flows = std::collections::HashMap::new();
-    let mut packets = Vec::new();
-    for step in steps {
-        let spec: &mut Spec = flows.entry((step.flow, step.v6, step.udp)).or_insert_with(|| Spec {
-            flow: step.flow,
-            v6: step.v6,
-            udp: step.udp,
-            dont_fragment: step.flow == 1,
-            sequence: u32::MAX - 300,
-            ident: u16::MAX - 2,
-            ..Spec::default()
-        });
-        spec.payload = vec![step.seed; step.payload];
-        spec.flags = ACK;
-        (spec.ip_options, spec.more_fragments) = (false, false);
-        let mut damage = None;
-        match step.oddity {
-            0 => spec.flags |= PSH,
-            1 => spec.flags |= FIN,
-            2 => spec.flags = SYN,
-            3 => spec.flags |= CWR,
-            4 => spec.flags |= ECE,
-            5 => spec.sequence = spec.sequence.wrapping_add(7),
-            6 => spec.sequence = spec.sequence.wrapping_sub(100),
-            7 => spec.ack += 1,
-            8 => spec.window ^= 1,
-            9 => spec.hop_limit ^= 1,
-            10 => spec.ident = spec.ident.wrapping_sub(1),
-            11 => spec.ident = spec.ident.wrapping_add(9),
-            12 => spec.timestamp = spec.timestamp.map(|stamp| stamp + 1),
-            13 => spec.timestamp = None,
-            14 => spec.ip_options = !spec.v6,
-            15 => spec.more_fragments = !spec.v6,
-            16 => spec.dont_fragment ^= true,
-            17..=19 => damage = Some(usize::from(step.seed)),
-            _ => {}
-        }
-        let mut packet = spec.build();
-        if let Some(at) = damage {
-            // Not the addresses and ports, so that the reference still knows the flow; nor the lengths.
-            let transport = if spec.v6 { 40 } else { 20 };
-            let at = transport + 6 + at % (packet.len() - transport - 6);
-            packet[at] ^= 0x10;
-        }
-        packets.push(packet);
-        spec.sequence = spec.sequence.wrapping_add(u32::try_from(step.payload).unwrap());
-        // UDP that is not to be fragmented often has the same identification in all packets.
-        if !(spec.udp && spec.dont_fragment) {
-            spec.ident = spec.ident.wrapping_add(1);
-        }
-    }
-    packets
-}
-
-/// Joins packets, and lays each group out as it is written to the device.
-fn join(packets: &[Vec<u8>], kinds: Kinds) -> Vec<Vec<u8>> {
-    let mut packets = packets.to_vec();
-    let mut plan = Plan::new();
-    // The second time in memory that was used before.
-    for _ in 0..2 {
-        plan.make(&packets, kinds);
-    }
-    let mut frames = Vec::new();
-    for group in plan.groups() {
-        let members: Vec<usize> = plan.members(group).collect();
-        assert_eq!(members.len(), group.count());
-        let mut frame = group.finish(&mut packets[members[0]]).to_vec();
-        frame.extend_from_slice(&packets[members[0]]);
-        for member in &members[1..] {
-            frame.extend_from_slice(&packets[*member][group.headers_len()..]);
-        }
-        frames.push(frame);
-    }
-    frames
-}
-
-/// Family, protocol, addresses and ports.
-fn flow_of(packet: &[u8]) -> (u8, u8, Vec<u8>) {
-    if packet[0] >> 4 == 6 {
-        return (6, packet[6], packet[8..44].to_vec());
-    }
-    let header = usize::from(packet[0] & 0xf) * 4;
-    (4, packet[9], [&packet[12..20], &packet[header..header + 4]].concat())
-}
-
-/// Clears the identification of a packet that is not to be fragmented, where it means nothing (RFC 6864).
-fn plain_ident(mut packet: Vec<u8>) -> Vec<u8> {
-    if packet[0] >> 4 == 4 && packet[6] & 0x60 == 0x40 {
-        packet[4..6].fill(0);
-        packet[10..12].fill(0);
-    }
-    packet
 }
 
 /// Packets of one flow, made by `change` from the number of each.

@@ -2,31 +2,31 @@
 
 use crate::tun::vnet::{Gso, VnetHeader};
 
-pub(super) const FIN: u8 = 0x01;
-pub(super) const SYN: u8 = 0x02;
-pub(super) const PSH: u8 = 0x08;
-pub(super) const ACK: u8 = 0x10;
-pub(super) const ECE: u8 = 0x40;
-pub(super) const CWR: u8 = 0x80;
+pub(in crate::tun) const FIN: u8 = 0x01;
+pub(in crate::tun) const SYN: u8 = 0x02;
+pub(in crate::tun) const PSH: u8 = 0x08;
+pub(in crate::tun) const ACK: u8 = 0x10;
+pub(in crate::tun) const ECE: u8 = 0x40;
+pub(in crate::tun) const CWR: u8 = 0x80;
 
 /// One packet, by its fields.
 #[derive(Clone, Debug)]
-pub(super) struct Spec {
-    pub(super) v6: bool,
-    pub(super) udp: bool,
-    pub(super) flow: u8,
-    pub(super) ident: u16,
-    pub(super) dont_fragment: bool,
-    pub(super) more_fragments: bool,
-    pub(super) hop_limit: u8,
-    pub(super) ip_options: bool,
-    pub(super) sequence: u32,
-    pub(super) ack: u32,
-    pub(super) flags: u8,
-    pub(super) window: u16,
+pub(in crate::tun) struct Spec {
+    pub(in crate::tun) v6: bool,
+    pub(in crate::tun) udp: bool,
+    pub(in crate::tun) flow: u8,
+    pub(in crate::tun) ident: u16,
+    pub(in crate::tun) dont_fragment: bool,
+    pub(in crate::tun) more_fragments: bool,
+    pub(in crate::tun) hop_limit: u8,
+    pub(in crate::tun) ip_options: bool,
+    pub(in crate::tun) sequence: u32,
+    pub(in crate::tun) ack: u32,
+    pub(in crate::tun) flags: u8,
+    pub(in crate::tun) window: u16,
     /// Timestamps, as an option of TCP.
-    pub(super) timestamp: Option<u32>,
-    pub(super) payload: Vec<u8>,
+    pub(in crate::tun) timestamp: Option<u32>,
+    pub(in crate::tun) payload: Vec<u8>,
 }
 
 impl Default for Spec {
@@ -80,7 +80,7 @@ impl Spec {
         if self.udp { 17 } else { 6 }
     }
 
-    pub(super) fn transport(&self) -> Vec<u8> {
+    pub(in crate::tun) fn transport(&self) -> Vec<u8> {
         let mut bytes = vec![0x12, self.flow, 0, 80];
         let at = if self.udp {
             bytes.extend(Self::len16(8 + self.payload.len()));
@@ -108,7 +108,7 @@ impl Spec {
     }
 
     /// The packet.
-    pub(super) fn build(&self) -> Vec<u8> {
+    pub(in crate::tun) fn build(&self) -> Vec<u8> {
         let transport = self.transport();
         let mut bytes = if self.v6 {
             let mut bytes = vec![0x60, 0, 0, 3];
@@ -137,7 +137,7 @@ impl Spec {
     }
 
     /// The packet as a TUN device hands it over to be cut: its checksum holds the pseudo header's sum only.
-    pub(super) fn build_frame(&self, segment: usize) -> Vec<u8> {
+    pub(in crate::tun) fn build_frame(&self, segment: usize) -> Vec<u8> {
         let mut packet = self.build();
         let start = if self.v6 {
             40
@@ -165,7 +165,7 @@ impl Spec {
     }
 
     /// The packets that this one stands for, each built on its own.
-    pub(super) fn segments(&self, segment: usize) -> Vec<Vec<u8>> {
+    pub(in crate::tun) fn segments(&self, segment: usize) -> Vec<Vec<u8>> {
         let count = self.payload.len().div_ceil(segment).max(1);
         let part = |number: usize| {
             let mut part = self.clone();
