@@ -11,6 +11,7 @@ mod options;
 mod output;
 #[cfg(test)]
 mod snapshot;
+mod variable;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::failure::Kind;
 
@@ -30,7 +31,9 @@ const NAMES: [(&str, &str); 2] = [("adit-device", "device"), ("show-peer", "show
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let cli = cli::Cli::parse_from(with_subcommand(std::env::args_os().collect()));
+    let typed = with_subcommand(std::env::args_os().collect());
+    let cli = cli::Cli::try_parse_from(&typed)
+        .unwrap_or_else(|error| variable::name(error, &cli::Cli::command(), &typed).exit());
     let Err(error) = command::run(cli.command, started) else {
         return ExitCode::SUCCESS;
     };

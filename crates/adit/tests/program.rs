@@ -175,6 +175,30 @@ fn failures_are_told_once_and_exit_with_their_code() {
 }
 
 #[test]
+fn a_wrong_value_is_called_by_the_place_that_it_came_from() {
+    // (the variable, its wrong value, the rest of the arguments, what the error names)
+    for (variable, value, arguments, named) in [
+        ("ADIT_LISTEN", "x", &["launch"][..], "'ADIT_LISTEN (--listen <PORT>)'"),
+        ("ADIT_LISTEN", "65536", &["serve"], "'ADIT_LISTEN (--listen <PORT>)'"),
+        (
+            "ADIT_DNS_UPSTREAM",
+            "dns.example",
+            &["serve"],
+            "'ADIT_DNS_UPSTREAM (--dns-upstream <ADDRESS>)'",
+        ),
+        ("ADIT_PLANE", "bus", &["launch"], "'ADIT_PLANE (--plane <PLANE>)'"),
+        ("ADIT_PLANE", "bus", &["up", "wg0"], "'ADIT_PLANE (--plane <PLANE>)'"),
+        ("ADIT_LISTEN", "1", &["launch", "--listen", "x"], "'--listen <PORT>'"),
+        ("ADIT_LISTEN", "1", &["launch", "--listen=x"], "'--listen <PORT>'"),
+    ] {
+        let output = adit(arguments).env(variable, value).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{variable}: {stderr}");
+        assert!(stderr.contains(named), "{variable}: {stderr}");
+    }
+}
+
+#[test]
 fn a_closed_output_ends_quietly() {
     for arguments in [&["man"][..], &["completions", "bash"], &["genkey"], &["doctor"]] {
         let mut child = adit(arguments).spawn().unwrap();

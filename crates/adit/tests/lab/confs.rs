@@ -190,3 +190,80 @@ fn what_a_killed_process_has_left_does_not_stop_the_next_start() {
     );
     client.command(adit(client)).arg("down").arg(&own).run();
 }
+
+#[test]
+fn a_tunnel_whose_process_is_killed_comes_up_again_and_leaves_no_zombie() {
+    crate::needs_a_lab!();
+    let network = Network::new();
+    let gateway = Gateway::launch(&network);
+    let client = &network.client;
+    let before = client.network_state();
+    let (directory, conf) = directory(&gateway, client);
+    let marker = client.folder().join("post-down");
+    let with_hook = format!("[Interface]\nPostDown = touch {}\n", marker.display());
+    write(&directory, "office", &conf.replacen("[Interface]\n", &with_hook, 1));
+    let command = client
+        .command(adit(client))
+        .args(["serve", "--plane", "tun", "--config-dir"]);
+    let mut process = command.arg(&directory).spawn();
+    process.wait_for("office is up", LIMIT);
+    let children = || {
+        let path = format!("/proc/{0}/task/{0}/children", process.pid());
+        let listed = std::fs::read_to_string(path).expect("list the process's children");
+        listed.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [device] = children().try_into().expect("one interface, one process");
+    said(client, &format!("kill -9 {device}"));
+    netlab::wait_until("another process has the interface", LIMIT, || {
+        let children = children();
+        let is_another = children.len() == 1 && children[0] != device;
+        // The last that is done.
+        let leads_there = client.command("ip").args(["route", "get", "198.51.100.2"]).output();
+        (is_another && leads_there.stdout.contains("dev office")).then_some(())
+    });
+    netlab::wait_until("it is healthy", LIMIT, || health(client, &directory).0.then_some(()));
+    assert!(marker.exists(), "its commands have run");
+    client.run(|| traffic::echo(network::server_v4(7), b"hello").expect("the tunnel works"));
+    assert!(process.terminate(LIMIT).success());
+    assert_eq!(client.network_state(), before, "nothing is left behind");
+}
+
+#[test]
+fn a_gateway_that_cannot_go_on_takes_back_what_its_commands_did() {
+    crate::needs_a_lab!();
+    let network = Network::new();
+    let host = &network.gateway;
+    let before = host.network_state();
+    // (what is wrong, the file with it, further arguments)
+    for (what, wrong, arguments) in [
+        ("a tunnel beside it", Some("PostUp = false"), &[][..]),
+        ("metrics' address", None, &["--metrics", "203.0.113.77:9"][..]),
+    ] {
+        let directory = host.folder().join(what.replace([' ', '\''], "-"));
+        std::fs::create_dir_all(directory.join("templates")).expect("make a directory");
+        std::fs::create_dir_all(directory.join("wg_confs")).expect("make a directory");
+        let log = directory.join("log");
+        let hook = |word: &str| format!("{word} = echo {word} >> {}\n", log.display());
+        let hooks: String = ["PostUp", "PreDown", "PostDown"].map(hook).concat();
+        let template = format!(
+            "[Interface]\nAddress = ${{INTERFACE}}.1\nListenPort = 51820\n\
+             PrivateKey = $(cat /config/server/privatekey-server)\n{hooks}"
+        );
+        std::fs::write(directory.join("templates/server.conf"), template).expect("write a template");
+        if let Some(line) = wrong {
+            let text = format!(
+                "[Interface]\nAddress = 10.66.0.1/24\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n{line}\n"
+            );
+            write(&directory, "home", &text);
+        }
+        let command = host
+            .command(adit(host))
+            .args(["serve", "--plane", "tun", "--peers", "1"]);
+        let command = command.args(["--endpoint", "192.0.2.1", "--config-dir"]);
+        let ended = command.arg(&directory).args(arguments).output();
+        assert_eq!(ended.status.code(), Some(1), "{what}: {ended:?}");
+        let ran = std::fs::read_to_string(&log).unwrap_or_default();
+        assert_eq!(ran, "PostUp\nPreDown\nPostDown\n", "{what}: {ended:?}");
+        assert_eq!(host.network_state(), before, "{what}: nothing is left behind");
+    }
+}

@@ -84,6 +84,7 @@ fn watch(tunnels: &mut Tunnels, servers: &mut Servers, signals: &Signals) -> any
     // The files as they were seen last, while somebody writes them.
     let mut seen = None;
     loop {
+        tunnels.mend();
         servers.follow(tunnels.texts());
         servers.set_down(tunnels.missing());
         servers.look(Instant::now());

@@ -61,47 +61,43 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     for wall in gateway.walls() {
         log::line(&format!("warning: {wall}"));
     }
-    let tunnels = Rc::new(RefCell::new(Tunnels::new(
-        &config.config_dir,
-        Some(OWN_CONF),
-        Choice::Auto,
-    )));
-    let port = config.port.unwrap_or(gateway.listen_port());
+    // Goes on after an error of a command: the gateway goes in any case.
+    let take_down = |close: &mut dyn FnMut()| {
+        let before = run("PreDown", &settings.hooks.pre_down);
+        close();
+        before.and(run("PostDown", &settings.hooks.post_down))
+    };
     // A free port is another one at the next start: the file keeps what the template says.
     let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
     let listen_port = listen_port.unwrap_or(DEFAULT_PORT);
-    let terms = terms(config, &roster, (reach.host.clone(), port), None)?;
-    let form = terms.form.clone();
-    let known: Vec<_> = roster.peers().into_iter().map(|(_, peer)| peer.public_key).collect();
-    let strangers = directory.keep_strangers(&known)?;
-    if strangers > 0 {
-        log::line(&format!(
-            "note: wg_confs/wg0.conf had {} that no list names, and is kept as wg0.conf.before-adit: add them with \
-             `adit peer add NAME --public-key KEY`",
-            count(strangers)
-        ));
-    }
-    keep(config, &directory, &roster, &terms, listen_port)?;
-    if let Err(error) = gateway::give_to(directory.root(), config.user, config.group) {
-        log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
-    }
-    note_who_stays_behind(config, &roster, &reach);
-    for note in roster.members().filter_map(|member| gateway.dns_note(&member.name())) {
-        log::line(&note);
-    }
+    let prepared = prepare(config, &directory, &roster, &reach, &gateway, listen_port);
+    let Prepared {
+        port,
+        terms,
+        watcher,
+        metrics: _metrics,
+    } = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let mut gateway = Some(gateway);
+            if let Err(error) = take_down(&mut || drop(gateway.take())) {
+                log::line(&error.to_string());
+            }
+            return Err(error);
+        }
+    };
     let summary = format!(
         "{chosen} · udp {} · {} · clients connect to {}:{port}",
         gateway.listen_port(),
         count(roster.len()),
         reach.host,
     );
-    let watcher = Watcher::new(&gateway, INTERFACE, log::entry);
-    let pages = Arc::clone(watcher.board());
-    let _metrics = config
-        .metrics
-        .map(|address| http::Server::start(address, pages))
-        .transpose()
-        .context("METRICS or --metrics")?;
+    let tunnels = Rc::new(RefCell::new(Tunnels::new(
+        &config.config_dir,
+        Some(OWN_CONF),
+        Choice::Auto,
+    )));
+    let form = terms.form.clone();
     let mut daemon = Daemon::new(
         Desk {
             gateway,
@@ -135,29 +131,90 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             ))
         })
         .ok();
-    tunnels.borrow_mut().start()?;
-    let after = started.elapsed();
-    log::line(&format!(
-        "gateway ready in {}.{:03} s · {summary}",
-        after.as_secs(),
-        after.subsec_millis()
-    ));
-    if let Some(advice) = reach.advice(port) {
-        log::line(&format!("note: {advice}"));
-    }
-    notifier
-        .ready(&summary)
-        .context("cannot tell the service manager that the gateway is ready")?;
-    let ended = daemon::run(&mut daemon, &signals, socket);
+    let begin = || -> anyhow::Result<()> {
+        tunnels.borrow_mut().start()?;
+        let after = started.elapsed();
+        log::line(&format!(
+            "gateway ready in {}.{:03} s · {summary}",
+            after.as_secs(),
+            after.subsec_millis()
+        ));
+        if let Some(advice) = reach.advice(port) {
+            log::line(&format!("note: {advice}"));
+        }
+        notifier
+            .ready(&summary)
+            .context("cannot tell the service manager that the gateway is ready")
+    };
+    let ended = begin().and_then(|()| Ok(daemon::run(&mut daemon, &signals, socket)?));
     // It may have gone before us.
     let _unheard = notifier.stopping();
     let _said = tunnels.borrow_mut().take_down();
-    let hooked = run("PreDown", &settings.hooks.pre_down);
-    daemon.close();
-    let hooked = hooked.and_then(|()| run("PostDown", &settings.hooks.post_down));
+    let mut daemon = Some(daemon);
+    let hooked = take_down(&mut || {
+        if let Some(daemon) = daemon.take() {
+            daemon.close();
+        }
+    });
     log::line("the gateway is gone; its peers' configurations work again at the next start");
+    if let (Err(_), Err(error)) = (&ended, &hooked) {
+        log::line(&error.to_string());
+    }
     ended?;
     Ok(hooked?)
+}
+
+/// What clients are told, and what shows how the gateway is.
+struct Prepared {
+    /// The port that clients connect to.
+    port: u16,
+    terms: Terms,
+    watcher: Watcher,
+    /// Serves health and metrics while it lives.
+    metrics: Option<http::Server>,
+}
+
+/// Writes what is to be kept, and says what is to be known, before the gateway is followed.
+fn prepare(
+    config: &Config,
+    directory: &Directory,
+    roster: &Roster,
+    reach: &Reach,
+    gateway: &Gateway,
+    listen_port: u16,
+) -> anyhow::Result<Prepared> {
+    let port = config.port.unwrap_or(gateway.listen_port());
+    let terms = terms(config, roster, (reach.host.clone(), port), None)?;
+    let known: Vec<_> = roster.peers().into_iter().map(|(_, peer)| peer.public_key).collect();
+    let strangers = directory.keep_strangers(&known)?;
+    if strangers > 0 {
+        log::line(&format!(
+            "note: wg_confs/wg0.conf had {} that no list names, and is kept as wg0.conf.before-adit: add them with \
+             `adit peer add NAME --public-key KEY`",
+            count(strangers)
+        ));
+    }
+    keep(config, directory, roster, &terms, listen_port)?;
+    if let Err(error) = gateway::give_to(directory.root(), config.user, config.group) {
+        log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
+    }
+    note_who_stays_behind(config, roster, reach);
+    for note in roster.members().filter_map(|member| gateway.dns_note(&member.name())) {
+        log::line(&note);
+    }
+    let watcher = Watcher::new(gateway, INTERFACE, log::entry);
+    let pages = Arc::clone(watcher.board());
+    let metrics = config
+        .metrics
+        .map(|address| http::Server::start(address, pages))
+        .transpose()
+        .context("METRICS or --metrics")?;
+    Ok(Prepared {
+        port,
+        terms,
+        watcher,
+        metrics,
+    })
 }
 
 /// The other tunnels of `wg_confs`, whose servers are looked at when the gateway is.
@@ -168,7 +225,11 @@ struct Followed {
 
 impl Observer for Followed {
     fn look(&mut self, _gateway: &Gateway, _peers: &[PeerState], now: Instant) {
-        let tunnels = self.tunnels.borrow();
+        let mut tunnels = self.tunnels.borrow_mut();
+        tunnels.mend();
+        if tunnels.are_due() {
+            tunnels.bring_in_line();
+        }
         self.servers.follow(tunnels.texts());
         self.servers.set_down(tunnels.missing());
         self.servers.look(now);

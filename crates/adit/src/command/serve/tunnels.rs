@@ -1,6 +1,7 @@
 //! The tunnels of `wg_confs`: each is kept as its file has it, and a file with an error changes nothing.
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -8,6 +9,8 @@ use std::{
 };
 
 use anyhow::Context as _;
+use linux::{link, netlink::Netlink};
+use rustix::process::{WaitOptions, wait};
 use tunnel::{
     Choice,
     quick::{self, Errors, Options},
@@ -22,7 +25,7 @@ pub(super) const DIRECTORY: &str = "wg_confs";
 /// What a file must have to be a tunnel's.
 pub(super) const MARK: &str = "[Interface]";
 
-/// After how long a tunnel that did not come up is tried again.
+/// After how long a tunnel that did not come up, or does not stay up, is tried again.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The tunnels of a directory, in the order of their names, which is that of a shell's `*.conf`.
@@ -37,6 +40,8 @@ pub(super) struct Tunnels {
     up: Vec<Conf>,
     /// What could not be put in force.
     failed: Vec<Failed>,
+    /// When the tunnels of these files had lost their interfaces last.
+    lost: HashMap<PathBuf, Instant>,
     /// Why the directory could not be read, when that was tried last.
     unreadable: Option<String>,
 }
@@ -72,6 +77,7 @@ impl Tunnels {
             plane,
             up: Vec::new(),
             failed: Vec::new(),
+            lost: HashMap::new(),
             unreadable: None,
         }
     }
@@ -147,6 +153,51 @@ impl Tunnels {
             log::line(error);
         }
         self.unreadable = unreadable;
+    }
+
+    /// Brings tunnels up again whose interfaces are gone, as they are when their processes were killed: at once, or after
+    /// [`RETRY`] what does not stay up. To be called every few seconds, where no other thread has children of its own.
+    ///
+    /// What is left of such a tunnel is taken down before, with its commands.
+    pub(super) fn mend(&mut self) {
+        // Nobody waits for the processes of interfaces, nor, in a container, for those that their parents left behind.
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        let mut at = 0;
+        while at < self.up.len() {
+            if !is_gone(&self.up[at].name()) {
+                at += 1;
+                continue;
+            }
+            let conf = self.up.remove(at);
+            let why = "its interface is gone";
+            log::line(&format!("{}: {why}, as after the end of its process", conf.name()));
+            self.down(&conf)
+                .unwrap_or_else(|error| log::line(&format!("{error:#}")));
+            let before = self.lost.insert(conf.path.clone(), Instant::now());
+            let due = before.map(|before| before + RETRY).filter(|due| *due > Instant::now());
+            let (why, due) = match due {
+                Some(due) => (why.to_owned(), due),
+                None => match self.up(&conf, Some(0)) {
+                    Ok(()) => {
+                        self.up.insert(at, conf);
+                        at += 1;
+                        continue;
+                    }
+                    Err(error) => (error.to_string(), Instant::now() + RETRY),
+                },
+            };
+            log::line(&format!(
+                "{}: {why}; it is down, and is tried again within a minute",
+                conf.name()
+            ));
+            let due = Some(due);
+            self.failed.push(Failed { conf, why, due });
+        }
+    }
+
+    /// Whether a tunnel that did not come up is to be tried again.
+    pub(super) fn are_due(&self) -> bool {
+        self.failed.iter().any(Failed::is_due)
     }
 
     fn apply(&mut self, wanted: Vec<Conf>) {
@@ -337,6 +388,13 @@ impl Conf {
         anyhow::ensure!(self.text.contains(MARK), "{} has no {MARK}", self.path.display());
         Ok(())
     }
+}
+
+/// Whether there is no interface of this name. Where that cannot be asked, there is.
+fn is_gone(name: &str) -> bool {
+    Netlink::route()
+        .and_then(|mut netlink| link::find(&mut netlink, name))
+        .is_ok_and(|link| link.is_none())
 }
 
 fn name(path: &Path) -> String {
