@@ -267,3 +267,30 @@ fn a_gateway_that_cannot_go_on_takes_back_what_its_commands_did() {
         assert_eq!(host.network_state(), before, "{what}: nothing is left behind");
     }
 }
+
+#[test]
+fn a_signal_ends_the_start_while_a_name_is_waited_for() {
+    crate::needs_a_lab!();
+    let network = Network::new();
+    let client = &network.client;
+    let before = client.network_state();
+    let text = "[Interface]\nAddress = 10.66.0.1/24\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n\
+        [Peer]\nPublicKey = TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=\nEndpoint = vpn.example:51820\n\
+        AllowedIPs = 10.66.0.0/24\n";
+    // (the directory, what makes it a gateway)
+    for (name, gateway) in [
+        ("client-mode", &[][..]),
+        ("server-mode", &["--peers", "1", "--endpoint", "192.0.2.1"]),
+    ] {
+        let directory = client.folder().join(name);
+        std::fs::create_dir_all(directory.join("wg_confs")).expect("make a directory");
+        write(&directory, "home", text);
+        let command = client.command(adit(client)).args(["serve", "--plane", "tun"]);
+        let command = command.args(gateway).arg("--config-dir").arg(&directory);
+        let mut process = command.spawn();
+        process.wait_for("trying again in", LIMIT);
+        assert!(process.terminate(LIMIT).success(), "{name}: {}", process.log());
+        assert!(!process.log().contains("gateway ready"), "{name}: {}", process.log());
+        assert_eq!(client.network_state(), before, "{name}: nothing is left behind");
+    }
+}

@@ -55,7 +55,9 @@ pub(super) fn run(config_dir: &Path, plane: Choice, environment: &Environment, s
         .transpose()
         .context("METRICS or --metrics")?;
     log::line("client mode: PEERS is not set");
-    tunnels.start()?;
+    if tunnels.start(&signals)?.is_some() {
+        return Ok(());
+    }
     if let Err(error) = gateway::give_to(config_dir, environment.user, environment.group) {
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
     }

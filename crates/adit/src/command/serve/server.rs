@@ -131,8 +131,11 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             ))
         })
         .ok();
-    let begin = || -> anyhow::Result<()> {
-        tunnels.borrow_mut().start()?;
+    // Whether no signal came before.
+    let begin = || -> anyhow::Result<bool> {
+        if tunnels.borrow_mut().start(&signals)?.is_some() {
+            return Ok(false);
+        }
         let after = started.elapsed();
         log::line(&format!(
             "gateway ready in {}.{:03} s · {summary}",
@@ -144,9 +147,14 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         }
         notifier
             .ready(&summary)
-            .context("cannot tell the service manager that the gateway is ready")
+            .context("cannot tell the service manager that the gateway is ready")?;
+        Ok(true)
     };
-    let ended = begin().and_then(|()| Ok(daemon::run(&mut daemon, &signals, socket)?));
+    let ended = match begin() {
+        Ok(true) => daemon::run(&mut daemon, &signals, socket).map_err(Into::into),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
     // It may have gone before us.
     let _unheard = notifier.stopping();
     let _said = tunnels.borrow_mut().take_down();

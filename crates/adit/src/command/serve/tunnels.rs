@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use linux::{link, netlink::Netlink};
+use linux::{
+    link,
+    netlink::Netlink,
+    signal::{Signal, Signals},
+};
 use rustix::process::{WaitOptions, wait};
 use tunnel::{
     Choice,
@@ -82,12 +86,13 @@ impl Tunnels {
         }
     }
 
-    /// Brings all up at the start. Those of a process that was killed are taken down before.
+    /// Brings all up at the start. Those of a process that was killed are taken down before. Gives the signal that came
+    /// before all were up, if one did; none is up then.
     ///
     /// # Errors
     ///
     /// The first that cannot be used or does not come up; none is up then.
-    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+    pub(super) fn start(&mut self, signals: &Signals) -> anyhow::Result<Option<Signal>> {
         let wanted = self.wanted()?;
         for conf in &wanted {
             conf.check()
@@ -96,14 +101,18 @@ impl Tunnels {
         self.clear_away();
         for conf in wanted {
             // At boot a resolver may come up later than this.
-            if let Err(error) = self.up(&conf, None) {
+            if let Err(error) = self.up(&conf, None, Some(signals)) {
+                if let Some(signal) = error.signal() {
+                    log::line(&error.to_string());
+                    return self.take_down().map(|()| Some(signal));
+                }
                 let error = Err(error).with_context(|| format!("cannot bring {} up", conf.path.display()));
                 let _said = self.take_down();
                 return error;
             }
             self.up.push(conf);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes down what an earlier process has brought up from this directory and left.
@@ -177,7 +186,7 @@ impl Tunnels {
             let due = before.map(|before| before + RETRY).filter(|due| *due > Instant::now());
             let (why, due) = match due {
                 Some(due) => (why.to_owned(), due),
-                None => match self.up(&conf, Some(0)) {
+                None => match self.up(&conf, Some(0), None) {
                     Ok(()) => {
                         self.up.insert(at, conf);
                         at += 1;
@@ -240,7 +249,7 @@ impl Tunnels {
     fn put_in_force(&mut self, conf: &Conf) -> anyhow::Result<()> {
         conf.check()?;
         let Some(at) = self.up.iter().position(|up| up.path == conf.path) else {
-            self.up(conf, Some(0))?;
+            self.up(conf, Some(0), None)?;
             self.up.push(conf.clone());
             return Ok(());
         };
@@ -257,13 +266,13 @@ impl Tunnels {
         let before = self.up.remove(at);
         self.down(&before)
             .unwrap_or_else(|error| log::line(&format!("{error:#}")));
-        match self.up(conf, Some(0)) {
+        match self.up(conf, Some(0), None) {
             Ok(()) => {
                 self.up.push(conf.clone());
                 Ok(())
             }
             Err(error) => {
-                match self.up(&before, Some(0)) {
+                match self.up(&before, Some(0), None) {
                     Ok(()) => self.up.push(before),
                     Err(again) => log::line(&format!("{}: not as it was before either: {again}", conf.name())),
                 }
@@ -285,10 +294,12 @@ impl Tunnels {
     }
 
     /// Brings a tunnel up, and says on which plane. While other things wait, names are asked for without `retries`.
-    fn up(&self, conf: &Conf, retries: Option<u32>) -> Result<(), Errors> {
+    /// One of `signals` ends that.
+    fn up(&self, conf: &Conf, retries: Option<u32>, signals: Option<&Signals>) -> Result<(), Errors> {
         log::line(&format!("bringing {} up", conf.name()));
         let up = quick::up(Options {
             retries,
+            signals,
             ..self.options(&conf.path, Some(&conf.text), &mut log::line)
         })?;
         log::line(&format!("{}: {}", up.name, up.chosen));
