@@ -20,9 +20,11 @@
 
 mod account;
 mod command;
+pub mod cpu;
 mod host;
 mod lab;
 mod link;
+pub mod load;
 mod namespace;
 mod need;
 mod pace;

@@ -47,7 +47,7 @@ pub fn skip(need: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Where `program` is: in `$ADIT_TOOLS`, where `cargo xtask test` unpacks programs, else on the `PATH`.
+/// Where `program` is: in `$ADIT_TOOLS`, where `cargo xtask` unpacks and compiles programs, else on the `PATH`.
 #[must_use]
 pub fn tool(program: &str) -> Option<PathBuf> {
     let unpacked = std::env::var_os("ADIT_TOOLS").map_or_else(
@@ -55,7 +55,9 @@ pub fn tool(program: &str) -> Option<PathBuf> {
         PathBuf::from,
     );
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::iter::once(unpacked.join("usr/bin"))
+    ["usr/bin", "bin"]
+        .map(|folder| unpacked.join(folder))
+        .into_iter()
         .chain(std::env::split_paths(&path))
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(program))

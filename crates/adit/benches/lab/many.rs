@@ -9,15 +9,16 @@ use netlab::{Host, Lab, Process};
 use tunnel::{Place, Spec, Tunnel};
 use wg::{PeerUpdate, PresharedKey, Update};
 
-use crate::{gateway, median};
+use crate::{Figures, gateway, median};
 
 const PEERS: usize = 10_000;
 
 /// How often each start and each command is measured.
 const REPEATS: usize = 3;
 
-/// Prints the table.
-pub(crate) fn measure() {
+/// Seconds from exec to ready, milliseconds of a command that adds a peer and from its end until the peer has a session,
+/// memory in MB, and seconds of `wg syncconf`.
+pub(crate) fn measure() -> Figures {
     let lab = Lab::new();
     let host = lab.host("many");
     let folder = host.folder().join("c");
@@ -38,24 +39,13 @@ pub(crate) fn measure() {
         memory.push(process.account().resident_kib as f64);
         process.terminate(Duration::from_secs(30));
     }
-    println!("| {PEERS} peers | measured | goal |\n|---|---|---|");
-    println!(
-        "| `adit serve` from exec to ready, tun plane | {:.2} s | 3 s |",
-        median(starts)
-    );
-    println!("| a command that adds one more | {:.1} ms | |", median(adds));
-    println!(
-        "| from its end until the peer has a session | {:.1} ms | 10 ms |",
-        median(live)
-    );
-    println!(
-        "| memory after that (VmRSS) | {:.0} MB | 100 MB |",
-        median(memory) * 1024.0 / 1e6
-    );
-    println!(
-        "| `wg syncconf` of the same peers into wireguard-go | {:.2} s | |\n",
-        syncconf(&host, &folder)
-    );
+    Figures::from([
+        ("ready", median(starts)),
+        ("add", median(adds)),
+        ("session", median(live)),
+        ("memory", median(memory) * 1024.0 / 1e6),
+        ("syncconf", syncconf(&host, &folder)),
+    ])
 }
 
 fn serve(host: &Host, folder: &Path) -> (Process, Duration) {

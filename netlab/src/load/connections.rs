@@ -1,0 +1,154 @@
+//! TCP connections: how many a second, and many that idle.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::Threads;
+use crate::namespace::{listen, wait_readable};
+use crate::{Host, traffic};
+
+/// How many threads accept and serve.
+const SERVERS: usize = 8;
+
+/// Connections that are opened, used for one byte each way, and closed, over and over. Dropping it ends it.
+#[derive(Debug)]
+pub struct Connections {
+    done: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+    _threads: Threads,
+}
+
+impl Connections {
+    /// Opens them from `client` to `server`, at `target`, from `count` threads with one connection each.
+    ///
+    /// # Panics
+    ///
+    /// If the port is taken.
+    #[must_use]
+    pub fn start(client: &Host, server: &Host, target: SocketAddr, count: usize) -> Self {
+        // Ports are used again after a second rather than a minute, and there are twice as many.
+        for host in [client, server] {
+            host.sysctl("net.ipv4.tcp_tw_reuse", "1");
+            host.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
+        }
+        let mut threads = Threads::default();
+        serve(server, target.port(), &mut threads, |mut stream| {
+            if answer(&mut stream).is_ok() {
+                // The client closes first.
+                let _ = stream.read(&mut [0]);
+            }
+        });
+        let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        for _ in 0..count {
+            let (done, failed, stopping) = (Arc::clone(&done), Arc::clone(&failed), threads.stopping());
+            threads.add(client.spawn(move || {
+                while !stopping() {
+                    let count = if open(target).is_ok() { &done } else { &failed };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }));
+        }
+        Self {
+            done,
+            failed,
+            _threads: threads,
+        }
+    }
+
+    /// How many were opened and had their answer, and how many failed.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+/// Connections that are open and idle. Dropping them closes all.
+#[derive(Debug)]
+pub struct Held {
+    here: Vec<TcpStream>,
+    _there: Arc<Mutex<Vec<TcpStream>>>,
+    _threads: Threads,
+}
+
+impl Held {
+    /// Opens `count` connections from `client` to `server`, at `target`; each has carried a byte each way.
+    ///
+    /// # Errors
+    ///
+    /// The first of a connection that cannot be opened.
+    ///
+    /// # Panics
+    ///
+    /// If the port is taken.
+    pub fn open(client: &Host, server: &Host, target: SocketAddr, count: usize) -> io::Result<Self> {
+        for host in [client, server] {
+            host.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
+        }
+        let (mut threads, there) = (Threads::default(), Arc::new(Mutex::new(Vec::new())));
+        let kept = Arc::clone(&there);
+        serve(server, target.port(), &mut threads, move |mut stream| {
+            if answer(&mut stream).is_ok() {
+                kept.lock().expect("no holder panics").push(stream);
+            }
+        });
+        let here = client.run(|| (0..count).map(|_| open(target)).collect::<io::Result<Vec<_>>>())?;
+        Ok(Self {
+            here,
+            _there: there,
+            _threads: threads,
+        })
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.here.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.here.is_empty()
+    }
+}
+
+/// Opens a connection and has a byte answered.
+fn open(target: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = traffic::connect(target)?;
+    stream.write_all(&[1])?;
+    stream.read_exact(&mut [0])?;
+    Ok(stream)
+}
+
+fn answer(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.read_exact(&mut [0])?;
+    stream.write_all(&[2])
+}
+
+/// Hands each connection to `port` to `handler`, on a few threads.
+fn serve(host: &Host, port: u16, threads: &mut Threads, handler: impl Fn(TcpStream) + Clone + Send + 'static) {
+    let listener = host
+        .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+        .expect("bind a listener");
+    listener.set_nonblocking(true).expect("make a listener non-blocking");
+    listen(listener.as_fd().as_raw_fd(), 4096).expect("widen the backlog");
+    let listener = Arc::new(listener);
+    for _ in 0..SERVERS {
+        let (listener, handler, stopping) = (Arc::clone(&listener), handler.clone(), threads.stopping());
+        threads.add(std::thread::spawn(move || {
+            while !stopping() {
+                match listener.accept() {
+                    Ok((stream, _)) => handler(stream),
+                    Err(_) => wait_readable(listener.as_raw_fd(), Duration::from_millis(50)),
+                }
+            }
+        }));
+    }
+}
