@@ -26,7 +26,7 @@ enum Task {
     Test(test::Arguments),
     /// Runs each fuzz target for a while, from the committed corpus.
     Fuzz(fuzz::Arguments),
-    /// Measures start, memory, size and throughput of a release build, and writes docs/benchmarks.md.
+    /// Measures a release build beside other programs, and writes docs/benchmarks.md and its plots.
     Bench(bench::Arguments),
     /// Builds a static binary and the container image around it, as an archive that `docker load` takes.
     Image(image::Arguments),

@@ -20,6 +20,11 @@ pub(crate) struct Ran {
 
 /// Runs `command` without standard input, shows its output line by line, and kills it after `limit`.
 pub(crate) fn show(command: &mut Command, limit: Duration) -> Result<Ran> {
+    watch(command, limit, |line| println!("{line}"))
+}
+
+/// Runs `command` without standard input, calls `each` with every line that it says, and kills it after `limit`.
+pub(crate) fn watch(command: &mut Command, limit: Duration, each: impl Fn(&str)) -> Result<Ran> {
     let start = Instant::now();
     command
         .stdin(Stdio::null())
@@ -34,12 +39,14 @@ pub(crate) fn show(command: &mut Command, limit: Duration) -> Result<Ran> {
     loop {
         match receiver.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
-                println!("{line}");
+                each(&line);
                 lines.push(line);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                println!("{} took longer than {} s: killed", name(command), limit.as_secs());
+                let notice = format!("{} took longer than {} s: killed", name(command), limit.as_secs());
+                each(&notice);
+                lines.push(notice);
                 child.kill().context("kill a child")?;
                 late = true;
                 break;

@@ -10,6 +10,10 @@ mod contender;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/lab/gateway.rs"]
 mod gateway;
+#[path = "lab/handshakes.rs"]
+mod handshakes;
+#[path = "lab/idle.rs"]
+mod idle;
 #[path = "lab/many.rs"]
 mod many;
 #[path = "lab/meter.rs"]
@@ -25,6 +29,8 @@ mod peer;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/lab/reference.rs"]
 mod reference;
+#[path = "lab/rootless.rs"]
+mod rootless;
 #[path = "lab/rows.rs"]
 mod rows;
 #[path = "lab/start.rs"]
@@ -42,6 +48,9 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     if words.is_empty() {
         println!("Measures nothing by itself: `cargo xtask bench` says what.");
+        return;
+    }
+    if idle::is_wanted(&words) {
         return;
     }
     let needs = [

@@ -25,7 +25,7 @@ pub enum Direction {
 #[derive(Debug)]
 pub struct Bulk {
     received: Arc<AtomicU64>,
-    /// The clients' ends: shutting them down ends the threads of both sides.
+    /// Both ends of all: shutting them down ends their threads.
     streams: Vec<TcpStream>,
     _threads: Threads,
 }
@@ -56,7 +56,7 @@ impl Bulk {
         for _ in 0..count {
             let here = client.run(|| traffic::connect(target))?;
             let there = accept(&listener)?;
-            streams.push(here.try_clone()?);
+            streams.extend([here.try_clone()?, there.try_clone()?]);
             let (from, to) = match direction {
                 Direction::Up => (here, there),
                 Direction::Down => (there, here),

@@ -2,17 +2,17 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Threads;
 use crate::namespace::{listen, wait_readable};
 use crate::{Host, traffic};
 
-/// How many threads accept and serve.
-const SERVERS: usize = 8;
+/// How many threads accept and serve, and how many keep or open those that idle.
+const THREADS: usize = 8;
 
 /// Connections that are opened, used for one byte each way, and closed, over and over. Dropping it ends it.
 #[derive(Debug)]
@@ -66,54 +66,52 @@ impl Connections {
     }
 }
 
-/// Connections that are open and idle. Dropping them closes all.
-#[derive(Debug)]
-pub struct Held {
-    here: Vec<TcpStream>,
-    _there: Arc<Mutex<Vec<TcpStream>>>,
-    _threads: Threads,
+/// Accepts connections to `port` in the namespace of the calling thread, answers a byte on each, and keeps them open, for
+/// good. `ready` is called once it listens.
+///
+/// # Errors
+///
+/// If the port is taken.
+pub fn keep(port: u16, ready: impl FnOnce()) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    listen(listener.as_raw_fd(), 4096)?;
+    ready();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let mut kept = Vec::new();
+                while let Ok((mut stream, _)) = listener.accept() {
+                    if answer(&mut stream).is_ok() {
+                        kept.push(stream);
+                    }
+                }
+            });
+        }
+    });
+    Ok(())
 }
 
-impl Held {
-    /// Opens `count` connections from `client` to `server`, at `target`; each has carried a byte each way.
-    ///
-    /// # Errors
-    ///
-    /// The first of a connection that cannot be opened.
-    ///
-    /// # Panics
-    ///
-    /// If the port is taken.
-    pub fn open(client: &Host, server: &Host, target: SocketAddr, count: usize) -> io::Result<Self> {
-        for host in [client, server] {
-            host.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
-        }
-        let (mut threads, there) = (Threads::default(), Arc::new(Mutex::new(Vec::new())));
-        let kept = Arc::clone(&there);
-        serve(server, target.port(), &mut threads, move |mut stream| {
-            if answer(&mut stream).is_ok() {
-                kept.lock().expect("no holder panics").push(stream);
-            }
-        });
-        let here = client.run(|| (0..count).map(|_| open(target)).collect::<io::Result<Vec<_>>>())?;
-        Ok(Self {
-            here,
-            _there: there,
-            _threads: threads,
-        })
-    }
-
-    /// How many are open.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.here.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.here.is_empty()
-    }
+/// Opens `count` connections to `target` from the namespace of the calling thread; each has carried a byte each way.
+///
+/// # Errors
+///
+/// The first of a connection that cannot be opened.
+///
+/// # Panics
+///
+/// If a thread that opens them does.
+pub fn hold(target: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
+    let opened = std::thread::scope(|scope| {
+        let openers: Vec<_> = (0..THREADS)
+            .map(|number| {
+                let share = count / THREADS + usize::from(number < count % THREADS);
+                scope.spawn(move || (0..share).map(|_| open(target)).collect::<io::Result<Vec<_>>>())
+            })
+            .collect();
+        let opened = openers.into_iter().map(|opener| opener.join().expect("an opener ends"));
+        opened.collect::<io::Result<Vec<_>>>()
+    });
+    Ok(opened?.into_iter().flatten().collect())
 }
 
 /// Opens a connection and has a byte answered.
@@ -138,9 +136,9 @@ fn serve(host: &Host, port: u16, threads: &mut Threads, handler: impl Fn(TcpStre
         .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
         .expect("bind a listener");
     listener.set_nonblocking(true).expect("make a listener non-blocking");
-    listen(listener.as_fd().as_raw_fd(), 4096).expect("widen the backlog");
+    listen(listener.as_raw_fd(), 4096).expect("widen the backlog");
     let listener = Arc::new(listener);
-    for _ in 0..SERVERS {
+    for _ in 0..THREADS {
         let (listener, handler, stopping) = (Arc::clone(&listener), handler.clone(), threads.stopping());
         threads.add(std::thread::spawn(move || {
             while !stopping() {

@@ -107,7 +107,8 @@ fn configuration(private: &PrivateKey, public: &PublicKey, there: usize, peers: 
     text
 }
 
-fn key() -> PrivateKey {
+/// A fresh key.
+pub(crate) fn key() -> PrivateKey {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the kernel has random bytes");
     PrivateKey::from_random(bytes)

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use netlab::Offloads;
 use netlab::load::{self, Bulk, Direction};
+use netlab::relay;
 
 use crate::Figures;
 use crate::contender::Contender;
+use crate::handshakes;
+use crate::idle::{self, Idle};
 use crate::meter::Stretch;
 use crate::pair::{Pair, Path};
+use crate::rootless::Rootless;
 
 /// Measures `row` for `contender`, for so long.
 ///
@@ -55,7 +59,15 @@ pub(crate) fn measure(row: &str, contender: &str, length: Duration) -> Result<Fi
         "udp-64" => udp(&same(path)?, 64, length),
         "request" => request(&same(path)?, length),
         "ping-idle" => ping(&same(path)?, length),
+        "handshakes" => handshakes::measure(end()?, length),
         "ping-loaded" => loaded_ping(&same(path)?, length),
+        "netstack-up" => carried(&Rootless::new(contender)?, Up, length),
+        "netstack-down" => carried(&Rootless::new(contender)?, Down, length),
+        "netstack-loss-1000" => lossy(&Rootless::new(contender)?, 1_000, length),
+        "netstack-loss-10000" => lossy(&Rootless::new(contender)?, 10_000, length),
+        "netstack-connections" => connections(&Rootless::new(contender)?, length),
+        "netstack-idle" => beside_idle(&Rootless::new(contender)?, 10_000, length),
+        "netstack-memory" => Ok(memory(&Rootless::new(contender)?, 20_000)),
         _ => Err(format!("no row is called {row}")),
     }
 }
@@ -76,8 +88,15 @@ fn said(error: impl std::fmt::Display) -> String {
 
 fn tcp(pair: &Pair, streams: usize, direction: Direction, length: Duration) -> Result<Figures, String> {
     let bulk = Bulk::start(&pair.left, &pair.right, port(pair.target), streams, direction).map_err(said)?;
-    let stretch = Stretch::watch(&[&pair.left, &pair.right], length, || bulk.received());
-    let mut figures = processors(&stretch);
+    bytes(&Stretch::watch(&[&pair.left, &pair.right], length, || bulk.received()))
+}
+
+/// Gbit/s, and the processor seconds that both ends' programs take for a gigabyte.
+fn bytes(stretch: &Stretch) -> Result<Figures, String> {
+    if stretch.count == 0.0 {
+        return Err("nothing arrived".to_owned());
+    }
+    let mut figures = processors(stretch);
     figures.insert("gbit", stretch.rate() * 8.0 / 1e9);
     figures.insert("cpu", stretch.programs / (stretch.count / 1e9));
     Ok(figures)
@@ -139,4 +158,63 @@ fn loaded_ping(pair: &Pair, length: Duration) -> Result<Figures, String> {
     figures.extend(processors(&stretch));
     figures.insert("gbit", stretch.rate() * 8.0 / 1e9);
     Ok(figures)
+}
+
+/// One stream through a gateway to the server behind it.
+fn carried(rootless: &Rootless, direction: Direction, length: Duration) -> Result<Figures, String> {
+    let (client, server) = (&rootless.network.client, &rootless.network.server);
+    let bulk = Bulk::start(client, server, rootless.target(5201), 1, direction).map_err(said)?;
+    bytes(&Stretch::watch(&rootless.hosts(), length, || bulk.received()))
+}
+
+/// A download while the way between client and gateway takes 10 ms and loses so many of a million, each way.
+fn lossy(rootless: &Rootless, loss: u32, length: Duration) -> Result<Figures, String> {
+    let relay = rootless.lay(relay::Path {
+        delay: Duration::from_millis(10),
+        loss,
+        seed: u64::from(std::process::id()),
+        ..relay::Path::default()
+    });
+    let mut figures = carried(rootless, Direction::Down, length)?;
+    let (passed, lost) = relay.counts();
+    figures.insert("lost", 100.0 * lost as f64 / (passed + lost) as f64);
+    figures.insert("mbit", figures["gbit"] * 1e3);
+    Ok(figures)
+}
+
+/// Connections that are opened, used and closed, eight at a time.
+fn connections(rootless: &Rootless, length: Duration) -> Result<Figures, String> {
+    let network = &rootless.network;
+    let load = load::Connections::start(&network.client, &network.server, rootless.target(5201), 8);
+    let stretch = Stretch::watch(&rootless.hosts(), length, || load.counts().0);
+    if stretch.count == 0.0 {
+        return Err("no connection was opened".to_owned());
+    }
+    let mut figures = processors(&stretch);
+    figures.insert("rate", stretch.rate());
+    figures.insert("failed", load.counts().1 as f64);
+    Ok(figures)
+}
+
+/// One stream alone, and then beside `count` flows that idle.
+fn beside_idle(rootless: &Rootless, count: usize, length: Duration) -> Result<Figures, String> {
+    let alone = carried(rootless, Direction::Up, length)?["gbit"];
+    let _idle = Idle::open(rootless, count);
+    let mut figures = carried(rootless, Direction::Up, length)?;
+    figures.insert("alone", alone);
+    figures.insert("share", figures["gbit"] / alone);
+    Ok(figures)
+}
+
+/// What the gateway's process keeps for `count` flows that idle, in kB for each; fewer where descriptors are short.
+fn memory(rootless: &Rootless, count: usize) -> Figures {
+    let resident = || rootless.process.account().resident_kib as f64 * 1.024;
+    let count = count.min(idle::most());
+    let before = resident();
+    let _idle = Idle::open(rootless, count);
+    Figures::from([
+        ("flow", (resident() - before) / count as f64),
+        ("flows", count as f64),
+        ("resident", resident() / 1e3),
+    ])
 }
