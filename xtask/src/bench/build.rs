@@ -12,6 +12,20 @@ use crate::run;
 /// How long a compilation may take.
 const LIMIT: Duration = Duration::from_secs(1800);
 
+/// Cargo, without what the cargo that runs this program tells it of itself: build scripts would take that for a change,
+/// and compile again what a plain build has compiled.
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(root);
+    command
+}
+
 /// Compiles the release build, and gives its path.
 pub(crate) fn release(root: &Path) -> Result<PathBuf> {
     compile(root, &root.join("target"))?;
@@ -24,10 +38,7 @@ pub(crate) fn cold(root: &Path) -> Result<Duration> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).context("remove an earlier build")?;
     }
-    run::show(
-        Command::new("cargo").args(["fetch", "--locked"]).current_dir(root),
-        LIMIT,
-    )?;
+    run::show(cargo(root).args(["fetch", "--locked"]), LIMIT)?;
     let start = Instant::now();
     compile(root, &folder)?;
     let took = start.elapsed();
@@ -46,10 +57,8 @@ pub(crate) fn figures(binary: &Path, cold: Option<Duration>) -> Result<Value> {
 }
 
 fn compile(root: &Path, folder: &Path) -> Result<()> {
-    let mut command = Command::new("cargo");
-    command
-        .args(["build", "--release", "--package", "adit", "--locked"])
-        .current_dir(root);
+    let mut command = cargo(root);
+    command.args(["build", "--release", "--package", "adit", "--locked"]);
     let ran = run::show(command.env("CARGO_TARGET_DIR", folder), LIMIT)?;
     anyhow::ensure!(ran.success, "the release build failed");
     Ok(())
@@ -57,11 +66,10 @@ fn compile(root: &Path, folder: &Path) -> Result<()> {
 
 /// Compiles `crates/adit/benches/lab.rs`, and gives its path.
 pub(crate) fn lab(root: &Path) -> Result<PathBuf> {
-    let mut command = Command::new("cargo");
+    let mut command = cargo(root);
     command
         .args(["test", "--package", "adit", "--bench", "lab", "--no-run", "--locked"])
         .args(["--message-format", "json"])
-        .current_dir(root)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = command.output().context("start cargo")?;

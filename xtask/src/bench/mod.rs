@@ -164,7 +164,7 @@ fn report(root: &Path, kept: &Path, tools: &Path, written: bool) -> Result<()> {
     for section in &sections {
         println!("\n{}", section.trim());
     }
-    println!("\n{missed} bars missed");
+    println!("\nbars missed: {missed}");
     if !written {
         return page::plots(&kept.join("plots"), &measured);
     }

@@ -11,7 +11,7 @@ use crate::Figures;
 use crate::contender::Contender;
 use crate::handshakes;
 use crate::idle::{self, Idle};
-use crate::meter::Stretch;
+use crate::meter::{Look, Stretch};
 use crate::pair::{Pair, Path};
 use crate::rootless::Rootless;
 
@@ -129,17 +129,19 @@ fn request(pair: &Pair, length: Duration) -> Result<Figures, String> {
 
 /// Echoes two hundred times a second, and how long they took in microseconds.
 fn ping(pair: &Pair, length: Duration) -> Result<Figures, String> {
+    let hosts = [&pair.left, &pair.right];
+    let before = Look::take(&hosts, 0);
     let pings = load::ping(&pair.left, pair.target, Duration::from_millis(5), length).map_err(said)?;
     let (answered, lost) = pings.counts();
     let within = |share| {
         let time = pings.within(share).ok_or("no echo was answered");
         time.map(|time| time.as_secs_f64() * 1e6)
     };
-    Ok(Figures::from([
-        ("median", within(0.5)?),
-        ("p99", within(0.99)?),
-        ("loss", 100.0 * lost as f64 / (answered + lost) as f64),
-    ]))
+    let mut figures = processors(&Look::take(&hosts, 0).since(&before));
+    figures.insert("median", within(0.5)?);
+    figures.insert("p99", within(0.99)?);
+    figures.insert("loss", 100.0 * lost as f64 / (answered + lost) as f64);
+    Ok(figures)
 }
 
 /// The same while one TCP stream fills the tunnel.

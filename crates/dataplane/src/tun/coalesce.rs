@@ -13,7 +13,7 @@ use crate::ip::{self, UDP_HEADER_LEN, V4_HEADER_LEN, V6_HEADER_LEN, checksum::Su
 
 /// Most packets that become one: a `writev` then has few enough parts for the stack, and no kernel takes more
 /// datagrams in one.
-pub(super) const MAX_JOINED: usize = 64;
+pub const MAX_JOINED: usize = 64;
 
 /// Longest super-packet: the length field of IPv4 and of IPv6 less its header.
 const MAX_LEN: usize = 65_535;
@@ -29,7 +29,7 @@ const NONE: u16 = u16::MAX;
 
 /// Which packets of a batch belong together; keeps its memory from batch to batch.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub struct Plan {
     groups: Vec<Group>,
     /// For each packet, the next of its group.
     next: Vec<u16>,
@@ -41,7 +41,7 @@ pub(super) struct Plan {
 
 /// Packets that are written at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
+pub struct Group {
     first: u16,
     last: u16,
     count: u16,
@@ -80,9 +80,15 @@ enum Class {
     Other,
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Plan {
     /// An empty plan.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             groups: Vec::new(),
             next: Vec::new(),
@@ -92,7 +98,7 @@ impl Plan {
     }
 
     /// Plans a batch, of at most 65,534 packets.
-    pub(super) fn make<P: AsRef<[u8]>>(&mut self, packets: &[P], kinds: Kinds) {
+    pub fn make<P: AsRef<[u8]>>(&mut self, packets: &[P], kinds: Kinds) {
         self.groups.clear();
         self.next.clear();
         self.next.resize(packets.len(), NONE);
@@ -104,12 +110,12 @@ impl Plan {
     }
 
     /// The groups, in the order in which they are to be written.
-    pub(super) fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
     /// The packets of a group, by their place in the batch.
-    pub(super) fn members(&self, group: &Group) -> impl Iterator<Item = usize> + '_ {
+    pub fn members(&self, group: &Group) -> impl Iterator<Item = usize> + '_ {
         let first = (group.first != NONE).then_some(group.first);
         std::iter::successors(first, |at| {
             self.next.get(usize::from(*at)).copied().filter(|next| *next != NONE)
@@ -172,9 +178,11 @@ impl Plan {
 
 /// Which super-packets the device takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kinds {
-    pub(super) tcp: bool,
-    pub(super) udp: bool,
+pub struct Kinds {
+    /// Those of TCP segments.
+    pub tcp: bool,
+    /// Those of UDP datagrams.
+    pub udp: bool,
 }
 
 impl Kinds {
@@ -211,7 +219,7 @@ impl Group {
     }
 
     /// How many packets it joins.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         usize::from(self.count)
     }
 

@@ -17,14 +17,14 @@
 //! Each thread takes what waits, carries it through to the end, and only then looks again: no packet is handed from
 //! thread to thread, and none waits for a batch to fill.
 
-mod coalesce;
+pub mod coalesce;
 mod counters;
 mod device;
 pub mod differential;
 mod inward;
 mod link;
 mod outward;
-mod split;
+pub mod split;
 mod steer;
 #[cfg(test)]
 mod tests;

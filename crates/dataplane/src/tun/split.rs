@@ -23,7 +23,7 @@ const TCP_FIRST_ONLY: u8 = 0x80;
 
 /// A packet as read from a TUN device, and what it is to be cut into.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame<'a> {
+pub struct Frame<'a> {
     packet: &'a [u8],
     gso: Gso,
     /// Where the transport header begins.
@@ -37,7 +37,7 @@ pub(super) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// A packet without a header of the TUN's.
-    pub(super) fn whole(packet: &'a [u8]) -> Self {
+    pub fn whole(packet: &'a [u8]) -> Self {
         Self {
             packet,
             gso: Gso::None,
@@ -49,7 +49,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Reads a packet with its header; `None` if they do not fit each other.
-    pub(super) fn with_header(frame: &'a [u8]) -> Option<Self> {
+    pub fn with_header(frame: &'a [u8]) -> Option<Self> {
         let (header, packet) = frame.split_first_chunk::<VNET_HDR_LEN>()?;
         let header = VnetHeader::read(header)?;
         let Some((start, offset)) = header.checksum else {
@@ -95,7 +95,7 @@ impl<'a> Frame<'a> {
     }
 
     /// How many packets it is.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self.gso {
             Gso::None => 1,
             Gso::Tcp | Gso::Udp => (self.packet.len() - self.headers).div_ceil(self.segment).max(1),
@@ -103,12 +103,16 @@ impl<'a> Frame<'a> {
     }
 
     /// Length of the packet of this number.
-    pub(super) fn len(&self, number: usize) -> usize {
+    pub fn len(&self, number: usize) -> usize {
         self.headers + self.payload(number).len()
     }
 
     /// Writes the packet of this number; `out` is as long as [`Frame::len`] says.
-    pub(super) fn write(&self, number: usize, out: &mut [u8]) {
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    pub fn write(&self, number: usize, out: &mut [u8]) {
         let payload = self.payload(number);
         let (headers, rest) = out.split_at_mut(self.headers);
         headers.copy_from_slice(&self.packet[..self.headers]);
