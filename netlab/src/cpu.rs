@@ -1,5 +1,6 @@
 //! Processor time: of processes, and of the whole machine.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How many ticks `/proc` counts in a second: `USER_HZ`, the same on every Linux.
@@ -10,7 +11,7 @@ const TICKS: u64 = 100;
 pub struct Machine {
     /// The time of all processors that were not idle, interrupts included.
     pub busy: Duration,
-    /// The part of it that interrupts took, which belongs to no process.
+    /// The part of it that interrupts took, and the kernel's threads that go on with them: it belongs to no program.
     pub interrupts: Duration,
 }
 
@@ -27,11 +28,23 @@ impl Machine {
             .filter_map(|word| word.parse().ok())
             .collect();
         let sum = |fields: &[usize]| fields.iter().filter_map(|field| numbers.get(*field)).sum();
+        let threads = soft_interrupts().iter().map(|pid| of(*pid)).sum::<Duration>();
         Self {
             busy: ticks(sum(&[0, 1, 2, 5, 6, 7])),
-            interrupts: ticks(sum(&[5, 6])),
+            interrupts: ticks(sum(&[5, 6])) + threads,
         }
     }
+}
+
+/// The kernel's threads that carry on what an interrupt left to do: receiving packets, for instance.
+fn soft_interrupts() -> &'static [i32] {
+    static THREADS: OnceLock<Vec<i32>> = OnceLock::new();
+    THREADS.get_or_init(|| {
+        let threads = crate::accounts(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("ksoftirqd/"))
+        });
+        threads.into_iter().map(|thread| thread.pid).collect()
+    })
 }
 
 /// The time that the threads of the process `pid` took so far, in user space and in the kernel; zero if there is none.

@@ -169,6 +169,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("netstack-up", "TCP, 1 stream, up", Table::Netstack, CARRIERS, BYTES),
     row("netstack-down", "TCP, 1 stream, down", Table::Netstack, CARRIERS, BYTES),
     Row {
+        stretches: 2,
         setup: 5,
         ..row(
             "netstack-loss-1000",
@@ -179,6 +180,7 @@ pub(crate) const ROWS: &[Row] = &[
         )
     },
     Row {
+        stretches: 2,
         setup: 5,
         ..row(
             "netstack-loss-10000",

@@ -169,7 +169,8 @@ fn carried(rootless: &Rootless, direction: Direction, length: Duration) -> Resul
     bytes(&Stretch::watch(&rootless.hosts(), length, || bulk.received()))
 }
 
-/// A download while the way between client and gateway takes 10 ms and loses so many of a million, each way.
+/// A download while the way between client and gateway takes 10 ms and loses so many of a million, each way. It lasts twice
+/// as long as others, for what a loss does is seen late.
 fn lossy(rootless: &Rootless, loss: u32, length: Duration) -> Result<Figures, String> {
     let relay = rootless.lay(relay::Path {
         delay: Duration::from_millis(10),
@@ -177,7 +178,7 @@ fn lossy(rootless: &Rootless, loss: u32, length: Duration) -> Result<Figures, St
         seed: u64::from(std::process::id()),
         ..relay::Path::default()
     });
-    let mut figures = carried(rootless, Direction::Down, length)?;
+    let mut figures = carried(rootless, Direction::Down, 2 * length)?;
     let (passed, lost) = relay.counts();
     figures.insert("lost", 100.0 * lost as f64 / (passed + lost) as f64);
     figures.insert("mbit", figures["gbit"] * 1e3);
