@@ -11,7 +11,7 @@ use super::Threads;
 use crate::namespace::{listen, wait_readable};
 use crate::{Host, traffic};
 
-/// How many threads accept and serve, and how many keep or open those that idle.
+/// How many threads keep, and how many open, connections that idle.
 const THREADS: usize = 8;
 
 /// Connections that are opened, used for one byte each way, and closed, over and over. Dropping it ends it.
@@ -36,7 +36,7 @@ impl Connections {
             host.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
         }
         let mut threads = Threads::default();
-        serve(server, target.port(), &mut threads, |mut stream| {
+        serve(server, target.port(), count, &mut threads, |mut stream| {
             if answer(&mut stream).is_ok() {
                 // The client closes first.
                 let _ = stream.read(&mut [0]);
@@ -130,15 +130,21 @@ fn answer(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(&[2])
 }
 
-/// Hands each connection to `port` to `handler`, on a few threads.
-fn serve(host: &Host, port: u16, threads: &mut Threads, handler: impl Fn(TcpStream) + Clone + Send + 'static) {
+/// Hands each connection to `port` to `handler`, on `count` threads.
+fn serve(
+    host: &Host,
+    port: u16,
+    count: usize,
+    threads: &mut Threads,
+    handler: impl Fn(TcpStream) + Clone + Send + 'static,
+) {
     let listener = host
         .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
         .expect("bind a listener");
     listener.set_nonblocking(true).expect("make a listener non-blocking");
     listen(listener.as_raw_fd(), 4096).expect("widen the backlog");
     let listener = Arc::new(listener);
-    for _ in 0..THREADS {
+    for _ in 0..count {
         let (listener, handler, stopping) = (Arc::clone(&listener), handler.clone(), threads.stopping());
         threads.add(std::thread::spawn(move || {
             while !stopping() {

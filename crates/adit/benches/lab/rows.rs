@@ -185,10 +185,10 @@ fn lossy(rootless: &Rootless, loss: u32, length: Duration) -> Result<Figures, St
     Ok(figures)
 }
 
-/// Connections that are opened, used and closed, eight at a time.
+/// Connections that are opened, used and closed, so many at a time that nobody waits for the generator.
 fn connections(rootless: &Rootless, length: Duration) -> Result<Figures, String> {
     let network = &rootless.network;
-    let load = load::Connections::start(&network.client, &network.server, rootless.target(5201), 8);
+    let load = load::Connections::start(&network.client, &network.server, rootless.target(5201), 32);
     let stretch = Stretch::watch(&rootless.hosts(), length, || load.counts().0);
     if stretch.count == 0.0 {
         return Err("no connection was opened".to_owned());
