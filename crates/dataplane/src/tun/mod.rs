@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A lane has a queue of the device and a pair of sockets of its own. The kernel deals peers out to the sockets and flows to
-//! the queues, so that each flow stays on one lane in each direction, and in order; see [`steer`]. Lanes share the
+//! the queues, so that each flow stays on one lane in each direction, and in order; see `steer.rs`. Lanes share the
 //! engine, whose methods take no lock for a packet, and nothing else.
 //!
 //! Each thread takes what waits, carries it through to the end, and only then looks again: no packet is handed from
