@@ -157,7 +157,10 @@ impl Host {
             done
             printf 'link\\naddress\\n' | ip -brief -batch -
             if command -v nft >/dev/null; then nft list ruleset; fi";
-        self.command("sh").args(["-c", script]).run()
+        let text = self.command("sh").args(["-c", script]).run();
+        // The kernel adds these a second after a link came up, when it has found nobody with the same address.
+        let lines = text.lines().filter(|line| !line.starts_with("local fe80:"));
+        lines.fold(String::new(), |text, line| text + line + "\n")
     }
 
     fn bring_up(&self, link: &str, addresses: &[&str]) {
