@@ -308,6 +308,17 @@ impl Gateway {
         })
     }
 
+    /// What makes the gateway slower on this host than on others, in a sentence; `None` if nothing does.
+    pub fn slowness(&self) -> Option<String> {
+        let lacks = self.tunnel.lacks();
+        (!lacks.is_empty()).then(|| {
+            format!(
+                "packets move one by one where they could in batches: no {}",
+                lacks.join(", no ")
+            )
+        })
+    }
+
     /// Tells the netstack plane what peers may reach; on the others the firewall knows.
     fn set_access(&self, access: impl Iterator<Item = (PublicKey, Access)>) {
         if let Some(netstack) = self.tunnel.netstack() {

@@ -233,6 +233,14 @@ impl Tunnel {
         }
     }
 
+    /// What this host lacks of the kernel's batching, without which packets move one by one; nothing on the kernel plane.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        match &self.handler {
+            Handler::Kernel(_) => Vec::new(),
+            Handler::User(user) => user.lacks(),
+        }
+    }
+
     /// Who was refused a handshake since this was asked last: the first few, the rest is only counted. The kernel's
     /// WireGuard does not tell.
     pub fn take_refusals(&self) -> Vec<Refusal> {

@@ -29,6 +29,8 @@ pub(super) struct User {
     engine: Arc<Engine>,
     sockets: Arc<Sockets>,
     running: Running,
+    /// What the TUN device cannot do.
+    lacks: Vec<&'static str>,
     /// Held while the tunnel is changed: one change at a time.
     changing: Mutex<Outbox>,
 }
@@ -50,9 +52,17 @@ impl User {
                 queues: Some(lanes::wanted()?),
             },
         )?;
-        Self::start(device.queues(), |engine, sockets| {
+        let offloads = device.offloads();
+        let mut user = Self::start(device.queues(), |engine, sockets| {
             start_tun(spec, device, engine, sockets).map(Running::Tun)
-        })
+        })?;
+        if !offloads.tso {
+            user.lacks.push("TCP offloads of TUN devices");
+        }
+        if !offloads.uso {
+            user.lacks.push("UDP offloads of TUN devices (Linux 6.2)");
+        }
+        Ok(user)
     }
 
     /// Handles packets on sockets alone.
@@ -82,6 +92,7 @@ impl User {
             engine,
             sockets,
             running,
+            lacks: Vec::new(),
             changing: Mutex::default(),
         })
     }
@@ -146,6 +157,18 @@ impl User {
             tun.as_ref(),
             netstack.as_ref(),
         )
+    }
+
+    pub(super) fn lacks(&self) -> Vec<&'static str> {
+        let offloads = self.sockets.offloads();
+        let mut all = self.lacks.clone();
+        if !offloads.gso {
+            all.push("UDP_SEGMENT (Linux 4.18, and not 7.0 to 7.1.4, which spoil headers)");
+        }
+        if !offloads.gro {
+            all.push("UDP_GRO (Linux 5.0)");
+        }
+        all
     }
 
     pub(super) fn take_refusals(&self) -> Vec<Refusal> {

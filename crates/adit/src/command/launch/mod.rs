@@ -374,6 +374,9 @@ fn open(
     for wall in gateway.walls() {
         screen.line(&format!("warning: {wall}"));
     }
+    if let Some(slowness) = gateway.slowness() {
+        screen.line(&format!("note: {slowness}"));
+    }
     Ok(gateway)
 }
 

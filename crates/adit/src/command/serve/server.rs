@@ -61,6 +61,9 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     for wall in gateway.walls() {
         log::line(&format!("warning: {wall}"));
     }
+    if let Some(slowness) = gateway.slowness() {
+        log::line(&format!("note: {slowness}"));
+    }
     // Goes on after an error of a command: the gateway goes in any case.
     let take_down = |close: &mut dyn FnMut()| {
         let before = run("PreDown", &settings.hooks.pre_down);
