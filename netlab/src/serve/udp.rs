@@ -64,10 +64,12 @@ fn serve(socket: &UdpSocket, shared: &Shared, answer: &dyn Fn(&[u8]) -> Option<V
         let Ok((count, from)) = socket.recv_from(&mut buffer) else {
             continue;
         };
-        if let Some(answer) = answer(&buffer[..count])
-            && socket.send_to(&answer, from).is_ok()
-        {
+        if let Some(answer) = answer(&buffer[..count]) {
+            // Before the answer leaves: who has it may look at once.
             shared.served.fetch_add(1, Ordering::AcqRel);
+            if socket.send_to(&answer, from).is_err() {
+                shared.served.fetch_sub(1, Ordering::AcqRel);
+            }
         }
     }
 }

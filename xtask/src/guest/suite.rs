@@ -65,7 +65,7 @@ const FIRST: &[Run] = &[
     },
     Run {
         program: lab::NAME,
-        tests: &["updown::"],
+        tests: &["restart::after", "transfer::curl", "updown::"],
         without: &[],
     },
     Run {
@@ -81,14 +81,12 @@ const SECOND: &[Run] = &[Run {
     program: lab::NAME,
     tests: &[
         "datagrams::datagrams_up_to",
-        "forwarding::a_gateway_forwards",
+        "forwarding::a_gateway_forwards_beside",
         "isolation::two_clients",
         "kernel::",
         "live::an_added_peer",
         "observe::",
-        "restart::after",
         "roaming::",
-        "transfer::curl",
         "tun::",
     ],
     without: &[

@@ -48,6 +48,15 @@ pub(crate) fn everything_passes(network: &Network) {
             .command("ping")
             .args(["-i0.05", "-c5", "-w5", "-s2000", &address])
             .output();
-        assert!(said.stdout.contains("5 received"), "ping {address}: {said:?}");
+        // It asks for five, and on a busy machine has asked for more when they come.
+        let mut words = said.stdout.split_whitespace();
+        let received = words
+            .position(|word| word == "received,")
+            .and_then(|at| said.stdout.split_whitespace().nth(at - 1));
+        let received: Option<u32> = received.and_then(|number| number.parse().ok());
+        assert!(
+            received.is_some_and(|received| received >= 5),
+            "ping {address}: {said:?}"
+        );
     }
 }
