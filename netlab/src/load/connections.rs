@@ -30,11 +30,7 @@ impl Connections {
     /// If the port is taken.
     #[must_use]
     pub fn start(client: &Host, server: &Host, target: SocketAddr, count: usize) -> Self {
-        // Ports are used again after a second rather than a minute, and there are twice as many.
-        for host in [client, server] {
-            host.sysctl("net.ipv4.tcp_tw_reuse", "1");
-            host.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
-        }
+        [client, server].into_iter().for_each(reuse_ports);
         let mut threads = Threads::default();
         serve(server, target.port(), count, &mut threads, |mut stream| {
             if answer(&mut stream).is_ok() {
@@ -64,6 +60,13 @@ impl Connections {
     pub fn counts(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
+}
+
+/// Has a host use the ports of its connections again after a second rather than a minute, and use twice as many: whoever
+/// opens thousands a second, the client or a gateway, else runs out, and measures the kernel's search for a free one.
+pub fn reuse_ports(host: &Host) {
+    host.sysctl("net.ipv4.tcp_tw_reuse", "1");
+    host.sysctl("net.ipv4.ip_local_port_range", "1024 65535");
 }
 
 /// Accepts connections to `port` in the namespace of the calling thread, answers a byte on each, and keeps them open, for

@@ -11,7 +11,7 @@ mod ping;
 mod sys;
 
 pub use bulk::{Bulk, Direction};
-pub use connections::{Connections, hold, keep};
+pub use connections::{Connections, hold, keep, reuse_ports};
 pub use exchange::Exchange;
 pub use flood::Flood;
 pub use ping::{Pings, ping};

@@ -188,6 +188,7 @@ fn lossy(rootless: &Rootless, loss: u32, length: Duration) -> Result<Figures, St
 /// Connections that are opened, used and closed, so many at a time that nobody waits for the generator.
 fn connections(rootless: &Rootless, length: Duration) -> Result<Figures, String> {
     let network = &rootless.network;
+    load::reuse_ports(&network.gateway);
     let load = load::Connections::start(&network.client, &network.server, rootless.target(5201), 32);
     let stretch = Stretch::watch(&rootless.hosts(), length, || load.counts().0);
     if stretch.count == 0.0 {
