@@ -28,6 +28,7 @@ use crate::{
     environment::PeerId,
     file::{self, Worth},
     form::{self, Saved},
+    pictures::Picture,
     template::TemplateError,
 };
 
@@ -306,7 +307,8 @@ impl Directory {
     }
 
     /// Keeps a peer's configuration, unless it `leaves` the one that is there, and its picture, which is drawn only if
-    /// it is wanted; one that cannot be drawn is removed. Says whether the configuration differs from the one before.
+    /// it is wanted, from a text, the path of its file, and that of the picture; one that cannot be drawn, or is drawn
+    /// later, is removed. Says whether the configuration differs from the one before.
     ///
     /// # Errors
     ///
@@ -316,7 +318,7 @@ impl Directory {
         peer: &PeerId,
         text: &str,
         leaves: impl FnOnce(&str) -> bool,
-        png: impl FnOnce(&str) -> Option<Vec<u8>>,
+        draw: impl FnOnce(&str, &Path, &Path) -> Picture,
     ) -> Result<bool, DirectoryError> {
         let (conf, picture) = (self.peer_path(peer, Kind::Conf), self.peer_path(peer, Kind::Png));
         let old = read(&conf)?.filter(|old| **old == text || leaves(old));
@@ -324,14 +326,19 @@ impl Directory {
             return Ok(false);
         }
         let text = old.as_ref().map_or(text, |old| old.as_str());
-        // The picture first: a configuration that is there has its picture.
-        match png(text) {
-            Some(png) => write(&picture, &png, Worth::Derived).map(drop)?,
-            None => file::remove(&picture).map_err(|cause| DirectoryError::File {
-                action: "remove",
-                path: picture,
-                cause,
-            })?,
+        // The picture first: a configuration that is there has its picture, or none.
+        match draw(text, &conf, &picture) {
+            Picture::Drawn(png) => write(&picture, &png, Worth::Derived).map(drop)?,
+            Picture::Impossible | Picture::Later => match fs::remove_file(&picture) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(DirectoryError::File {
+                        action: "remove",
+                        path: picture,
+                        cause,
+                    });
+                }
+                _ => {}
+            },
         }
         write(&conf, text.as_bytes(), Worth::Kept)
     }
@@ -491,17 +498,10 @@ mod tests {
             let client = |seed, psk| Client::with_key(key(seed), psk, Vec::new());
             directory.keep_peer_keys(&one, &client(2, Some(psk.clone()))).unwrap();
             directory.keep_peer_keys(&phone, &client(3, None)).unwrap();
+            let drawn = |_: &str, _: &Path, _: &Path| Picture::Drawn(b"png".to_vec());
             let conf = "[Interface]\nAddress = 10.13.13.2, fd00::2/128 # two\nPrivateKey = x\n\n[Peer]\nendpoint=a:1\n";
-            assert!(
-                directory
-                    .keep_peer_conf(&one, conf, |_| false, |_| Some(b"png".to_vec()))
-                    .unwrap()
-            );
-            assert!(
-                !directory
-                    .keep_peer_conf(&one, conf, |_| false, |_| Some(b"png".to_vec()))
-                    .unwrap()
-            );
+            assert!(directory.keep_peer_conf(&one, conf, |_| false, drawn).unwrap());
+            assert!(!directory.keep_peer_conf(&one, conf, |_| false, drawn).unwrap());
             assert!(
                 directory
                     .keep_server_conf("[Interface]\naddress = 10.13.13.1\n")
@@ -570,14 +570,17 @@ mod tests {
         let directory = Directory::open(root.path()).unwrap();
         let peer = PeerId::numbered(1);
         let picture = directory.peer_path(&peer, Kind::Png);
-        let keep = |conf: &str, png: Option<&str>| {
-            let png = png.map(|png| png.as_bytes().to_vec());
-            directory.keep_peer_conf(&peer, conf, |_| false, |_| png).unwrap()
+        let drawn = || Picture::Drawn(b"png".to_vec());
+        let keep = |conf: &str, drawn: Picture| {
+            let draw = |_: &str, _: &Path, _: &Path| drawn;
+            directory.keep_peer_conf(&peer, conf, |_| false, draw).unwrap()
         };
-        assert!(keep("one", Some("png")));
-        assert!(keep("two", None) && !picture.exists());
+        for none in [Picture::Impossible, Picture::Later] {
+            assert!(keep("one", drawn()) && picture.exists());
+            assert!(keep("two", none) && !picture.exists());
+        }
         fs::write(&picture, "").unwrap();
-        assert!(!keep("two", Some("png")));
+        assert!(!keep("two", drawn()));
         assert_eq!(fs::read_to_string(&picture).unwrap(), "png");
     }
 

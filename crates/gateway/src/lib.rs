@@ -23,6 +23,7 @@ pub mod name;
 pub mod network;
 pub mod notify;
 mod ordered;
+pub mod pictures;
 mod probe;
 pub mod reach;
 pub mod record;

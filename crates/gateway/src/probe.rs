@@ -1,11 +1,18 @@
-//! Asks the gateway's own DNS for the gateway's own name, without waiting: the answer is looked for at the next question.
+//! Asks our own DNS for a name that it answers itself, without waiting: the answer is looked for at the next question.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
 };
 
-use crate::dns::{GATEWAY, ZONE};
+use crate::{
+    dns::{SELF, ZONE},
+    health::Dns,
+};
+
+/// How often DNS is asked.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Length of a DNS message's header.
 const HEADER_LEN: usize = 12;
@@ -19,6 +26,8 @@ pub(crate) struct Probe {
     id: u16,
     /// Questions since the last answer.
     unanswered: u32,
+    /// When the last question was asked.
+    asked: Option<Instant>,
 }
 
 impl Probe {
@@ -37,11 +46,23 @@ impl Probe {
             question: question(),
             id: 0,
             unanswered: 0,
+            asked: None,
         })
     }
 
+    /// Asks once more if it is time, and says what is known.
+    pub(crate) fn look(&mut self, now: Instant) -> Dns {
+        if self.asked.is_none_or(|asked| asked + INTERVAL <= now) {
+            self.ask();
+            self.asked = Some(now);
+        }
+        Dns {
+            unanswered: self.unanswered(),
+        }
+    }
+
     /// Asks once more.
-    pub(crate) fn ask(&mut self) {
+    fn ask(&mut self) {
         self.take_answers();
         self.id = self.id.wrapping_add(1);
         self.question[..2].copy_from_slice(&self.id.to_be_bytes());
@@ -52,7 +73,7 @@ impl Probe {
 
     /// How many questions before the last one had no answer, and that one too if nobody has answered it and it follows
     /// others like it.
-    pub(crate) fn unanswered(&mut self) -> u32 {
+    fn unanswered(&mut self) -> u32 {
         self.take_answers();
         self.unanswered.saturating_sub(1)
     }
@@ -74,7 +95,7 @@ impl Probe {
 /// RFC 1035, section 4: recursion desired, one question, type A, class IN.
 fn question() -> Vec<u8> {
     let mut message = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in std::iter::once(GATEWAY).chain(ZONE.split('.')) {
+    for label in std::iter::once(SELF).chain(ZONE.split('.')) {
         message.push(u8::try_from(label.len()).expect("a label is short"));
         message.extend_from_slice(label.as_bytes());
     }
@@ -89,7 +110,7 @@ fn is_answer(message: &[u8], id: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
     use super::*;
     use crate::{
@@ -100,18 +121,21 @@ mod tests {
     #[test]
     fn our_own_dns_answers_and_silence_is_counted() {
         let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let names = Arc::new(Names::new(&["10.13.13.1/24".parse().unwrap()]));
-        let upstreams = Upstreams::fixed([Upstream::Plain(nobody.local_addr().unwrap())]);
-        let forwarder = Forwarder::start(&[(Ipv4Addr::LOCALHOST, 0).into()], upstreams, names).unwrap();
-        let mut probe = Probe::new(forwarder.addresses()[0]).unwrap();
-        for _ in 0..3 {
-            probe.ask();
-            let limit = std::time::Instant::now() + Duration::from_secs(10);
-            while probe.unanswered > 0 && std::time::Instant::now() < limit {
-                std::thread::park_timeout(Duration::from_millis(5));
-                probe.take_answers();
+        let gateway = Names::new(&["10.13.13.1/24".parse().unwrap()]);
+        for names in [gateway, Names::of_client()] {
+            let upstreams = Upstreams::fixed([Upstream::Plain(nobody.local_addr().unwrap())]);
+            let listen = [(Ipv4Addr::LOCALHOST, 0).into()];
+            let forwarder = Forwarder::start(&listen, upstreams, Arc::new(names)).unwrap();
+            let mut probe = Probe::new(forwarder.addresses()[0]).unwrap();
+            for _ in 0..3 {
+                probe.ask();
+                let limit = Instant::now() + Duration::from_secs(10);
+                while probe.unanswered > 0 && Instant::now() < limit {
+                    std::thread::park_timeout(Duration::from_millis(5));
+                    probe.take_answers();
+                }
+                assert_eq!((probe.unanswered, probe.unanswered()), (0, 0));
             }
-            assert_eq!((probe.unanswered, probe.unanswered()), (0, 0));
         }
         let mut probe = Probe::new(nobody.local_addr().unwrap()).unwrap();
         for unanswered in 0..4 {

@@ -26,6 +26,7 @@ use crate::{
     members,
     network::{Network, NetworkError},
     ordered::Ordered,
+    pictures::Turn,
     reach::{Endpoint, Host},
     record::{self, Record, Standing},
     server::Peer,
@@ -248,7 +249,7 @@ impl Roster {
         directory: &Directory,
         terms: &Terms,
         listen_port: u16,
-        picture: impl Fn(&str) -> Option<Vec<u8>> + Sync,
+        pictures: &Turn<'_>,
     ) -> Result<Vec<&Member>, DirectoryError> {
         directory.keep_server_key(&self.private_key)?;
         let members: Vec<&Member> = self.members().collect();
@@ -256,7 +257,7 @@ impl Roster {
             file::together(directory.root(), || {
                 members
                     .iter()
-                    .map(|member| member.keep(directory, terms, &picture))
+                    .map(|member| member.keep(directory, terms, pictures))
                     .collect::<Result<Vec<bool>, DirectoryError>>()
             })
             .map_err(|cause| directory.unsynced(cause))?
@@ -586,7 +587,7 @@ impl Member {
         &self,
         directory: &Directory,
         terms: &Terms,
-        picture: &impl Fn(&str) -> Option<Vec<u8>>,
+        pictures: &Turn<'_>,
     ) -> Result<bool, DirectoryError> {
         directory.keep_peer_keys(&self.id, &self.client)?;
         let conf = self.conf(terms)?;
@@ -594,7 +595,9 @@ impl Member {
             Some(form) => form.leaves(old, &self.client, terms),
             None => false,
         };
-        directory.keep_peer_conf(&self.id, &conf, leaves, picture)
+        directory.keep_peer_conf(&self.id, &conf, leaves, |text, conf, picture| {
+            pictures.draw(text, conf, picture)
+        })
     }
 }
 
@@ -606,7 +609,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::environment;
+    use crate::{environment, pictures::Pictures};
 
     fn wish(peers: &str) -> Wish {
         Wish {
@@ -635,8 +638,10 @@ mod tests {
     /// One start of a gateway: what it decided, and whose configuration it wrote.
     fn start(directory: &Directory, wish: &Wish) -> (Roster, Vec<String>) {
         let roster = Roster::new(directory, wish).unwrap();
-        let picture = |text: &str| Some(text.len().to_string().into_bytes());
-        let changed = roster.keep(directory, &terms(&roster), 51820, picture).unwrap();
+        let pictures = Pictures::new(|text| Some(text.len().to_string().into_bytes()), |_| {}).unwrap();
+        let changed = roster
+            .keep(directory, &terms(&roster), 51820, &pictures.turn())
+            .unwrap();
         let changed = changed.iter().map(|member| member.id.file_name()).collect();
         (roster, changed)
     }

@@ -8,6 +8,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
+    net::SocketAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -21,6 +23,7 @@ use crate::{
     entry::Entry,
     events::Tracker,
     metrics::PeerSample,
+    probe::Probe,
     redial::Redialer,
     server::PeerState,
     upstream::{Upstream, Upstreams},
@@ -36,6 +39,8 @@ pub struct Servers {
     tracker: Tracker,
     /// Tunnels that are not up and should be, each with the reason.
     down: Vec<(String, String)>,
+    /// Asks the client's own DNS.
+    probe: Option<Probe>,
     board: Arc<Board>,
     log: fn(&Entry),
 }
@@ -70,6 +75,7 @@ impl Servers {
             tunnels: BTreeMap::new(),
             tracker: Tracker::default(),
             down: Vec::new(),
+            probe: None,
             board,
             log,
         }
@@ -78,6 +84,16 @@ impl Servers {
     /// What is known of the servers.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// Judges health by the client's own DNS too, which answers on this address.
+    ///
+    /// # Errors
+    ///
+    /// There is no socket to ask it from.
+    pub fn ask_dns(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.probe = Some(Probe::new(address)?);
+        Ok(())
     }
 
     /// Follows the servers of these tunnels and no others, each with its name and the text of its configuration.
@@ -139,6 +155,9 @@ impl Servers {
             sent_bytes: peer.sent_bytes,
             latest_handshake: peer.latest_handshake,
         });
+        if let Some(probe) = &mut self.probe {
+            self.board.set_dns(probe.look(now));
+        }
         self.board.set_servers(servers, samples.collect(), down);
     }
 }

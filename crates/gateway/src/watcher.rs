@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use linux::{link, netlink::Netlink};
@@ -27,9 +27,6 @@ use crate::{
     refusals::RefusalLog,
     server::{Gateway, PeerState},
 };
-
-/// How often the gateway's DNS is asked.
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is known of a gateway, for whoever asks, on any thread.
 #[derive(Debug)]
@@ -78,6 +75,11 @@ impl Board {
         let mut state = self.state();
         state.looked = Instant::now();
         (state.servers, state.server_peers, state.down) = (servers, peers, down);
+    }
+
+    /// Notes how a client's DNS is.
+    pub(crate) fn set_dns(&self, dns: Dns) {
+        self.state().dns = Some(dns);
     }
 
     /// Notes why the rules that hold the peers are not in force; `None` if they are.
@@ -145,8 +147,6 @@ pub struct Watcher {
     tracker: Tracker,
     refusals: RefusalLog,
     probe: Option<Probe>,
-    /// When DNS is asked next.
-    probe_due: Instant,
 }
 
 impl Watcher {
@@ -161,7 +161,6 @@ impl Watcher {
             refusals: RefusalLog::new(now, &gateway.counts()),
             // Without it, DNS is not judged.
             probe: gateway.dns_address().and_then(|address| Probe::new(address).ok()),
-            probe_due: now,
         }
     }
 
@@ -186,10 +185,6 @@ impl Watcher {
         for entry in self.refusals.observe(now, &refused, &counts, name) {
             (self.log)(&entry);
         }
-        if let Some(probe) = self.probe.as_mut().filter(|_| self.probe_due <= now) {
-            probe.ask();
-            self.probe_due = now + PROBE_INTERVAL;
-        }
         let samples = peers.iter().map(|peer| PeerSample {
             name: peer.name.clone(),
             received_bytes: peer.received_bytes,
@@ -198,9 +193,7 @@ impl Watcher {
             totals: self.tracker.totals(&peer.public_key),
         });
         let samples = samples.collect();
-        let dns = self.probe.as_mut().map(|probe| Dns {
-            unanswered: probe.unanswered(),
-        });
+        let dns = self.probe.as_mut().map(|probe| probe.look(now));
         let off = self.interface.as_deref().filter(|name| is_off(name));
         let mut state = self.board.state();
         state.ended = off.map(off_text);

@@ -8,6 +8,7 @@ use gateway::{
     directory::{Directory, DirectoryError},
     environment::{self, Environment, Keepalive, Texts},
     form::{EndpointOf, Form},
+    pictures::Pictures,
     roster::{DEFAULT_SUBNET, Roster, Wish, WithoutIpv6},
 };
 use wg::access::Access;
@@ -51,7 +52,8 @@ fn start_with(
     })?;
     let form = terms.form.as_ref().unwrap();
     form.server_settings(roster.private_key(), &terms)?;
-    roster.keep(&directory, &terms, 51820, |_| None).map(drop)
+    let pictures = Pictures::new(|_| None, |_| {}).unwrap();
+    roster.keep(&directory, &terms, 51820, &pictures.turn()).map(drop)
 }
 
 fn read(root: &Path, path: &str) -> String {

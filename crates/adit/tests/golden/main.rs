@@ -2,7 +2,7 @@
 //!
 //! A case is a file in `cases`: variables, what is done to the directory before (`!write`, `!append`, `!rm`, `!mv`), and
 //! `---` between one start and the next. The tree beside it is what linuxserver's image writes, but for the improvements
-//! that [`IMPROVEMENTS`] names. `ADIT_UPDATE_SNAPSHOTS=1` writes the trees anew.
+//! that [`IMPROVEMENTS`] names. A start without `PEERS` is a client's, in a network of its own. `ADIT_UPDATE_SNAPSHOTS=1` writes the trees anew.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::{
@@ -13,8 +13,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
+use netlab::{Host, Lab};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Every case whose tree is not the image's, and why.
@@ -103,6 +105,24 @@ fn run(root: &Path, variables: &BTreeMap<String, String>) {
     assert!(child.wait().unwrap().success(), "{said}{rest}");
 }
 
+/// Brings a client's tunnels up and down.
+fn run_client(host: &Host, root: &Path, variables: &BTreeMap<String, String>) {
+    let program = host.install(env!("CARGO_BIN_EXE_adit"));
+    let command = host.command(program).args(["serve", "--config-dir"]).arg(root);
+    let command = variables
+        .iter()
+        .fold(command.env("UMASK", "022"), |command, (name, value)| {
+            command.env(name, value)
+        });
+    let mut process = command.spawn();
+    process.wait_for(" up after ", Duration::from_secs(30));
+    assert!(
+        process.terminate(Duration::from_secs(10)).success(),
+        "{}",
+        process.log()
+    );
+}
+
 /// Every file and directory below, in order, but for adit's own.
 fn paths(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -167,20 +187,32 @@ fn tree(root: &Path) -> String {
     tree
 }
 
-#[test]
-fn the_tree_is_the_images() {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cases");
-    let mut files: Vec<PathBuf> = fs::read_dir(&cases)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cases")
+}
+
+/// The cases of clients, or the others, each with its starts.
+fn cases_of(clients: bool) -> Vec<(PathBuf, Vec<Start>)> {
+    let files = fs::read_dir(cases()).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "case"));
+    let cases = files.map(|path| {
+        let starts = starts(&fs::read_to_string(&path).unwrap());
+        (path, starts)
+    });
+    let is_client = |start: &Start| !start.variables.contains_key("PEERS");
+    let mut cases: Vec<_> = cases
+        .filter(|(_, starts)| starts.iter().all(is_client) == clients)
         .collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "case"));
-    files.sort();
-    assert!(files.len() >= 20);
+    cases.sort_by(|(one, _), (other, _)| one.cmp(other));
+    cases
+}
+
+/// Carries out the starts of each case, and compares what there is then.
+fn compare(cases: &[(PathBuf, Vec<Start>)], run: impl Fn(&Path, &BTreeMap<String, String>)) {
     let mut wrong = String::new();
-    for file in &files {
+    for (file, starts) in cases {
         let root = tempfile::tempdir().unwrap();
-        for start in starts(&fs::read_to_string(file).unwrap()) {
+        for start in starts {
             for (words, text) in &start.acts {
                 act(root.path(), words, text);
             }
@@ -196,7 +228,24 @@ fn the_tree_is_the_images() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_clients_tree_is_the_images() {
+    netlab::requires!("root", "/dev/net/tun", "ip");
+    let cases = cases_of(true);
+    assert!(!cases.is_empty());
+    let lab = Lab::new();
+    let host = lab.host("client");
+    compare(&cases, |root, variables| run_client(&host, root, variables));
+}
+
+#[test]
+fn the_tree_is_the_images() {
+    let files = cases_of(false);
+    assert!(files.len() >= 20);
+    compare(&files, run);
     for (case, _) in IMPROVEMENTS {
-        assert!(cases.join(format!("{case}.case")).exists(), "{case}");
+        assert!(cases().join(format!("{case}.case")).exists(), "{case}");
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   gateway: adit serve, on a plane of the host's; a resolver on 0.0.0.0:53
 //!   client:  adit serve without PEERS, wg_confs/*.conf
+//!   gateway: the same, and a resolver for others with USE_COREDNS=true
 //! ```
 
 use std::fs;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use netlab::{Command, Host};
 
 use crate::gateway;
-use crate::network::Network;
+use crate::network::{NAME, Network};
 
 /// A key as good as any other.
 const KEY: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
@@ -109,6 +110,55 @@ fn tunnels_come_up_in_order_and_go_in_reverse() {
             "taking a down",
         ]
     );
+}
+
+#[test]
+fn a_client_answers_dns_on_all_addresses_if_it_is_asked_to() {
+    crate::needs_a_lab!();
+    netlab::requires!("dig");
+    if crate::reference::wanted() {
+        return;
+    }
+    let network = Network::new();
+    let host = &network.gateway;
+    let folder = host.nobodys_folder("config");
+    write_tunnels(&folder, &[("wg_confs/a.conf", "Address = 10.91.0.2/32\n")]);
+    let port_53 = || host.run(|| UdpSocket::bind("127.0.0.1:53"));
+
+    let mut process = serve(host, &folder).spawn();
+    process.wait_for(" up after ", Duration::from_secs(10));
+    drop(port_53().expect("nobody answers unless it is asked for"));
+    assert!(process.terminate(Duration::from_secs(5)).success(), "{}", process.log());
+
+    let taken = port_53().expect("port 53 is free");
+    let output = serve(host, &folder).env("USE_COREDNS", "true").output();
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("USE_COREDNS=true: "), "{}", output.stderr);
+    assert_eq!(moves(&output.stderr), [] as [String; 0], "nothing was brought up");
+    drop(taken);
+
+    let mut process = serve(host, &folder).env("USE_COREDNS", "True").spawn();
+    process.wait_for(" up after ", Duration::from_secs(10));
+    for (asker, addresses) in [
+        (host, &["127.0.0.1", "10.91.0.2", "203.0.113.2"][..]),
+        (&network.server, &["203.0.113.2", "2001:db8:3::2"]),
+    ] {
+        for address in addresses {
+            for transport in ["+notcp", "+tcp"] {
+                let server = format!("@{address}");
+                let question = ["+short", "+time=9", transport, &server, NAME, "A"];
+                let answer = asker.command("dig").args(question).run();
+                assert_eq!(answer.trim(), "198.51.100.2", "{server} {transport}");
+            }
+        }
+    }
+    let health = || {
+        let health = host.command(gateway::adit(host)).args(["health", "--config-dir"]);
+        health.arg(&folder).run()
+    };
+    assert!(health().contains("dns: answers"), "{}", health());
+    assert!(process.terminate(Duration::from_secs(5)).success(), "{}", process.log());
+    drop(port_53().expect("it is free again"));
 }
 
 /// linuxserver/docker-wireguard 414.

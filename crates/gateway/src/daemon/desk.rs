@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -18,6 +19,7 @@ use crate::{
     environment::PeerId,
     file,
     ledger::Before,
+    pictures::{Pictures, Turn},
     record::Standing,
     roster::{Member, Roster, RosterError, Wish},
     server::{Gateway, GatewayError, PeerChange, PeerState},
@@ -35,6 +37,8 @@ const SESSION_SECS: u64 = 180;
 pub struct Desk {
     /// The tunnel and who is on it.
     pub gateway: Gateway,
+    /// The pictures of configurations; the thread that draws them ends before the directory is another's.
+    pub pictures: Arc<Pictures>,
     /// The files.
     pub directory: Directory,
     /// Who they are.
@@ -43,8 +47,6 @@ pub struct Desk {
     pub terms: Terms,
     /// The port that is written into the gateway's own configuration.
     pub listen_port: u16,
-    /// Draws a configuration.
-    pub picture: fn(&str) -> Option<Vec<u8>>,
     /// The user and the group that files are given to.
     pub owner: (Option<u32>, Option<u32>),
 }
@@ -101,8 +103,10 @@ impl Desk {
     }
 
     fn change(&mut self, wanted: Wanted) -> Result<(Reply, Option<String>), DeskError> {
+        let pictures = Arc::clone(&self.pictures);
+        let turn = pictures.turn();
         // What an earlier command left half done would be taken for what is, and its announcement be lost.
-        self.undo()?;
+        self.undo(&turn)?;
         let steps = wanted.decide(&mut self.roster, &self.directory);
         let steps = match steps {
             Ok(steps) => steps,
@@ -116,7 +120,7 @@ impl Desk {
             .into_iter()
             .filter(|step| step.change != Change::Unchanged)
             .collect();
-        if let Err(error) = self.carry_out(&steps) {
+        if let Err(error) = self.carry_out(&steps, &turn) {
             self.give_back(&steps);
             return Err(error);
         }
@@ -130,7 +134,7 @@ impl Desk {
     }
 
     /// Files and tunnel. What fails is undone.
-    fn carry_out(&self, steps: &[Step]) -> Result<(), DeskError> {
+    fn carry_out(&self, steps: &[Step], pictures: &Turn<'_>) -> Result<(), DeskError> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -141,10 +145,10 @@ impl Desk {
             .map(|step| Before::of(&self.directory, &step.id, &step.record_before));
         self.directory.announce(before.collect::<Result<_, _>>()?)?;
         let done = self
-            .write(steps)
+            .write(steps, pictures)
             .and_then(|()| Ok(self.gateway.change(&changes)?))
             .and_then(|()| Ok(self.directory.settle()?));
-        done.map_err(|cause| match self.undo() {
+        done.map_err(|cause| match self.undo(pictures) {
             Ok(()) => cause,
             Err(undoing) => DeskError::NotUndone {
                 cause: Box::new(cause),
@@ -153,8 +157,8 @@ impl Desk {
         })
     }
 
-    fn write(&self, steps: &[Step]) -> Result<(), DeskError> {
-        let write = || steps.iter().try_for_each(|step| self.write_one(step));
+    fn write(&self, steps: &[Step], pictures: &Turn<'_>) -> Result<(), DeskError> {
+        let write = || steps.iter().try_for_each(|step| self.write_one(step, pictures));
         if steps.len() <= FEW {
             return Ok(write()?);
         }
@@ -162,9 +166,9 @@ impl Desk {
     }
 
     /// The record last: it is what makes a peer.
-    fn write_one(&self, step: &Step) -> Result<(), DirectoryError> {
+    fn write_one(&self, step: &Step, pictures: &Turn<'_>) -> Result<(), DirectoryError> {
         if let Some(member) = &step.after {
-            member.keep(&self.directory, &self.terms, &self.picture)?;
+            member.keep(&self.directory, &self.terms, pictures)?;
         }
         self.directory.keep_record(&step.id, &step.record)?;
         self.give(&step.id.file_name());
@@ -178,14 +182,14 @@ impl Desk {
     }
 
     /// Makes tunnel and files what is remembered, if a change of them is announced.
-    fn undo(&self) -> Result<(), DeskError> {
+    fn undo(&self, pictures: &Turn<'_>) -> Result<(), DeskError> {
         if !self.directory.is_announced() {
             return Ok(());
         }
         self.gateway.set_peers(self.roster.peers())?;
         for id in self.directory.undo()? {
             if let Some(member) = self.roster.member(&id) {
-                member.keep(&self.directory, &self.terms, &self.picture)?;
+                member.keep(&self.directory, &self.terms, pictures)?;
                 self.give(&id.file_name());
             }
         }
@@ -278,7 +282,9 @@ impl Desk {
         wish: &Wish,
         terms: impl FnOnce(&Roster) -> Result<Terms, String>,
     ) -> Result<Vec<PeerId>, DeskError> {
-        self.undo()?;
+        let pictures = Arc::clone(&self.pictures);
+        let turn = pictures.turn();
+        self.undo(&turn)?;
         let roster = Roster::new(&self.directory, wish)?;
         if roster.addresses() != self.roster.addresses() || roster.private_key() != self.roster.private_key() {
             return Err(DeskError::Refused(
@@ -287,7 +293,7 @@ impl Desk {
         }
         let terms = terms(&roster).map_err(DeskError::Refused)?;
         self.gateway.set_peers(roster.peers())?;
-        let kept = roster.keep(&self.directory, &terms, self.listen_port, self.picture);
+        let kept = roster.keep(&self.directory, &terms, self.listen_port, &turn);
         let changed = kept.map(|members| members.iter().map(|member| member.id.clone()).collect());
         match changed {
             Ok(changed) => {

@@ -1,6 +1,14 @@
 //! The desk with a real gateway on the netstack plane and a directory.
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 
 use tunnel::Plane;
 use wg::Access;
@@ -13,6 +21,7 @@ use crate::{
     environment::{self, Keepalive, PeerId},
     key,
     ledger::Before,
+    pictures::Pictures,
     record::{FILE_NAME, Settings},
     roster::{DEFAULT_SUBNET, Roster, Wish, WithoutIpv6},
     server::{DEFAULT_MTU, Gateway, Plan},
@@ -44,11 +53,15 @@ fn terms(roster: &Roster) -> Terms {
 }
 
 fn start(root: &Path, peers: &str) -> Desk {
+    start_drawing(root, &wish(peers), |text| Some(text.len().to_string().into_bytes()))
+}
+
+fn start_drawing(root: &Path, wish: &Wish, draw: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Desk {
     let directory = Directory::open(root).unwrap();
-    let roster = Roster::new(&directory, &wish(peers)).unwrap();
+    let roster = Roster::new(&directory, wish).unwrap();
     let terms = terms(&roster);
-    let picture = |text: &str| Some(text.len().to_string().into_bytes());
-    roster.keep(&directory, &terms, 51820, picture).unwrap();
+    let pictures = Arc::new(Pictures::new(draw, |_| {}).unwrap());
+    roster.keep(&directory, &terms, 51820, &pictures.turn()).unwrap();
     let gateway = Gateway::open(Plan {
         name: "test".to_owned(),
         plane: Plane::Netstack,
@@ -67,7 +80,7 @@ fn start(root: &Path, peers: &str) -> Desk {
         roster,
         terms,
         listen_port: 51820,
-        picture,
+        pictures,
         owner: (None, None),
     }
 }
@@ -495,7 +508,7 @@ fn an_address_that_a_killed_gateway_was_changing_is_what_it_was() {
     let moved = desk
         .roster
         .changed(member, member.record.clone(), vec!["10.13.13.77".parse().unwrap()]);
-    moved.keep(&desk.directory, &desk.terms, &desk.picture).unwrap();
+    moved.keep(&desk.directory, &desk.terms, &desk.pictures.turn()).unwrap();
     assert!(fs::read_to_string(&path).unwrap().contains("10.13.13.77"));
     drop(desk);
     let desk = start(root.path(), "laptop,phone");
@@ -529,4 +542,81 @@ fn another_list_is_taken_over_while_the_gateway_runs() {
     elsewhere.subnets = vec!["10.9.0.0/24".parse().unwrap()];
     desk.reload(&elsewhere, |roster| Ok(terms(roster))).unwrap_err();
     assert_eq!(names(&desk, "phone,tablet").len(), 3);
+}
+
+/// Waits for a fact, at most five minutes: the thread in the background stands back behind a busy machine.
+#[track_caller]
+fn wait_for(what: &str, mut fact: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(300);
+    while !fact() {
+        assert!(Instant::now() < limit, "{what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn commands_are_answered_while_thousands_of_pictures_are_drawn() {
+    const PEERS: usize = 1_000;
+    let root = tempfile::tempdir().unwrap();
+    let wish = Wish {
+        subnets: vec!["10.20.0.0/16".parse().unwrap()],
+        ..wish(&PEERS.to_string())
+    };
+    // The thread in the background stops before its first picture, until it is let go on.
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let (open, opened) = (Arc::clone(&gate), Arc::clone(&gate));
+    let draw = move |text: &str| {
+        let is_background = thread::current().name().is_some_and(|name| name == "adit-pictures");
+        if is_background {
+            let is_closed = |is_open: &mut bool| !*is_open;
+            drop(opened.1.wait_while(opened.0.lock().unwrap(), is_closed).unwrap());
+        }
+        Some(text.to_owned().into_bytes())
+    };
+    let mut desk = start_drawing(root.path(), &wish, draw.clone());
+    let path = |number: usize, ending: &str| root.path().join(format!("peer{number}/peer{number}.{ending}"));
+    let drawn = || (1..=PEERS).filter(|number| path(*number, "png").exists()).count();
+    assert_eq!(drawn(), 16, "those that the start waits for");
+    let is_drawn = |name: &str| root.path().join(format!("{name}/{name}.png")).exists();
+    assert!(done(&mut desk, add(&["phone"]))[0].is_complete && is_drawn("peer_phone"));
+
+    // A template is edited, a peer of those that wait goes, another one changes.
+    let edited = |roster: &Roster| {
+        Ok(Terms {
+            mtu: Some(1_400),
+            ..terms(roster)
+        })
+    };
+    assert_eq!(desk.reload(&wish, edited).unwrap().len(), PEERS + 1);
+    assert!(drawn() <= 16, "none shows what was before");
+    done(&mut desk, remove(&["999"], false));
+    let set = Request::Set {
+        names: vec!["1000".to_owned()],
+        settings: Settings::default(),
+        address: Some("10.20.99.99".parse().unwrap()),
+    };
+    done(&mut desk, set);
+    assert!(path(1_000, "png").exists());
+
+    *open.0.lock().unwrap() = true;
+    open.1.notify_all();
+    wait_for("every picture is drawn", || drawn() == PEERS - 1);
+    for number in (1..=PEERS).filter(|number| *number != 999) {
+        let [conf, picture] = ["conf", "png"].map(|ending| fs::read_to_string(path(number, ending)).unwrap());
+        assert!(conf == picture && conf.contains("MTU = 1400"), "{number}: {picture}");
+    }
+    assert!(!path(999, "png").exists());
+
+    // What an end leaves undrawn, the next start draws.
+    *open.0.lock().unwrap() = false;
+    desk.reload(&wish, |roster| Ok(terms(roster))).unwrap();
+    let missing = PEERS - 1 - drawn();
+    assert!(missing > PEERS / 2, "{missing}");
+    *open.0.lock().unwrap() = true;
+    open.1.notify_all();
+    drop(desk);
+    let _desk = start_drawing(root.path(), &wish, draw);
+    wait_for("every picture is drawn by the next start", || drawn() == PEERS - 1);
+    let conf = fs::read_to_string(path(500, "conf")).unwrap();
+    assert!(conf == fs::read_to_string(path(500, "png")).unwrap() && !conf.contains("MTU"));
 }

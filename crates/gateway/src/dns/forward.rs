@@ -1,6 +1,12 @@
 //! Asks other resolvers what the gateway does not know itself, and keeps their answers.
 
-use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use hickory_server::{
@@ -69,7 +75,7 @@ pub(super) fn tls(ca: Option<&Path>) -> Result<ClientConfig, DnsError> {
 pub(super) fn catalog(servers: &[Upstream], own: &[SocketAddr], tls: &ClientConfig) -> Result<Catalog, DnsError> {
     let name_servers: Vec<NameServerConfig> = servers
         .iter()
-        .filter(|server| !own.contains(&server.address()))
+        .filter(|server| !own.iter().any(|own| is_at(*own, server.address())))
         .map(name_server)
         .collect();
     if name_servers.is_empty() {
@@ -99,6 +105,19 @@ pub(super) fn catalog(servers: &[Upstream], own: &[SocketAddr], tls: &ClientConf
     };
     catalog.upsert(Name::root().into(), vec![Arc::new(forward)]);
     Ok(catalog)
+}
+
+/// Whether who listens on `own` is who answers on `address`.
+fn is_at(own: SocketAddr, address: SocketAddr) -> bool {
+    if !own.ip().is_unspecified() || own.port() != address.port() {
+        return own == address;
+    }
+    match address.ip() {
+        // Others of the loopback are those of stubs: systemd-resolved's 127.0.0.53, Docker's 127.0.0.11.
+        ip if ip.is_loopback() => ip == IpAddr::from(Ipv4Addr::LOCALHOST) || ip == IpAddr::from(Ipv6Addr::LOCALHOST),
+        // Nobody can have a socket on an address of another machine.
+        ip => UdpSocket::bind((ip, 0)).is_ok(),
+    }
 }
 
 fn name_server(server: &Upstream) -> NameServerConfig {

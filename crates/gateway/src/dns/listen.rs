@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
 };
 
@@ -57,6 +57,10 @@ fn open(kind: SocketType, address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(family, kind, flags, None)?;
     if kind == SocketType::STREAM {
         sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        // All addresses are those of IPv4 too, whatever `bindv6only` says.
+        sockopt::set_ipv6_v6only(&socket, false)?;
     }
     match address {
         SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,

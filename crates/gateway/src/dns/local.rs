@@ -18,7 +18,7 @@ use hickory_server::{
 
 use ipnet::IpNet;
 
-use super::names::{GATEWAY, Names, ZONE};
+use super::names::{GATEWAY, Names, SELF, ZONE};
 
 /// Seconds that an answer may be kept. Short: a peer can get another address at any moment.
 const TTL: u32 = 30;
@@ -79,7 +79,10 @@ pub(super) async fn send<R: ResponseHandler>(request: &Request, reply: &Reply, m
 fn answer(names: &Names, name: &LowerName, kind: RecordType) -> Option<Reply> {
     let zone = zone();
     let name = Name::from(name);
-    if zone.zone_of(&name) {
+    if name == below(SELF, &zone) {
+        return Some(found(&zone, &name, Vec::new()));
+    }
+    if zone.zone_of(&name) && names.are_whole() {
         return Some(forward(names, &zone, &name, kind));
     }
     let (network, depth) = arpa(&name)?;

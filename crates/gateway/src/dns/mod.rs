@@ -7,7 +7,7 @@
 //! ```
 //!
 //! On the netstack plane the forwarder listens on a port of this host's loopback, and the plane redirects the gateway's
-//! own address to it. On the other planes it listens on the gateway's own address.
+//! own address to it. On the other planes it listens on the gateway's own address; for a client, on all addresses.
 
 mod forward;
 mod listen;
@@ -35,7 +35,7 @@ use hickory_server::{
 use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
-pub use self::names::{GATEWAY, Names, ZONE};
+pub use self::names::{GATEWAY, Names, SELF, ZONE};
 use self::{listen::Sockets, share::Shares};
 use crate::upstream::{Upstream, Upstreams};
 

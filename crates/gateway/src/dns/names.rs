@@ -16,6 +16,10 @@ pub const ZONE: &str = "adit.internal";
 /// The gateway's own name in the [`ZONE`].
 pub const GATEWAY: &str = "gateway";
 
+/// The name in the [`ZONE`] that every forwarder answers itself, and no peer can have: without addresses, to see that it
+/// answers.
+pub const SELF: &str = "_self";
+
 /// The addresses of the gateway and of each peer by name, shared between the gateway and its DNS.
 ///
 /// A peer is found by its name and, if that is the name of its directory, also without the `peer` or `peer_` before it:
@@ -23,6 +27,8 @@ pub const GATEWAY: &str = "gateway";
 #[derive(Debug, Default)]
 pub struct Names {
     networks: Vec<IpNet>,
+    /// Whether all of the [`ZONE`] is known here.
+    is_whole: bool,
     table: RwLock<Table>,
 }
 
@@ -54,8 +60,19 @@ impl Names {
         table.labels.insert(GATEWAY.to_owned(), vec![holder]);
         Self {
             networks: gateway.iter().map(IpNet::trunc).collect(),
+            is_whole: true,
             table: RwLock::new(table),
         }
+    }
+
+    /// Those of a client, which knows nobody: the gateway at the other end of its tunnel may know the [`ZONE`].
+    pub fn of_client() -> Self {
+        Self::default()
+    }
+
+    /// Whether all of the [`ZONE`] is known here, so that nobody else is asked for what is not there.
+    pub(super) fn are_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Gives a peer these addresses and no others.

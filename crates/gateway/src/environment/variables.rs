@@ -70,13 +70,14 @@ pub const VARIABLES: [Variable; 22] = [
     },
     Variable {
         name: "USE_COREDNS",
-        default: "`true` where port 53 is free",
-        meaning: "`false` switches off DNS on the gateway's own address; `true` makes a port 53 that is taken an error.",
+        default: "`true` where port 53 is free; `false` in client mode",
+        meaning: "`false` switches off DNS on the gateway's own address; `true` makes a port 53 that is taken an error. \
+                  In client mode `true` has DNS answer on port 53 of all addresses.",
     },
     Variable {
         name: "DNS_UPSTREAM",
         default: "this host's resolvers",
-        meaning: "The resolvers that the gateway's DNS forwards to, between commas: `ADDRESS[:PORT]`, or over TLS \
+        meaning: "The resolvers that DNS forwards to, the gateway's or the client's, between commas: `ADDRESS[:PORT]`, or over TLS \
                   `tls://ADDRESS[:PORT][#NAME]` with the name that the certificate must have.",
     },
     Variable {

@@ -1,6 +1,9 @@
-//! Client mode: every `.conf` in `wg_confs` is brought up, followed while it is edited, and down at the end.
+//! Client mode: every `.conf` in `wg_confs` is brought up, followed while it is edited, and down at the end. DNS is served
+//! if it is asked for.
 
 use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,10 +12,12 @@ use std::{
 use anyhow::Context as _;
 use gateway::{
     daemon::Reception,
+    dns::{DnsError, Forwarder, Names},
     environment::Environment,
     http,
     notify::{self, Notifier},
     servers::Servers,
+    upstream::{DNS_PORT, Upstreams},
 };
 use linux::signal::{Signal, Signals};
 use tunnel::Choice;
@@ -27,7 +32,13 @@ const TICK: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Brings the tunnels up, follows the changes of their files, and takes them down when a signal comes.
-pub(super) fn run(config_dir: &Path, plane: Choice, environment: &Environment, started: Instant) -> anyhow::Result<()> {
+pub(super) fn run(
+    config_dir: &Path,
+    plane: Choice,
+    dns: Option<Upstreams>,
+    environment: &Environment,
+    started: Instant,
+) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
     if config_dir.is_dir()
@@ -55,6 +66,15 @@ pub(super) fn run(config_dir: &Path, plane: Choice, environment: &Environment, s
         .transpose()
         .context("METRICS or --metrics")?;
     log::line("client mode: PEERS is not set");
+    let forwarder = dns.map(serve_dns).transpose()?;
+    if let Some(forwarder) = &forwarder {
+        // It answers on all addresses.
+        let address = (Ipv4Addr::LOCALHOST, DNS_PORT).into();
+        servers.ask_dns(address).context("cannot look whether DNS answers")?;
+        for address in forwarder.addresses() {
+            log::line(&format!("DNS queries are answered on {address}"));
+        }
+    }
     if tunnels.start(&signals)?.is_some() {
         return Ok(());
     }
@@ -79,6 +99,29 @@ pub(super) fn run(config_dir: &Path, plane: Choice, environment: &Environment, s
     let _unheard = notifier.stopping();
     let down = tunnels.take_down();
     watched.and(down)
+}
+
+/// DNS on all addresses, as CoreDNS has it in that image.
+fn serve_dns(upstreams: Upstreams) -> anyhow::Result<Forwarder> {
+    let start = |address: SocketAddr| Forwarder::start(&[address], upstreams.clone(), Arc::new(Names::of_client()));
+    let started = match start((Ipv6Addr::UNSPECIFIED, DNS_PORT).into()) {
+        // A kernel without IPv6.
+        Err(DnsError::Bind { cause, .. })
+            if cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            start((Ipv4Addr::UNSPECIFIED, DNS_PORT).into())
+        }
+        started => started,
+    };
+    match started {
+        Err(DnsError::Bind { address, cause }) if cause.kind() == io::ErrorKind::AddrInUse => {
+            Err(DnsError::Bind { address, cause }).context(
+                "USE_COREDNS=true: another program answers DNS queries here; end it, or leave them to it with \
+                 USE_COREDNS=false",
+            )
+        }
+        started => started.context("USE_COREDNS=true"),
+    }
 }
 
 /// Applies what changes in the directory, and follows the servers, until a signal comes.

@@ -8,10 +8,16 @@ mod tunnels;
 
 use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
-use gateway::environment::{self, Environment, LogFormat, PeerId};
+use gateway::{
+    environment::{self, Environment, LogFormat, PeerId},
+    upstream::Upstreams,
+};
 
 use self::config::Config;
-use crate::{failure, log, options::GatewayOptions};
+use crate::{
+    failure, log,
+    options::{self, GatewayOptions},
+};
 
 /// The arguments of `adit serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,11 +71,26 @@ pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         log::set_format(arguments.log_format.or(environment.log_format).unwrap_or_default());
         environment.metrics = arguments.metrics.or(environment.metrics);
         let plane = arguments.gateway.plane.into();
-        return client::run(&arguments.config_dir, plane, &environment, started);
+        let dns = client_dns(&arguments.gateway, &mut environment)?;
+        return client::run(&arguments.config_dir, plane, dns, &environment, started);
     }
     let config = Config::new(arguments.clone(), environment)?;
     log::set_format(config.log_format);
     server::run(&config, arguments, started)
+}
+
+/// Whom a client's DNS asks; `None` if it has none.
+fn client_dns(options: &GatewayOptions, environment: &mut Environment) -> anyhow::Result<Option<Upstreams>> {
+    if environment.dns != Some(true) {
+        return Ok(None);
+    }
+    let named = environment
+        .dns_upstream
+        .take()
+        .filter(|_| options.dns_upstream.is_empty());
+    let servers = named.unwrap_or_else(|| options.dns_upstream.clone());
+    options::check_upstreams(&servers)?;
+    Ok(Some(options::upstreams(&servers, options.dns_ca.as_deref())))
 }
 
 /// What is asked for at this moment: variables may be files.

@@ -11,6 +11,7 @@ use gateway::{
     form::{EndpointOf, Form, ServerSettings},
     hooks, http,
     notify::{self, Notifier},
+    pictures::{Pictures, Turn},
     reach::{Endpoint, Host, How, Reach, Sources},
     roster::{Roster, RosterError},
     server::{DEFAULT_MTU, Gateway, GatewayError, PeerState, Plan},
@@ -33,6 +34,9 @@ const INTERFACE: &str = "wg0";
 /// The file of the gateway's own tunnel among those of other tunnels.
 pub(super) const OWN_CONF: &str = "wg0.conf";
 
+/// Most QR codes that a start writes to the log: as many peers as linuxserver's image can have, and a second's work.
+const MAX_CODES: usize = 253;
+
 /// Pixels to a module of the QR codes' pictures.
 const PIXELS: u32 = 4;
 
@@ -42,6 +46,8 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
     let directory = Directory::open(&config.config_dir)?;
+    let pictures = Pictures::new(picture, log::line).context("cannot start the thread that draws QR codes")?;
+    let pictures = Arc::new(pictures);
     let roster = Roster::new(&directory, &config.wish).map_err(|error| match error {
         error @ RosterError::Taken { .. } => failure::usage(error.to_string()),
         error @ (RosterError::Directory(_) | RosterError::Network(_) | RosterError::Random(_)) => error.into(),
@@ -73,7 +79,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     // A free port is another one at the next start: the file keeps what the template says.
     let listen_port = config.listen_port.filter(|port| *port != 0).or(settings.listen_port);
     let listen_port = listen_port.unwrap_or(DEFAULT_PORT);
-    let prepared = prepare(config, &directory, &roster, &reach, &gateway, listen_port);
+    let prepared = prepare(config, &directory, &roster, &reach, &gateway, &pictures, listen_port);
     let Prepared {
         port,
         terms,
@@ -108,7 +114,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
             roster,
             terms,
             listen_port,
-            picture,
+            pictures,
             owner: (config.user, config.group),
         },
         Box::new(Files::new(
@@ -192,6 +198,7 @@ fn prepare(
     roster: &Roster,
     reach: &Reach,
     gateway: &Gateway,
+    pictures: &Pictures,
     listen_port: u16,
 ) -> anyhow::Result<Prepared> {
     let port = config.port.unwrap_or(gateway.listen_port());
@@ -205,10 +212,13 @@ fn prepare(
             count(strangers)
         ));
     }
-    keep(config, directory, roster, &terms, listen_port)?;
+    // Until every file belongs to whom it should.
+    let turn = pictures.turn();
+    keep(config, directory, roster, &terms, listen_port, &turn)?;
     if let Err(error) = gateway::give_to(directory.root(), config.user, config.group) {
         log::line(&format!("note: not every file belongs to PUID and PGID: {error}"));
     }
+    drop(turn);
     note_who_stays_behind(config, roster, reach);
     for note in roster.members().filter_map(|member| gateway.dns_note(&member.name())) {
         log::line(&note);
@@ -374,8 +384,16 @@ fn keep(
     roster: &Roster,
     terms: &Terms,
     listen_port: u16,
+    pictures: &Turn<'_>,
 ) -> anyhow::Result<()> {
-    for member in roster.keep(directory, terms, listen_port, picture)? {
+    let changed = roster.keep(directory, terms, listen_port, pictures)?;
+    let shows_codes = changed.len() <= MAX_CODES;
+    if config.log_confs && !shows_codes {
+        log::line(&format!(
+            "LOG_CONFS: more than {MAX_CODES} QR codes are not shown; `adit peer qr NAME` shows one"
+        ));
+    }
+    for member in changed {
         let path = directory.peer_path(&member.id, Kind::Conf);
         let what = if member.is_new { "new" } else { "changed" };
         log::line(&format!(
@@ -383,9 +401,11 @@ fn keep(
             member.id.file_name(),
             path.display()
         ));
+        if !config.log_confs || !shows_codes {
+            continue;
+        }
         match Qr::new(&member.conf(terms)?) {
-            Ok(code) if config.log_confs => log::block(&code.terminal(Ink::Colours)),
-            Ok(_) => {}
+            Ok(code) => log::block(&code.terminal(Ink::Colours)),
             Err(_) => log::line(&format!(
                 "{}: no QR code: the configuration is too long; import the file",
                 member.id.file_name()
