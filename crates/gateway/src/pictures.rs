@@ -223,3 +223,77 @@ impl fmt::Debug for Turn<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Pictures that are their texts. The thread in the background says when it begins one, and waits for leave.
+    fn pictures() -> (Pictures, mpsc::Receiver<String>, mpsc::Sender<()>) {
+        let (begin, begun) = mpsc::channel();
+        let (leave, left) = mpsc::channel();
+        let left = Mutex::new(left);
+        let draw = move |text: &str| {
+            if thread::current().name() == Some(THREAD) {
+                begin.send(text.to_owned()).unwrap();
+                left.lock().unwrap().recv().unwrap();
+            }
+            Some(text.to_owned().into_bytes())
+        };
+        (Pictures::new(draw, |_| {}).unwrap(), begun, leave)
+    }
+
+    /// Changes more configurations than are drawn at once, so that these are drawn later.
+    fn change(pictures: &Pictures, later: &[(&Path, &str)]) {
+        let turn = pictures.turn();
+        let nowhere = Path::new("nowhere");
+        for _ in 0..AT_ONCE {
+            assert!(matches!(turn.draw("text", nowhere, nowhere), Picture::Drawn(_)));
+        }
+        for (conf, text) in later {
+            fs::write(conf, text).unwrap();
+            let drawn = turn.draw(text, conf, &conf.with_extension("png"));
+            assert!(matches!(drawn, Picture::Later));
+        }
+    }
+
+    #[test]
+    fn the_picture_is_that_of_the_newest_text() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, two, three] = ["1.conf", "2.conf", "3.conf"].map(|name| root.path().join(name));
+        let picture = |conf: &Path| fs::read_to_string(conf.with_extension("png")).ok();
+        let (pictures, begun, leave) = pictures();
+        change(&pictures, &[(&one, "old"), (&two, "two")]);
+        assert_eq!(begun.recv().unwrap(), "old");
+        change(&pictures, &[(&one, "new")]);
+        leave.send(()).unwrap();
+        assert_eq!(begun.recv().unwrap(), "new");
+        assert_eq!(picture(&one), None, "that of the old text was not kept");
+        leave.send(()).unwrap();
+        assert_eq!(begun.recv().unwrap(), "two");
+        assert_eq!(picture(&one).as_deref(), Some("new"));
+        change(&pictures, &[(&three, "three")]);
+        fs::remove_file(&two).unwrap();
+        leave.send(()).unwrap();
+        assert_eq!(begun.recv().unwrap(), "three");
+        assert_eq!(picture(&two), None, "a configuration that is gone has no picture");
+        leave.send(()).unwrap();
+        drop(pictures);
+    }
+
+    #[test]
+    fn an_end_waits_for_one_picture_and_leaves_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, two] = ["1.conf", "2.conf"].map(|name| root.path().join(name));
+        let (pictures, begun, leave) = pictures();
+        change(&pictures, &[(&one, "one"), (&two, "two")]);
+        assert_eq!(begun.recv().unwrap(), "one");
+        pictures.shared.queue().is_over = true;
+        leave.send(()).unwrap();
+        drop(pictures);
+        assert_eq!(begun.iter().next(), None, "the other is not begun");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2, "only the configurations");
+    }
+}
