@@ -1,7 +1,7 @@
 //! Draws pictures of configurations: of a few before a change is done, of many in the background.
 //!
 //! ```text
-//!   change ─┬─ the first 16 ─▶ drawn at once
+//!   change ─┬─ the first 64 ─▶ drawn at once
 //!           └─ the others ───▶ queue ─▶ one thread: read the configuration, draw it, put the picture beside it
 //! ```
 //!
@@ -23,8 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::file::{self, Worth};
 
-/// Most pictures that one turn waits for: one takes milliseconds, and whoever asks for a few peers expects them whole.
-const AT_ONCE: usize = 16;
+/// Most pictures that one turn waits for: a quarter of a second. Whoever asks for a few
+/// peers expects them whole.
+const AT_ONCE: usize = 64;
 
 /// The thread that draws in the background.
 const THREAD: &str = "adit-pictures";
