@@ -191,3 +191,26 @@ impl ZoneHandler for Forward {
         LookupControlFlow::Continue(Ok(AuthLookup::default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_on_all_addresses_is_no_resolver_of_its_own() {
+        for (own, address, is_own) in [
+            ("127.0.0.1:53", "127.0.0.1:53", true),
+            ("127.0.0.1:53", "127.0.0.1:5353", false),
+            ("[::]:53", "127.0.0.1:53", true),
+            ("[::]:53", "[::1]:53", true),
+            ("0.0.0.0:53", "127.0.0.1:53", true),
+            ("[::]:53", "127.0.0.1:5353", false),
+            ("[::]:53", "127.0.0.11:53", false),
+            ("[::]:53", "127.0.0.53:53", false),
+            ("[::]:53", "192.0.2.53:53", false),
+        ] {
+            let found = is_at(own.parse().unwrap(), address.parse().unwrap());
+            assert_eq!(found, is_own, "{own} {address}");
+        }
+    }
+}
