@@ -100,6 +100,7 @@ pub(super) fn config(made: u64, revision: &str) -> Value {
                 "org.opencontainers.image.created": &made,
                 "org.opencontainers.image.description":
                     "WireGuard gateway: kernel, TUN or no privilege at all; takes the place of linuxserver/wireguard",
+                "org.opencontainers.image.documentation": "https://github.com/adit-vpn/adit/tree/main/docs",
                 "org.opencontainers.image.licenses": "MIT OR Apache-2.0",
                 "org.opencontainers.image.revision": revision,
                 "org.opencontainers.image.source": "https://github.com/adit-vpn/adit",
@@ -160,10 +161,16 @@ mod tests {
             format!("ENTRYPOINT {}", spaced("Entrypoint")),
             format!("CMD {}", spaced("Cmd")),
         ];
-        for label in ["title", "description", "licenses", "source"] {
-            let name = format!("org.opencontainers.image.{label}");
-            lines.push(format!("{name}={}", config["Labels"][&name]));
+        let labels = config["Labels"].as_object().expect("an object");
+        for (name, value) in labels {
+            let label = name.rsplit('.').next().expect("a name has a last part").to_uppercase();
+            // What differs from build to build is an argument.
+            lines.push(match &*label {
+                "VERSION" | "REVISION" | "CREATED" => format!("{name}=\"${{{label}}}\""),
+                _ => format!("{name}={value}"),
+            });
         }
+        lines.push(format!("ARG VERSION={}", labels["org.opencontainers.image.version"]));
         let layer = layer(b"", &[], 0).expect("a layer");
         for entry in tar::Archive::new(&layer[..]).entries().expect("entries") {
             let entry = entry.expect("an entry");

@@ -14,6 +14,7 @@ mod client;
 mod engine;
 
 mod contents;
+mod dockerfile;
 mod drop_in;
 mod examples;
 mod kernel;
