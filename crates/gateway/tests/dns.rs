@@ -23,7 +23,7 @@ use hickory_server::proto::{
         rdata::{A, AAAA, CNAME, SOA, TXT},
     },
 };
-
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -259,6 +259,71 @@ fn an_answer_too_large_for_udp_is_cut_and_whole_over_tcp() {
     edns.set_max_payload(8192);
     query.set_edns(edns);
     assert_eq!(ask_udp(server, &query).answers.len(), 20);
+}
+
+/// A TCP connection to `server` from an address of the loopback.
+fn connect_from(asker: Ipv4Addr, server: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((asker, 0))).unwrap();
+    rustix::net::connect(&socket, &server).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Whether a query on this connection is answered; else the connection was closed.
+fn is_answered(stream: &mut TcpStream) -> bool {
+    let message = query("phone.adit.internal.", RecordType::A).to_vec().unwrap();
+    let framed = [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat();
+    // What is written to a connection that was closed may be refused, or only its answer stay away.
+    stream.write_all(&framed).is_ok() && read_framed(stream).is_some()
+}
+
+#[test]
+fn connections_are_bounded_in_all_and_of_each_asker() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let forwarder = forwarder(&[upstream.address]);
+    let server = forwarder.addresses()[0];
+    let [greedy, modest] = [2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let mut open: Vec<TcpStream> = (0..8).map(|_| connect_from(greedy, server)).collect();
+    assert!(open.iter_mut().all(is_answered));
+    assert!(!is_answered(&mut connect_from(greedy, server)));
+    assert!(is_answered(&mut connect_from(modest, server)));
+    open.pop();
+    let limit = Instant::now() + LIMIT;
+    while !is_answered(&mut connect_from(greedy, server)) {
+        assert!(Instant::now() < limit, "a closed connection keeps its room");
+    }
+    // Of the host's own address, as many as there is room for.
+    let mut full = false;
+    while !full {
+        let mut connection = connect_from(Ipv4Addr::LOCALHOST, server);
+        full = !is_answered(&mut connection);
+        open.push(connection);
+        assert!(open.len() <= 257, "there is no bound");
+    }
+    assert!(open.len() > 240, "{}", open.len());
+    assert!(!is_answered(&mut connect_from(modest, server)));
+    // Over UDP, everybody is answered.
+    assert_eq!(ask_udp(server, &query("www.example.", RecordType::A)).answers.len(), 1);
+}
+
+#[test]
+fn a_connection_that_asks_nothing_is_closed() {
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let forwarder = forwarder(&[upstream.address]);
+    let server = forwarder.addresses()[0];
+    let began = Instant::now();
+    // One never asks, one begins a query and leaves it, and one asks once.
+    let mut idle = [(); 3].map(|()| connect_from(Ipv4Addr::LOCALHOST, server));
+    idle[1].write_all(&[0, 40, 1]).unwrap();
+    assert!(is_answered(&mut idle[2]));
+    for connection in &mut idle {
+        connection.set_read_timeout(Some(2 * LIMIT)).unwrap();
+        assert_eq!(connection.read(&mut [0; 10]).unwrap(), 0);
+    }
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(5), "closed after {took:?} already");
 }
 
 #[test]

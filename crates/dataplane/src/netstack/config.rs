@@ -28,7 +28,8 @@ pub struct Config {
     pub mtu: usize,
     /// Where peers may go.
     pub policy: Policy,
-    /// Services on the gateway's own addresses, each an address of this process on the loopback.
+    /// Services on the gateway's own addresses, each an address of this process on the loopback. One on IPv4 sees each
+    /// peer under an address of its own in 127.128.0.0/9.
     pub services: HashMap<(Protocol, u16), SocketAddr>,
     /// How much peers may use.
     pub limits: Limits,

@@ -1,7 +1,7 @@
 //! Flows of datagrams, UDP and echo: packets go to a connected socket and come from it, without a stack between.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -19,6 +19,7 @@ use super::{
     gather::{Gathered, Spare},
     mailbox::Mailbox,
     output::Output,
+    server::Server,
     sys,
 };
 use crate::{
@@ -68,8 +69,9 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     /// Opens a UDP flow to a server.
-    pub(super) fn open_udp(now: Time, server: SocketAddr) -> Result<Self, Errno> {
-        Ok(Self::new(now, sys::open_udp(server)?, server.is_ipv6(), batch::cuts()))
+    pub(super) fn open_udp(now: Time, server: Server) -> Result<Self, Errno> {
+        let socket = sys::open_udp(server.address, server.source)?;
+        Ok(Self::new(now, socket, server.address.is_ipv6(), batch::cuts()))
     }
 
     /// Opens an echo flow to a host.

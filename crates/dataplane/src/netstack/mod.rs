@@ -26,6 +26,7 @@ mod policy;
 mod reactor;
 mod reassembly;
 mod route;
+mod server;
 mod stream;
 mod switch;
 mod sys;

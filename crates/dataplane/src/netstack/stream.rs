@@ -10,7 +10,6 @@
 //! its buffer full or its turn over, the flag stays, and so nothing is missed.
 
 use std::{
-    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -26,6 +25,7 @@ use super::{
     counters::Tally,
     flows::Key,
     output::Output,
+    server::Server,
     sys,
     tcp::{self, Connection, End, Flags, Segment},
 };
@@ -91,14 +91,14 @@ pub(super) enum Next {
 impl Stream {
     /// Dials the server of a new flow.
     pub(super) fn open(
-        server: SocketAddr,
+        server: Server,
         connection: Connection,
         syn: &Packet<'_>,
         dial_until: Time,
     ) -> Result<Self, Errno> {
         Ok(Self {
             connection,
-            socket: Some(sys::dial(server)?),
+            socket: Some(sys::dial(server.address, server.source)?),
             syn: Some(syn.bytes.into()),
             is_readable: false,
             is_writable: false,

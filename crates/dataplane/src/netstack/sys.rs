@@ -28,9 +28,10 @@ fn family(address: IpAddr) -> AddressFamily {
     }
 }
 
-/// Begins to connect a TCP socket.
-pub(super) fn dial(server: SocketAddr) -> Result<OwnedFd, Errno> {
+/// Begins to connect a TCP socket, from `source` if that can be had.
+pub(super) fn dial(server: SocketAddr, source: Option<Ipv4Addr>) -> Result<OwnedFd, Errno> {
     let socket = net::socket_with(family(server.ip()), SocketType::STREAM, FLAGS, Some(ipproto::TCP))?;
+    leave_from(&socket, source);
     sockopt::set_tcp_nodelay(&socket, true)?;
     // A server that vanished is found out; a byte that was sent as urgent keeps its place in the stream.
     sockopt::set_socket_keepalive(&socket, true)?;
@@ -44,9 +45,10 @@ pub(super) fn dial(server: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Opens a UDP socket to one server, which tells errors and never fragments unless told so.
-pub(super) fn open_udp(server: SocketAddr) -> Result<OwnedFd, Errno> {
-    open_datagrams(server, ipproto::UDP)
+/// Opens a UDP socket to one server, from `source` if that can be had, which tells errors and never fragments unless
+/// told so.
+pub(super) fn open_udp(server: SocketAddr, source: Option<Ipv4Addr>) -> Result<OwnedFd, Errno> {
+    open_datagrams(server, source, ipproto::UDP)
 }
 
 /// Opens a ping socket to one host.
@@ -54,18 +56,28 @@ pub(super) fn open_udp(server: SocketAddr) -> Result<OwnedFd, Errno> {
 /// `EACCES` says that `net.ipv4.ping_group_range` leaves this process out.
 pub(super) fn open_echo(host: IpAddr) -> Result<OwnedFd, Errno> {
     let protocol = if host.is_ipv4() { ipproto::ICMP } else { ipproto::ICMPV6 };
-    open_datagrams(SocketAddr::new(host, 0), protocol)
+    open_datagrams(SocketAddr::new(host, 0), None, protocol)
 }
 
-fn open_datagrams(server: SocketAddr, protocol: net::Protocol) -> Result<OwnedFd, Errno> {
+fn open_datagrams(server: SocketAddr, source: Option<Ipv4Addr>, protocol: net::Protocol) -> Result<OwnedFd, Errno> {
     let socket = net::socket_with(family(server.ip()), SocketType::DGRAM, FLAGS, Some(protocol))?;
     if server.is_ipv4() {
         set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
     } else {
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
     }
+    leave_from(&socket, source);
     net::connect(&socket, &server)?;
     Ok(socket)
+}
+
+/// Lets what the socket sends come from an address; where that is not this host's, the kernel's choice stays.
+fn leave_from(socket: &OwnedFd, source: Option<Ipv4Addr>) {
+    if let Some(source) = source {
+        // The port is then chosen when it connects, among those that are free for this server.
+        let _ = set_option(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
+        let _ = net::bind(socket, &SocketAddr::new(source.into(), 0));
+    }
 }
 
 /// Whether routers, and this host, must not fragment what the socket sends.
@@ -353,7 +365,7 @@ mod tests {
     #[test]
     fn a_closed_port_is_reported_by_who_closed_it() {
         let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let socket = open_udp(closed).unwrap();
+        let socket = open_udp(closed, None).unwrap();
         net::send(&socket, b"anybody?", net::SendFlags::empty()).unwrap();
         let mut quote = [0; 64];
         let trouble = next_trouble(socket.as_fd(), &mut quote).unwrap();

@@ -14,11 +14,12 @@ mod listen;
 mod local;
 mod names;
 mod share;
+mod stream;
 
 use std::{
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     thread::JoinHandle,
     time::Duration,
@@ -39,11 +40,11 @@ pub use self::names::{GATEWAY, Names, SELF, ZONE};
 use self::{listen::Sockets, share::Shares};
 use crate::upstream::{Upstream, Upstreams};
 
-/// How long a TCP connection may be idle between queries (RFC 7766, section 6.2.3, asks for seconds).
-const TCP_IDLE: Duration = Duration::from_secs(10);
+/// Questions that wait for a resolver at once; more are refused, so that a flood of them costs bounded memory.
+const MAX_WAITING: usize = 1024;
 
-/// Bytes of answers that wait for a slow TCP client.
-const TCP_RESPONSE_BUFFER: usize = 64;
+/// Questions of one address that wait at once.
+const MAX_WAITING_EACH: usize = 128;
 
 /// How often `resolv.conf` is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -69,7 +70,10 @@ pub enum DnsError {
     #[error("no resolver to pass DNS queries on to; name one with --dns-upstream")]
     NoUpstream,
     /// The certificates of those who may sign for resolvers cannot be read.
-    #[error("cannot read the certificates in {}: {cause}; --dns-ca takes a file with certificates in PEM", path.display())]
+    #[error(
+        "cannot read the certificates in {}: {cause}; --dns-ca, or ADIT_DNS_CA, takes a file with certificates in PEM",
+        path.display()
+    )]
     Certificates {
         /// Which file.
         path: PathBuf,
@@ -82,6 +86,15 @@ pub enum DnsError {
         /// What the kernel said.
         cause: io::Error,
     },
+}
+
+/// Looks whether a file has the certificates of those who may sign for resolvers.
+///
+/// # Errors
+///
+/// [`DnsError::Certificates`].
+pub fn check_certificates(path: &Path) -> Result<(), DnsError> {
+    forward::tls(Some(path)).map(drop)
 }
 
 /// A running DNS forwarder; dropping it stops it.
@@ -116,7 +129,7 @@ impl Forwarder {
         let handler = Handler {
             names,
             current: Arc::new(RwLock::new(Arc::new(catalog))),
-            shares: Shares::default(),
+            shares: Shares::new(MAX_WAITING, MAX_WAITING_EACH),
         };
         let reload = Reload {
             own: addresses.clone(),
@@ -154,7 +167,8 @@ impl Drop for Forwarder {
 
 /// What the forwarder's thread does, until `stopped` fires or its sender is dropped.
 async fn serve(sockets: Vec<Sockets>, handler: Handler, mut reload: Reload, mut stopped: oneshot::Receiver<()>) {
-    let mut server = Server::new(handler);
+    let mut server = Server::new(handler.clone());
+    let connections = stream::connections();
     for Sockets { udp, tcp, .. } in sockets {
         // Both are non-blocking and this is their runtime: registering them fails only at the limit of epoll watches.
         if let (Ok(udp), Ok(tcp)) = (
@@ -162,7 +176,7 @@ async fn serve(sockets: Vec<Sockets>, handler: Handler, mut reload: Reload, mut 
             tokio::net::TcpListener::from_std(tcp),
         ) {
             server.register_socket(udp);
-            server.register_listener(tcp, TCP_IDLE, TCP_RESPONSE_BUFFER);
+            tokio::spawn(stream::serve(tcp, handler.clone(), Arc::clone(&connections)));
         }
     }
     loop {
@@ -201,10 +215,11 @@ impl Reload {
 
 /// Answers from the names, hands other queries to the catalogue of the moment, and refuses them when too many are
 /// waiting.
+#[derive(Clone)]
 struct Handler {
     names: Arc<Names>,
     current: Arc<RwLock<Arc<Catalog>>>,
-    shares: Shares,
+    shares: Arc<Shares>,
 }
 
 #[async_trait]

@@ -25,6 +25,7 @@ use crate::{
         peers::Kind,
         reassembly::{Outcome, REASSEMBLY_TIMEOUT},
         route::{self, Route},
+        server::Server,
         stream::{self, Stream},
         sys,
         tcp::{self, Connection, Flags, Segment},
@@ -241,11 +242,12 @@ impl Switch {
     }
 
     /// Where a flow goes: its destination, or the service behind one of the gateway's own ports.
-    fn server(&self, key: &Key, protocol: Protocol, is_own: bool) -> Option<SocketAddr> {
+    fn server(&self, key: &Key, protocol: Protocol, is_own: bool) -> Option<Server> {
         if is_own {
-            self.config.services.get(&(protocol, key.server.port())).copied()
+            let service = self.config.services.get(&(protocol, key.server.port()))?;
+            Some(Server::service(*service, key.peer))
         } else {
-            Some(key.server)
+            Some(Server::outside(key.server))
         }
     }
 

@@ -1,7 +1,7 @@
 //! UDP and echo through the plane.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -202,6 +202,37 @@ fn services_answer_queries_on_the_gateways_own_addresses() {
         assert_eq!(error, icmp::Error::PortUnreachable);
     }
     server.join().unwrap();
+}
+
+#[test]
+fn a_service_sees_each_peer_under_an_address_of_its_own() {
+    let service = UdpSocket::bind("127.0.0.1:0").unwrap();
+    service.set_read_timeout(Some(super::client::LIMIT)).unwrap();
+    let at = service.local_addr().unwrap();
+    let gateway = Gateway::start(|config| {
+        config.services.insert((Protocol::Udp, 53), at);
+    });
+    let own = SocketAddr::new(GATEWAY_V4.parse().unwrap(), 53);
+    let ask = |client: &mut Client, port| {
+        client.send_udp(port, own, b"who am I?");
+        client.poll();
+        let (len, source) = service.recv_from(&mut [0; 100]).unwrap();
+        service.send_to(b"you", source).unwrap();
+        assert_eq!((len, expect_udp(client, own)), (9, b"you".to_vec()));
+        source.ip()
+    };
+    let (mut one, mut two) = (gateway.client(2), gateway.client(3));
+    let first = ask(&mut one, 4_000);
+    assert_eq!(ask(&mut one, 4_001), first);
+    assert_ne!(ask(&mut two, 4_000), first);
+    assert!(first.is_loopback());
+    // A server that the peer names itself sees this host.
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(super::client::LIMIT)).unwrap();
+    one.send_udp(4_002, server.local_addr().unwrap(), b"hello");
+    one.poll();
+    let (_, source) = server.recv_from(&mut [0; 100]).unwrap();
+    assert_eq!(source.ip(), Ipv4Addr::LOCALHOST);
 }
 
 fn ping(client: &mut Client, destination: &str, data: &[u8]) {
