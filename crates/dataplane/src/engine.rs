@@ -28,6 +28,7 @@ mod open;
 mod refusals;
 mod send;
 mod timeouts;
+mod traffic;
 
 use std::{
     collections::HashMap,
@@ -42,11 +43,12 @@ use std::{
 
 use wg::PublicKey;
 
-use self::{apply::Config, counters::Tally, index::IndexTable, refusals::Refusals};
+use self::{apply::Config, counters::Tally, index::IndexTable, refusals::Refusals, traffic::Passed};
 pub use self::{
     counters::Counters,
     refusals::{Refusal, RefusalCause},
     send::Sent,
+    traffic::Traffic,
 };
 pub use crate::peer::Peer;
 use crate::{
@@ -76,6 +78,7 @@ pub struct Engine {
     queue: Queue,
     guard: Mutex<Guard>,
     tally: Tally,
+    traffic: Passed,
     refusals: Refusals,
 }
 
@@ -117,6 +120,7 @@ impl Engine {
             queue: Queue::new(),
             guard: Mutex::new(Guard::default()),
             tally: Tally::default(),
+            traffic: Passed::default(),
             refusals: Refusals::default(),
         }
     }
@@ -157,6 +161,11 @@ impl Engine {
     /// What was dropped, by cause.
     pub fn counters(&self) -> Counters {
         self.tally.counters()
+    }
+
+    /// What passed.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.traffic()
     }
 
     /// Who was refused a handshake since this was asked last: the first few, the rest is only counted.

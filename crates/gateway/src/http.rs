@@ -54,7 +54,9 @@ pub trait Pages: Send + Sync + 'static {
     fn health(&self) -> Health;
 
     /// The page for Prometheus.
-    fn metrics(&self) -> String;
+    ///
+    /// Whoever asks for the same numbers gets the same page: it can be long, and slow readers hold on to it.
+    fn metrics(&self) -> Arc<str>;
 }
 
 /// A running server; dropping it stops it.
@@ -206,11 +208,11 @@ impl Status {
 struct Response {
     status: Status,
     kind: &'static str,
-    body: String,
+    body: Arc<str>,
 }
 
 impl Response {
-    fn text(status: Status, body: impl Into<String>) -> Self {
+    fn text(status: Status, body: impl Into<Arc<str>>) -> Self {
         Self {
             status,
             kind: "text/plain; charset=utf-8",
@@ -320,8 +322,8 @@ mod tests {
             }
         }
 
-        fn metrics(&self) -> String {
-            "adit_gateway_peers 2\n".repeat(100_000)
+        fn metrics(&self) -> Arc<str> {
+            "adit_gateway_peers 2\n".repeat(100_000).into()
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub healthy: bool,
     /// Its peers.
     pub peers: Vec<PeerSample>,
-    /// What its plane counts; nothing on the kernel plane.
+    /// What its plane counts.
     pub counts: Vec<Count>,
 }
 
@@ -69,7 +69,7 @@ const fn metric(name: &'static str, kind: &'static str, labels: &'static str, he
 }
 
 /// Every metric of a page.
-pub const METRICS: [Metric; 19] = [
+pub const METRICS: [Metric; 20] = [
     metric("adit_build_info", "gauge", "version", "The version of adit; always 1."),
     metric(
         "adit_gateway_info",
@@ -132,6 +132,12 @@ pub const METRICS: [Metric; 19] = [
         "counter",
         "cause",
         "Handshake messages that were refused, by cause; none are known on the kernel plane.",
+    ),
+    metric(
+        "adit_packets_total",
+        "counter",
+        "direction",
+        "Packets that were received from peers and passed on, and that were sent to peers.",
     ),
     metric(
         "adit_dropped_packets_total",
@@ -273,12 +279,15 @@ fn place(count: &Count) -> Option<(&'static str, Vec<(&'static str, &'static str
         )
     };
     Some(match count.stage {
+        Stage::WireGuard | Stage::Interface if ["received", "sent"].contains(&count.name) => {
+            ("adit_packets_total", vec![("direction", count.name)])
+        }
         Stage::WireGuard if REFUSED.contains(&count.name) => {
             ("adit_refused_handshakes_total", vec![("cause", count.name)])
         }
         // It was sent, by another way.
         Stage::Sockets if count.name == "source_lost" => return None,
-        Stage::WireGuard | Stage::Sockets | Stage::Tun => dropped(),
+        Stage::Interface | Stage::WireGuard | Stage::Sockets | Stage::Tun => dropped(),
         Stage::Netstack => match count.name {
             "forwarded" => ("adit_forwarded_packets_total", Vec::new()),
             "memory_limit" => ("adit_flow_waits_total", Vec::new()),
@@ -324,6 +333,8 @@ mod tests {
                 })
                 .collect(),
             counts: vec![
+                of(Stage::WireGuard, "received", 900),
+                of(Stage::WireGuard, "sent", 1_000),
                 of(Stage::WireGuard, "wrong_mac1", 3),
                 of(Stage::WireGuard, "spoofed_sources", 4),
                 of(Stage::Sockets, "full", 1),
@@ -355,6 +366,8 @@ mod tests {
             "adit_peer_sessions_total{peer=\"peer1\"} 2",
             "adit_peer_connected_seconds_total{peer=\"peer1\"} 90",
             "adit_refused_handshakes_total{cause=\"wrong_mac1\"} 3",
+            "adit_packets_total{direction=\"received\"} 900",
+            "adit_packets_total{direction=\"sent\"} 1000",
             "adit_dropped_packets_total{stage=\"wireguard\",cause=\"spoofed_sources\"} 4",
             "adit_dropped_packets_total{stage=\"sockets\",cause=\"full\"} 1",
             "adit_dropped_packets_total{stage=\"netstack\",cause=\"tcp_limit\"} 1",
@@ -378,6 +391,26 @@ mod tests {
         });
         assert!(!page.contains("adit_refused_handshakes_total") && !page.contains("adit_peer_"));
         assert!(page.contains("adit_gateway_peers 0"));
+    }
+
+    #[test]
+    fn what_the_kernel_counts_has_the_same_names() {
+        let of = |name, value| Count {
+            stage: Stage::Interface,
+            name,
+            value,
+        };
+        let page = render(&Snapshot {
+            counts: vec![of("received", 5), of("sent", 6), of("send_errors", 7)],
+            ..snapshot(0)
+        });
+        for line in [
+            "adit_packets_total{direction=\"received\"} 5",
+            "adit_packets_total{direction=\"sent\"} 6",
+            "adit_dropped_packets_total{stage=\"interface\",cause=\"send_errors\"} 7",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
+        }
     }
 
     #[test]

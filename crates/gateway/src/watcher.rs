@@ -30,10 +30,24 @@ use crate::{
 
 /// What is known of a gateway, for whoever asks, on any thread.
 #[derive(Debug)]
-pub struct Board(Mutex<State>);
+pub struct Board {
+    state: Mutex<State>,
+    /// The page that was made last. Held while one is made, so that whoever asks meanwhile gets it, too.
+    page: Mutex<Option<Page>>,
+}
+
+/// A page of metrics, and what it was made from.
+#[derive(Debug)]
+struct Page {
+    version: u64,
+    healthy: bool,
+    text: Arc<str>,
+}
 
 #[derive(Debug)]
 struct State {
+    /// How often the numbers were changed.
+    version: u64,
     interface: String,
     plane: String,
     opened: SystemTime,
@@ -53,7 +67,8 @@ struct State {
 impl Board {
     /// A board about a gateway that was opened just now.
     pub fn new(interface: &str, plane: impl std::fmt::Display) -> Self {
-        Self(Mutex::new(State {
+        let state = State {
+            version: 0,
             interface: interface.to_owned(),
             plane: plane.to_string(),
             opened: SystemTime::now(),
@@ -66,13 +81,18 @@ impl Board {
             peers: Vec::new(),
             server_peers: Vec::new(),
             counts: Vec::new(),
-        }))
+        };
+        Self {
+            state: Mutex::new(state),
+            page: Mutex::new(None),
+        }
     }
 
     /// Notes how the servers of a client's tunnels are, in health and in numbers, and which tunnels are down and should
     /// not be, each with the reason.
     pub fn set_servers(&self, servers: Vec<health::Server>, peers: Vec<PeerSample>, down: Vec<(String, String)>) {
         let mut state = self.state();
+        state.version += 1;
         state.looked = Instant::now();
         (state.servers, state.server_peers, state.down) = (servers, peers, down);
     }
@@ -84,11 +104,13 @@ impl Board {
 
     /// Notes why the rules that hold the peers are not in force; `None` if they are.
     pub fn set_rules(&self, problem: Option<String>) {
-        self.state().rules = problem;
+        let mut state = self.state();
+        state.version += 1;
+        state.rules = problem;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,19 +143,33 @@ impl Pages for Board {
         self.state().health()
     }
 
-    fn metrics(&self) -> String {
-        let snapshot = {
+    fn metrics(&self) -> Arc<str> {
+        let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, healthy, snapshot) = {
             let state = self.state();
-            Snapshot {
+            // A gateway that nobody looks at any more becomes unhealthy without a new number.
+            let healthy = state.health().healthy;
+            let same = |page: &&Page| (page.version, page.healthy) == (state.version, healthy);
+            if let Some(page) = page.as_ref().filter(same) {
+                return Arc::clone(&page.text);
+            }
+            let snapshot = Snapshot {
                 interface: state.interface.clone(),
                 plane: state.plane.clone(),
                 started: state.opened,
-                healthy: state.health().healthy,
+                healthy,
                 peers: state.all_peers().cloned().collect(),
                 counts: state.counts.clone(),
-            }
+            };
+            (state.version, healthy, snapshot)
         };
-        metrics::render(&snapshot)
+        let text: Arc<str> = metrics::render(&snapshot).into();
+        *page = Some(Page {
+            version,
+            healthy,
+            text: Arc::clone(&text),
+        });
+        text
     }
 }
 
@@ -196,6 +232,7 @@ impl Watcher {
         let dns = self.probe.as_mut().map(|probe| probe.look(now));
         let off = self.interface.as_deref().filter(|name| is_off(name));
         let mut state = self.board.state();
+        state.version += 1;
         state.ended = off.map(off_text);
         (state.looked, state.peers, state.counts, state.dns) = (now, samples, counts, dns);
     }
@@ -210,4 +247,21 @@ pub(crate) fn is_off(name: &str) -> bool {
 /// What is said of an interface that is switched off.
 pub(crate) fn off_text(name: &str) -> String {
     format!("the interface is switched off; `ip link set {name} up` switches it on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_made_once_for_the_same_numbers() {
+        let board = Board::new("wg0", Plane::Netstack);
+        let first = board.metrics();
+        assert!(first.contains("adit_gateway_healthy 1\n"), "{first}");
+        assert!(Arc::ptr_eq(&first, &board.metrics()));
+        board.set_rules(Some("there are none".into()));
+        let second = board.metrics();
+        assert!(second.contains("adit_gateway_healthy 0\n"), "{second}");
+        assert!(Arc::ptr_eq(&second, &board.metrics()));
+    }
 }

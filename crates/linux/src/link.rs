@@ -22,6 +22,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_STATS64: u16 = 23;
 const IFLA_GROUP: u16 = 27;
 const IFLA_INFO_KIND: u16 = 1;
 const RTM_NEWLINK: u16 = 16;
@@ -43,6 +44,23 @@ pub struct Link {
     pub alias: Option<String>,
     /// The group that it belongs to; 0 is every interface's at first.
     pub group: u32,
+}
+
+/// Packets that an interface has handled since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received.
+    pub received: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Received and not taken for what they are.
+    pub receive_errors: u64,
+    /// Not sent, for nobody is there to send them to.
+    pub send_errors: u64,
+    /// Received and dropped.
+    pub receive_dropped: u64,
+    /// Dropped before they were sent.
+    pub send_dropped: u64,
 }
 
 /// Whether the kernel takes this as an interface's name: 1 to 15 bytes, none of them `/`, `:`, `%` or a space, and not
@@ -216,6 +234,43 @@ fn one(netlink: &mut Netlink, message: LinkMessage, action: impl FnOnce() -> Str
     }
 }
 
+/// What the interface of this index has handled, `None` if there is none.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn traffic(netlink: &mut Netlink, index: u32) -> Result<Option<Traffic>, Error> {
+    let action = || format!("asking what the interface number {index} has handled");
+    let message = RouteNetlinkMessage::GetLink(at(index));
+    let mut found = None;
+    match netlink.query(message, action, |header, payload| {
+        let attributes = payload.get(HEADER_LEN..).filter(|_| header.message_type == RTM_NEWLINK);
+        let mut attributes = NlasIterator::new(attributes.unwrap_or_default()).flatten();
+        if let Some(counters) = attributes.find(|attribute| attribute.kind() == IFLA_STATS64) {
+            found = Some(read_traffic(counters.value()));
+        }
+    }) {
+        Ok(()) => Ok(found),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the beginning of a `struct rtnl_link_stats64`; what is not there is 0.
+fn read_traffic(counters: &[u8]) -> Traffic {
+    let (words, _) = counters.as_chunks();
+    let word = |at: usize| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word));
+    // Numbers 2 and 3 are bytes.
+    Traffic {
+        received: word(0),
+        sent: word(1),
+        receive_errors: word(4),
+        send_errors: word(5),
+        receive_dropped: word(6),
+        send_dropped: word(7),
+    }
+}
+
 /// Reads the few attributes that matter here and passes over the others, so that no exotic interface is in the way.
 fn read(message_type: u16, payload: &[u8]) -> Option<Link> {
     if message_type != RTM_NEWLINK {
@@ -290,6 +345,25 @@ mod tests {
                 assert!(list(&mut netlink).unwrap().contains(&changed));
                 set_down(&mut netlink, 1).unwrap();
                 assert!(!by_index(&mut netlink, 1).unwrap().unwrap().up);
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn the_loopback_counts_what_it_carries() {
+        let Some(namespace) = netns::for_test() else { return };
+        namespace
+            .run(|| {
+                let mut netlink = Netlink::route().unwrap();
+                set_up(&mut netlink, 1).unwrap();
+                let before = traffic(&mut netlink, 1).unwrap().unwrap();
+                let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                for _ in 0..5 {
+                    socket.send_to(b"hello", socket.local_addr().unwrap()).unwrap();
+                }
+                let after = traffic(&mut netlink, 1).unwrap().unwrap();
+                assert_eq!((after.received - before.received, after.sent - before.sent), (5, 5));
+                assert_eq!(traffic(&mut netlink, 4242).unwrap(), None);
             })
             .unwrap();
     }

@@ -105,9 +105,12 @@ fn a_gateway_tells_who_is_there_and_how_it_is_and_never_a_key() {
     // Numbers.
     let page = netlab::wait_until("the phone's numbers are there", LIMIT, || {
         let page = get(host, "/metrics");
-        (sample(&page, "adit_peer_connected{peer=\"peer_phone\"}") == Some(1)).then_some(page)
+        let is_there = sample(&page, "adit_peer_connected{peer=\"peer_phone\"}") == Some(1)
+            && sample(&page, "adit_packets_total{direction=\"sent\"}") > Some(0);
+        is_there.then_some(page)
     });
     for (name, least) in [
+        ("adit_packets_total{direction=\"received\"}", 1),
         ("adit_peer_received_bytes_total{peer=\"peer_phone\"}", 148),
         ("adit_peer_sent_bytes_total{peer=\"peer_phone\"}", 92),
         (

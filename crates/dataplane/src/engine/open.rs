@@ -232,7 +232,7 @@ impl Engine {
         deliver: &mut impl FnMut(&Arc<Peer>, &'a mut [u8]),
     ) {
         // Packets that follow each other mostly come from one address.
-        let mut allowed = None;
+        let (mut allowed, mut delivered) = (None, 0);
         let packets = messages
             .iter()
             .filter(|message| message.authentic && message.len > TAG_LEN);
@@ -249,7 +249,9 @@ impl Engine {
                 allowed = Some(source);
             }
             deliver(peer, rest.take(start, len));
+            delivered += 1;
         }
+        self.traffic.received.add(delivered);
     }
 
     /// The initiator has sent its first packet, so that this host may send too.

@@ -149,6 +149,9 @@ impl Engine {
             peer.tx_bytes.fetch_add(run.len() as u64, Ordering::Relaxed);
             peer.timers.any_sent(now);
             if segment > DATA_OVERHEAD {
+                // A keepalive may end a run, and be all of one.
+                let last = usize::from(run.len() % segment > DATA_OVERHEAD);
+                self.traffic.sent.add(run.len() / segment + last);
                 peer.timers.data_sent(now, || self.jitter(now, peer));
             }
             self.queue.schedule(peer);

@@ -24,7 +24,10 @@ use linux::{
 };
 
 use super::{ApplyError, CloseReason, OpenError, Spec};
-use crate::Plane;
+use crate::{
+    Plane,
+    counts::{self, Count},
+};
 
 /// What stands beside the name of an interface that a tunnel of adit made (`ip link` shows it as alias).
 const ALIAS: &str = "adit";
@@ -112,6 +115,16 @@ impl Kernel {
             self.port.store(port, Ordering::Relaxed);
         }
         status
+    }
+
+    pub(super) fn counts(&self) -> Vec<Count> {
+        let traffic = link::traffic(&mut lock(&self.netlink), self.index);
+        traffic
+            .ok()
+            .flatten()
+            .as_ref()
+            .map(counts::of_interface)
+            .unwrap_or_default()
     }
 
     pub(super) fn ended(&self) -> Option<CloseReason> {

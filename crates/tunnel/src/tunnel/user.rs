@@ -152,6 +152,7 @@ impl User {
             Running::Netstack(plane) => (None, Some(plane.counters())),
         };
         counts::counts(
+            self.engine.traffic(),
             &self.engine.counters(),
             &self.sockets.counters(),
             tun.as_ref(),
