@@ -1,8 +1,13 @@
 //! Options that `launch` and `serve` share, as typed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use gateway::{
+    dns::{self, DnsError},
     environment,
     firewall::{self, FirewallError},
     reach::{Endpoint, Host},
@@ -103,7 +108,8 @@ pub(crate) struct GatewayOptions {
     /// File with the certificates, in PEM, of those who may sign for resolvers over TLS.
     ///
     /// Default: the authorities that web browsers trust.
-    #[arg(long, value_name = "FILE", env = "ADIT_DNS_CA", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(certificates), env = "ADIT_DNS_CA",
+        hide_env_values = true)]
     pub(crate) dns_ca: Option<PathBuf>,
     /// Networks that the clients send through the tunnel, between commas [default: 0.0.0.0/0, ::/0].
     #[arg(long, value_name = "CIDR,…", value_parser = networks)]
@@ -154,6 +160,12 @@ fn client_dns(text: &str) -> Result<ClientDns, String> {
 
 fn dns_upstream(text: &str) -> Result<Upstream, String> {
     text.parse().map_err(|error: upstream::UpstreamError| error.to_string())
+}
+
+/// A file with certificates in it.
+fn certificates(path: OsString) -> Result<PathBuf, DnsError> {
+    let path = PathBuf::from(path);
+    dns::check_certificates(&path).map(|()| path)
 }
 
 /// Resolvers that can be asked beside each other.

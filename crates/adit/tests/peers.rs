@@ -31,6 +31,10 @@ struct Serve {
 impl Serve {
     /// Starts one, and waits until it takes commands.
     fn start(config: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_with_log(config, variables, Stdio::null())
+    }
+
+    fn start_with_log(config: &Path, variables: &[(&str, &str)], log: Stdio) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_adit"))
             .args([
                 "serve",
@@ -46,7 +50,7 @@ impl Serve {
             .env_clear()
             .env("LOG_CONFS", "false")
             .envs(variables.iter().copied())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut serve = Self {
@@ -251,7 +255,31 @@ fn an_edited_list_is_taken_over_at_once_and_a_wrong_one_is_not() {
 }
 
 #[test]
-fn an_edited_template_changes_every_configuration_and_a_wrong_one_none() {
+fn the_codes_of_peers_that_an_edited_list_adds_are_in_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let (config, list) = (root.path().join("config"), root.path().join("peers"));
+    let log = root.path().join("log");
+    fs::write(&list, "laptop\n").unwrap();
+    let variables = [("FILE__PEERS", list.to_str().unwrap()), ("LOG_CONFS", "true")];
+    let mut serve = Serve::start_with_log(&config, &variables, fs::File::create(&log).unwrap().into());
+    fs::write(&list, "laptop,tablet\n").unwrap();
+    serve.wait_for("the list is read again", |serve| {
+        serve.names() == set(&["laptop", "tablet"])
+    });
+    let shown = Command::new(env!("CARGO_BIN_EXE_adit"))
+        .args(["show-peer", "tablet", "--config-dir"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let (_, code) = shown.split_once("QR code:\n").unwrap();
+    serve.wait_for("the code is in the log", |_| {
+        fs::read_to_string(&log).unwrap().contains(code.trim_end())
+    });
+}
+
+#[test]
+fn templates_are_followed_without_a_restart_and_a_wrong_one_changes_nothing() {
     let root = tempfile::tempdir().unwrap();
     let mut serve = Serve::start(root.path(), &[("PEERS", "laptop")]);
     serve.says(&["add", "phone"]);

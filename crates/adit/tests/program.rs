@@ -188,6 +188,23 @@ fn a_wrong_value_is_called_by_the_place_that_it_came_from() {
         ),
         ("ADIT_PLANE", "bus", &["launch"], "'ADIT_PLANE (--plane <PLANE>)'"),
         ("ADIT_PLANE", "bus", &["up", "wg0"], "'ADIT_PLANE (--plane <PLANE>)'"),
+        (
+            "ADIT_DNS_CA",
+            "/proc/adit",
+            &["launch"],
+            "'ADIT_DNS_CA (--dns-ca <FILE>)': cannot read the certificates in /proc/adit",
+        ),
+        ("ADIT_DNS_CA", "/dev/null", &["serve"], "there is no certificate in it"),
+        ("ADIT_LANES", "x", &["launch"], "ADIT_LANES is \"x\""),
+        ("ADIT_LANES", "65", &["serve", "--peers", "1"], "ADIT_LANES is \"65\""),
+        ("ADIT_LANES", "0", &["up", "wg0"], "ADIT_LANES is \"0\""),
+        ("ADIT_LANES", "-1", &["device", "wg0"], "ADIT_LANES is \"-1\""),
+        (
+            "ADIT_CONFIG_DIR",
+            "",
+            &["serve"],
+            "'ADIT_CONFIG_DIR (--config-dir <DIR>)'",
+        ),
         ("ADIT_LISTEN", "1", &["launch", "--listen", "x"], "'--listen <PORT>'"),
         ("ADIT_LISTEN", "1", &["launch", "--listen=x"], "'--listen <PORT>'"),
     ] {
@@ -195,6 +212,27 @@ fn a_wrong_value_is_called_by_the_place_that_it_came_from() {
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{variable}: {stderr}");
         assert!(stderr.contains(named), "{variable}: {stderr}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_told_with_the_variable_that_names_it() {
+    for directory in ["/proc/adit", "/dev/null"] {
+        for arguments in [
+            &["serve", "--peers", "1"][..],
+            &["health"],
+            &["peer", "list"],
+            &["show-peer", "1"],
+        ] {
+            let output = adit(arguments).env("ADIT_CONFIG_DIR", directory).output().unwrap();
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{directory} {arguments:?}: {stderr}");
+            assert!(
+                stderr.contains("ADIT_CONFIG_DIR"),
+                "{directory} {arguments:?}: {stderr}"
+            );
+            assert!(stderr.contains(directory), "{arguments:?}: {stderr}");
+        }
     }
 }
 

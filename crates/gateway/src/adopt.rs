@@ -1,8 +1,9 @@
 //! Takes over a directory: looks whether it can be used, brings old layouts up to date, gives the files their owner.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt as _, lchown},
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     directory::DirectoryError,
     environment::PeerId,
     file::{self, Worth},
-    template,
+    form, template,
 };
 
 /// Directories of a gateway besides those of its peers.
@@ -67,7 +68,35 @@ pub(crate) fn check(root: &Path) -> Result<(), DirectoryError> {
             }
         }
     }
+    for name in [form::SAVED, form::STATE] {
+        let path = root.join(name);
+        match fs::read_to_string(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(unreadable(&path, cause)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let old = root.join(OLD_CONF);
+    if is_to_be_moved(root).map_err(|cause| unreadable(root, cause))? {
+        let read = fs::File::open(&old).and_then(|mut file| file.read(&mut [0]));
+        read.map_err(|cause| unreadable(&old, cause))?;
+    }
     Ok(())
+}
+
+/// Whether there is a configuration in the old place, and none in the new.
+fn is_to_be_moved(root: &Path) -> io::Result<bool> {
+    Ok(root.join(OLD_CONF).is_file() && !has_tunnels(&root.join("wg_confs"))?)
+}
+
+/// Whether a directory has a file that is not hidden: those are no tunnels, but what editors and volumes leave.
+fn has_tunnels(directory: &Path) -> io::Result<bool> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => entries.try_fold(false, |found, entry| {
+            Ok(found || !entry?.file_name().as_encoded_bytes().starts_with(b"."))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether nothing is to be written in a directory any more, as in a Secret or a ConfigMap that is mounted there.
@@ -117,7 +146,32 @@ pub(crate) fn bring_up_to_date(root: &Path) -> io::Result<()> {
     if !corefile.exists() {
         file::write(&corefile, template::COREFILE.as_bytes(), Worth::Derived)?;
     }
-    move_old_conf(root).map(drop)
+    move_old_conf(root)?;
+    if !root.join(form::STATE).exists() {
+        close_to_others(root)?;
+    }
+    Ok(())
+}
+
+/// Gives the files with keys of another program's directory mode 0600. One that is somebody else's, or that cannot be
+/// changed at all, stays as it is: who may read it decided that.
+fn close_to_others(root: &Path) -> io::Result<()> {
+    for directory in own_directories(root)? {
+        // Templates and the Corefile have none, and what is in the directory itself is not a gateway's.
+        let has_keys = directory != root && !["templates", "coredns"].iter().any(|name| directory.ends_with(name));
+        if !has_keys {
+            continue;
+        }
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            let is_public = entry.file_name().as_encoded_bytes().starts_with(b"publickey-");
+            let metadata = entry.metadata()?;
+            if metadata.is_file() && !is_public && metadata.mode() & 0o077 != 0 {
+                let _not_ours = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes what linuxserver's image makes in client mode, too, where it is missing: directories, templates and a Corefile.
@@ -148,13 +202,10 @@ pub fn make_defaults(root: &Path) -> io::Result<()> {
 /// What the file system says; the configuration is then still there.
 pub fn move_old_conf(root: &Path) -> io::Result<bool> {
     let (old, directory) = (root.join(OLD_CONF), root.join("wg_confs"));
-    if !old.is_file() {
-        return Ok(false);
-    }
-    file::make_directory(&directory)?;
-    let is_moved = fs::read_dir(&directory)?.next().is_none();
+    let is_moved = is_to_be_moved(root)?;
     if is_moved {
         let text = zeroize::Zeroizing::new(fs::read(&old)?);
+        file::make_directory(&directory)?;
         file::write(&directory.join(OLD_CONF), &text, Worth::Kept)?;
         fs::remove_file(&old)?;
     }
@@ -188,7 +239,7 @@ pub fn give_to(root: &Path, user: Option<u32>, group: Option<u32>) -> io::Result
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -207,6 +258,84 @@ mod tests {
         assert_eq!(fs::read_to_string(&new).unwrap(), "old");
         let corefile = fs::read_to_string(root.path().join("coredns/Corefile")).unwrap();
         assert_eq!(corefile, template::COREFILE);
+    }
+
+    #[test]
+    fn hidden_files_do_not_keep_an_old_configuration_from_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("wg0.conf"), "old").unwrap();
+        fs::create_dir(root.path().join("wg_confs")).unwrap();
+        for name in [".gitkeep", ".wg1.conf", ".wg0.conf.swp"] {
+            fs::write(root.path().join("wg_confs").join(name), "").unwrap();
+        }
+        assert!(move_old_conf(root.path()).unwrap());
+        assert_eq!(
+            fs::read_to_string(root.path().join("wg_confs/wg0.conf")).unwrap(),
+            "old"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_before_anything_changes() {
+        for name in [form::SAVED, form::STATE] {
+            let root = tempfile::tempdir().unwrap();
+            fs::write(root.path().join("wg0.conf"), "old").unwrap();
+            // Root may read every file; nobody can read a folder as one, or bytes as text.
+            let path = root.path().join(name);
+            for is_folder in [true, false] {
+                if is_folder {
+                    fs::create_dir(&path).unwrap();
+                } else {
+                    fs::remove_dir(&path).unwrap();
+                    fs::write(&path, b"\xff\xfe").unwrap();
+                }
+                let error = check(root.path()).unwrap_err();
+                assert!(
+                    matches!(&error, DirectoryError::Unreadable { path: found, .. } if *found == path),
+                    "{error}"
+                );
+                assert!(crate::directory::Directory::open(root.path()).is_err());
+                assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn files_with_keys_are_closed_to_others_when_a_directory_is_taken_over() {
+        let root = tempfile::tempdir().unwrap();
+        // (file, mode afterwards)
+        let files = [
+            ("server/privatekey-server", 0o600),
+            ("server/publickey-server", 0o644),
+            ("peer1/privatekey-peer1", 0o600),
+            ("peer1/presharedkey-peer1", 0o600),
+            ("peer1/publickey-peer1", 0o644),
+            ("peer1/peer1.conf", 0o600),
+            ("peer1/peer1.png", 0o600),
+            ("wg_confs/wg0.conf", 0o600),
+            ("templates/peer.conf", 0o644),
+            ("elsewhere/file", 0o644),
+        ];
+        let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let open = |name: &str| {
+            let path = root.path().join(name);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        };
+        for (name, _) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+            open(name);
+        }
+        bring_up_to_date(root.path()).unwrap();
+        for (name, expected) in files {
+            assert_eq!(mode(name), expected, "{name}");
+        }
+        // What a person opens afterwards is theirs.
+        fs::write(root.path().join(form::STATE), "").unwrap();
+        open("peer1/peer1.conf");
+        bring_up_to_date(root.path()).unwrap();
+        assert_eq!(mode("peer1/peer1.conf"), 0o644);
     }
 
     #[test]

@@ -39,7 +39,7 @@ const LOCK: &str = ".adit.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// It cannot be made, or nothing can be written in it.
-    #[error("cannot write in {}: {cause}; choose a directory with --config-dir", path.display())]
+    #[error("cannot write in {}: {cause}; choose a directory with --config-dir or ADIT_CONFIG_DIR", path.display())]
     Unwritable {
         /// The directory.
         path: PathBuf,

@@ -18,10 +18,16 @@ pub(crate) mod up;
 
 use std::time::Instant;
 
-use crate::cli::Command;
+use crate::{cli::Command, failure};
 
 /// Runs what was asked for. The program started at `started`.
 pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
+    if matches!(
+        command,
+        Command::Launch(_) | Command::Serve(_) | Command::Up(_) | Command::Device(_)
+    ) {
+        tunnel::check_environment().map_err(|error| failure::usage(error.to_string()))?;
+    }
     match command {
         Command::Launch(arguments) => launch::run(*arguments, started),
         Command::Serve(arguments) => serve::run(*arguments, started),

@@ -38,6 +38,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.peers.is_empty() {
         return output::line("You need to specify which peers to show");
     }
+    anyhow::ensure!(
+        arguments.config_dir.is_dir(),
+        "{} is no directory; --config-dir or ADIT_CONFIG_DIR names the gateway's",
+        arguments.config_dir.display()
+    );
     let served = match asked(&arguments.config_dir) {
         Some(served) => served,
         None => written(&read(&arguments.config_dir.join("wg_confs/wg0.conf"))?.unwrap_or_default()),

@@ -25,6 +25,7 @@ use std::{
 };
 
 use linux::signal::Signal;
+use zeroize::Zeroizing;
 
 pub use self::{
     desk::{Desk, DeskError},
@@ -35,6 +36,7 @@ pub use self::{
 use crate::{
     client::Terms,
     control::{Reply, Request},
+    environment::PeerId,
     http::Pages as _,
     roster::{Roster, Wish},
     server::{Gateway, GatewayError, PeerState},
@@ -94,6 +96,9 @@ pub trait Source {
     ///
     /// Says which file is wrong, and in which line.
     fn terms(&mut self, roster: &Roster) -> Result<Terms, String>;
+
+    /// Shows configurations that are new or changed, as they are kept.
+    fn show(&mut self, _changed: &[(PeerId, Zeroizing<String>)]) {}
 
     /// Whether a changed file may be one of the peers'; what else the file is for is done here.
     fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool;
@@ -245,6 +250,11 @@ impl Daemon {
                     changed.len(),
                     plural(changed.len(), "configuration"),
                 ));
+                let kept = changed.iter().filter_map(|id| {
+                    let conf = desk.directory.peer_conf(id).ok().flatten();
+                    conf.map(|conf| (id.clone(), conf))
+                });
+                source.show(&kept.collect::<Vec<_>>());
                 for note in changed.iter().filter_map(|id| desk.gateway.dns_note(&id.name())) {
                     (self.log)(&note);
                 }

@@ -86,19 +86,16 @@ impl Keepalive {
         }
     }
 
-    /// Reads `all`, or peers between commas.
+    /// Reads `all`, if that comes first, or peers between commas. Nothing between two commas is nobody.
     ///
     /// # Errors
     ///
     /// Says which item is wrong.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        let list: Vec<&str> = items(text).collect();
-        if list.contains(&"all") {
+        if text.split(',').next().is_some_and(|first| first.trim() == "all") {
             return Ok(Self::All);
         }
-        let peers = list
-            .into_iter()
-            .map(|item| item.parse().map_err(|error: NameError| error.to_string()));
+        let peers = items(text).map(|item| item.parse().map_err(|error: NameError| error.to_string()));
         peers.collect::<Result<_, _>>().map(Self::Only)
     }
 }

@@ -73,6 +73,23 @@ fn an_ipv6_subnet_is_a_slash_64_unless_it_says_otherwise() {
 }
 
 #[test]
+fn keepalives_go_to_all_if_that_comes_first_or_to_those_that_are_named() {
+    // (value, who of `all`, `phone` and `1` gets keepalives)
+    for (value, expected) in [
+        ("all", [true, true, true]),
+        ("all,phone", [true, true, true]),
+        ("phone,all", [true, true, false]),
+        (",all", [true, false, false]),
+        (",", [false, false, false]),
+        (",phone,,1,", [false, true, true]),
+    ] {
+        let keepalive = read(&[("PERSISTENTKEEPALIVE_PEERS", value)]).unwrap().keepalive;
+        let covered = ["all", "phone", "1"].map(|peer| keepalive.covers(&peer.parse().unwrap()));
+        assert_eq!(covered, expected, "{value}");
+    }
+}
+
+#[test]
 fn the_other_variables_are_read() {
     let environment = read(&[
         ("SERVERURL", "vpn.example.com"),

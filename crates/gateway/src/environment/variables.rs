@@ -66,8 +66,8 @@ pub const VARIABLES: [Variable; 22] = [
     Variable {
         name: "LOG_CONFS",
         default: "`true`",
-        meaning: "Whether the QR codes of configurations that a start makes or changes are written to the log, if they are \
-                  253 or fewer.",
+        meaning: "Whether the QR codes of configurations that a start, or an edited file, makes or changes are written \
+                  to the log, if they are 253 or fewer.",
     },
     Variable {
         name: "USE_COREDNS",

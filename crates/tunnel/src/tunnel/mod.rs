@@ -142,6 +142,15 @@ enum Handler {
     User(User),
 }
 
+/// Looks whether the variables that tunnels follow make sense, before anything is done.
+///
+/// # Errors
+///
+/// [`OpenError::Lanes`].
+pub fn check_environment() -> Result<(), OpenError> {
+    lanes::wanted().map(drop)
+}
+
 impl Tunnel {
     /// Opens a tunnel without key and peers, on a UDP port of the kernel's choice. Its sockets, and its interface if it
     /// has one, are those of the calling thread's network namespace.
@@ -225,10 +234,11 @@ impl Tunnel {
         }
     }
 
-    /// All that is counted: by the protocol, the sockets and the plane. The kernel's WireGuard does not tell.
+    /// All that is counted: by the protocol, the sockets and the plane. Of the kernel's WireGuard that is what its interface
+    /// counts, and nothing once that is gone.
     pub fn counts(&self) -> Vec<Count> {
         match &self.handler {
-            Handler::Kernel(_) => Vec::new(),
+            Handler::Kernel(kernel) => kernel.counts(),
             Handler::User(user) => user.counts(),
         }
     }

@@ -92,7 +92,10 @@ pub(super) fn connect(directory: Option<&Path>) -> anyhow::Result<Client> {
             }
         },
     };
-    Ok(Client::connect(&socket)?)
+    Client::connect(&socket).map_err(|error| match directory {
+        Some(_) => anyhow::anyhow!("{error}; --config-dir or ADIT_CONFIG_DIR names the directory"),
+        None => error.into(),
+    })
 }
 
 /// Asks, and makes a refusal an error.

@@ -41,13 +41,13 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
+    gateway::move_old_conf(config_dir)
+        .with_context(|| format!("cannot move wg0.conf to {DIRECTORY} in {}", config_dir.display()))?;
     if config_dir.is_dir()
         && let Err(error) = gateway::make_defaults(config_dir)
     {
         log::line(&format!("note: templates and coredns are not made: {error}"));
     }
-    gateway::move_old_conf(config_dir)
-        .with_context(|| format!("cannot move wg0.conf to {DIRECTORY} in {}", config_dir.display()))?;
     let mut tunnels = Tunnels::new(config_dir, None, plane);
     if tunnels.wanted()?.is_empty() {
         return Err(failure::usage(format!(

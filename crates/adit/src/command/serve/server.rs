@@ -8,6 +8,7 @@ use gateway::{
     daemon::{self, Daemon, Desk, Observer, Socket},
     directory::{Directory, DirectoryError, Kind},
     dns::DnsError,
+    environment::PeerId,
     form::{EndpointOf, Form, ServerSettings},
     hooks, http,
     notify::{self, Notifier},
@@ -401,18 +402,23 @@ fn keep(
             member.id.file_name(),
             path.display()
         ));
-        if !config.log_confs || !shows_codes {
-            continue;
-        }
-        match Qr::new(&member.conf(terms)?) {
-            Ok(code) => log::block(&code.terminal(Ink::Colours)),
-            Err(_) => log::line(&format!(
-                "{}: no QR code: the configuration is too long; import the file",
-                member.id.file_name()
-            )),
+        if shows_codes {
+            show_code(config, &member.id, &member.conf(terms)?);
         }
     }
     Ok(())
+}
+
+/// Shows a configuration as a QR code in the log, if that is wanted.
+pub(super) fn show_code(config: &Config, peer: &PeerId, conf: &str) {
+    match Qr::new(conf) {
+        Ok(code) if config.log_confs => log::block(&code.terminal(Ink::Colours)),
+        Ok(_) => {}
+        Err(_) => log::line(&format!(
+            "{}: no QR code: the configuration is too long; import the file",
+            peer.file_name()
+        )),
+    }
 }
 
 fn count(peers: usize) -> String {

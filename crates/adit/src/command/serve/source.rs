@@ -10,10 +10,13 @@ use std::{
 use gateway::{
     client::Terms,
     daemon::Source,
+    environment::PeerId,
     form::Form,
     reach::Host,
     roster::{Roster, Wish},
 };
+
+use zeroize::Zeroizing;
 
 use super::{Arguments, Config, server, tunnels::Tunnels};
 
@@ -86,6 +89,14 @@ impl Source for Files {
     fn terms(&mut self, roster: &Roster) -> Result<Terms, String> {
         server::terms(&self.config()?, roster, self.endpoint.clone(), self.form.as_deref())
             .map_err(|error| error.to_string())
+    }
+
+    fn show(&mut self, changed: &[(PeerId, Zeroizing<String>)]) {
+        // It was read a moment ago.
+        let Ok(config) = self.config() else { return };
+        for (peer, conf) in changed {
+            server::show_code(&config, peer, conf);
+        }
     }
 
     fn concerns_peers(&mut self, changed: &[PathBuf]) -> bool {
