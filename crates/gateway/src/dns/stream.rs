@@ -37,11 +37,7 @@ pub(super) fn connections() -> Arc<Shares> {
 }
 
 /// Accepts connections as long as the runtime lives.
-pub(super) async fn serve(
-    listener: TcpListener,
-    handler: impl RequestHandler + Clone + Unpin,
-    connections: Arc<Shares>,
-) {
+pub(super) async fn serve(listener: TcpListener, handler: impl RequestHandler + Clone, connections: Arc<Shares>) {
     loop {
         match listener.accept().await {
             Ok((stream, asker)) => {
