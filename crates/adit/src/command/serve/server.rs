@@ -411,9 +411,11 @@ fn keep(
 
 /// Shows a configuration as a QR code in the log, if that is wanted.
 pub(super) fn show_code(config: &Config, peer: &PeerId, conf: &str) {
+    if !config.log_confs {
+        return;
+    }
     match Qr::new(conf) {
-        Ok(code) if config.log_confs => log::block(&code.terminal(Ink::Colours)),
-        Ok(_) => {}
+        Ok(code) => log::block(&code.terminal(Ink::Colours)),
         Err(_) => log::line(&format!(
             "{}: no QR code: the configuration is too long; import the file",
             peer.file_name()
