@@ -140,7 +140,7 @@ mod tests {
         text += "\n`NOTIFY_SOCKET`, as systemd sets it, is told when `adit serve` is ready and when it stops.\n\n\
                  `ADIT_LANES`, of whatever command brings up a tunnel on the tun plane, is how many lanes it has, 1 to 64: each is two\n\
                  threads, a queue of the TUN device and a pair of UDP sockets. Without it there is one lane for every two processors, at\n\
-                 least 1 and at most 16.\n\n\
+                 least 1 and at most 16. A wrong value is an error on every plane.\n\n\
                  ## Gateways, in the form of linuxserver/wireguard\n\nRead by `adit serve`.\n\n\
                  | variable | default | meaning |\n|---|---|---|\n";
         for variable in gateway::environment::VARIABLES {

@@ -23,7 +23,7 @@ use crate::{
 /// Seconds between the keepalives that a gateway sends to the peers that want them.
 const KEEPALIVE_SECS: u16 = 25;
 
-/// One peer of a [`Roster`].
+/// One peer of a [`Roster`](super::Roster).
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Who it is.
