@@ -65,7 +65,7 @@ const FIRST: &[Run] = &[
     },
     Run {
         program: lab::NAME,
-        tests: &["restart::after", "transfer::curl", "updown::"],
+        tests: &["updown::"],
         without: &[],
     },
     Run {
@@ -80,12 +80,12 @@ const FIRST: &[Run] = &[
 const SECOND: &[Run] = &[Run {
     program: lab::NAME,
     tests: &[
-        "datagrams::datagrams_up_to",
         "forwarding::a_gateway_forwards_beside",
         "isolation::two_clients",
         "kernel::",
         "live::an_added_peer",
         "observe::",
+        "restart::after",
         "roaming::",
         "tun::",
     ],
