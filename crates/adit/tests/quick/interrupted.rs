@@ -8,7 +8,7 @@ use std::{
 
 use netlab::{Lab, wait_until};
 
-use crate::{ADIT, everything, host, state, write};
+use crate::{ADIT, everything, host, signalled_at_any_moment, state, write};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -69,34 +69,17 @@ fn a_signal_ends_up_while_it_waits_for_an_endpoint_s_address() {
 #[test]
 fn a_signal_at_any_moment_leaves_the_tunnel_up_or_nothing() {
     netlab::requires!("root", "/dev/net/tun", "ip");
-    let lab = Lab::new();
-    let (host, _router) = host(&lab);
-    let path = write(&host, "wg0", &everything());
-    let before = state(&host);
-    let begin = Instant::now();
-    host.command(ADIT).arg("up").arg(&path).run();
-    let whole = begin.elapsed();
-    host.command(ADIT).args(["down", "wg0"]).run();
-    let rounds: u32 = 40;
-    let mut half_way = 0;
-    for round in 0..rounds {
-        let mut process = host.command(ADIT).arg("up").arg(&path).spawn();
-        let begin = Instant::now();
-        while begin.elapsed() < whole * round / rounds {
-            std::thread::yield_now();
-        }
-        process.signal(libc::SIGTERM);
+    signalled_at_any_moment(libc::SIGTERM, |host, round, process| {
         let status = process.wait(LIMIT);
         match (status.code(), status.signal()) {
-            (Some(143), _) => half_way += 1,
+            (Some(143), _) => true,
             // It had not begun.
-            (None, Some(libc::SIGTERM)) => {}
+            (None, Some(libc::SIGTERM)) => false,
             (Some(0), _) => {
                 host.command(ADIT).args(["down", "wg0"]).run();
+                false
             }
             _ => panic!("round {round}: {status}: {}", process.stderr()),
         }
-        assert_eq!(state(&host), before, "round {round}");
-    }
-    assert!(half_way > 2, "too few rounds were ended half-way: {half_way}");
+    });
 }

@@ -1,41 +1,23 @@
 //! Whatever moment adit is killed at, the next `down` or `up` mends it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netlab::{Lab, wait_until};
 
-use crate::{ADIT, everything, host, state, write};
+use crate::{ADIT, everything, host, signalled_at_any_moment, state, write};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn down_mends_an_up_that_was_killed_at_any_moment() {
     netlab::requires!("root", "/dev/net/tun", "ip");
-    let lab = Lab::new();
-    let (host, _router) = host(&lab);
-    let path = write(&host, "wg0", &everything());
-    let before = state(&host);
-    let begin = Instant::now();
-    host.command(ADIT).arg("up").arg(&path).run();
-    let whole = begin.elapsed();
-    host.command(ADIT).args(["down", "wg0"]).run();
-    let rounds: u32 = 40;
-    let mut half_way = 0;
-    for round in 0..rounds {
-        let mut process = host.command(ADIT).arg("up").arg(&path).spawn();
-        let begin = Instant::now();
-        while begin.elapsed() < whole * round / rounds {
-            std::thread::yield_now();
-        }
-        process.signal(libc::SIGKILL);
+    signalled_at_any_moment(libc::SIGKILL, |host, round, process| {
         process.wait(LIMIT);
         let down = host.command(ADIT).args(["down", "wg0"]).output();
         let was_not_up = down.stderr.contains("is not up");
         assert!(down.status.success() || was_not_up, "round {round}: {}", down.stderr);
-        half_way += usize::from(!was_not_up);
-        assert_eq!(state(&host), before, "round {round}");
-    }
-    assert!(half_way > 2, "too few rounds were killed half-way: {half_way}");
+        !was_not_up
+    });
 }
 
 #[test]

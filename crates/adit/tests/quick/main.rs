@@ -7,8 +7,9 @@ mod interrupted;
 mod killed;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
-use netlab::{Host, Lab};
+use netlab::{Host, Lab, Process};
 use wg::PrivateKey;
 
 const ADIT: &str = env!("CARGO_BIN_EXE_adit");
@@ -67,6 +68,33 @@ fn state(host: &Host) -> String {
         host.resolv_conf(),
         host.processes()
     )
+}
+
+/// Signals `adit up` at 40 moments, spread over the time that it takes. Each time `settle` waits for its end and sees to what is
+/// left, the host is then as it was before, and `settle` says whether it was half-way; more than two must have been.
+#[track_caller]
+fn signalled_at_any_moment(signal: i32, mut settle: impl FnMut(&Host, u32, &mut Process) -> bool) {
+    let lab = Lab::new();
+    let (host, _router) = host(&lab);
+    let path = write(&host, "wg0", &everything());
+    let before = state(&host);
+    let begin = Instant::now();
+    host.command(ADIT).arg("up").arg(&path).run();
+    let whole = begin.elapsed();
+    host.command(ADIT).args(["down", "wg0"]).run();
+    let rounds: u32 = 40;
+    let mut half_way = 0;
+    for round in 0..rounds {
+        let mut process = host.command(ADIT).arg("up").arg(&path).spawn();
+        let begin = Instant::now();
+        while begin.elapsed() < whole * round / rounds {
+            std::thread::yield_now();
+        }
+        process.signal(signal);
+        half_way += usize::from(settle(&host, round, &mut process));
+        assert_eq!(state(&host), before, "round {round}");
+    }
+    assert!(half_way > 2, "too few rounds were ended half-way: {half_way}");
 }
 
 /// What lies beside the host's resolv.conf for its sake: hosts share `/etc`, but not the inode in these names.
