@@ -256,12 +256,7 @@ impl Datagrams {
                     self.joins = true;
                 }
             }
-            Err(Errno::AGAIN) => self.is_readable = false,
-            Err(Errno::INTR) => {}
-            Err(_) => {
-                self.has_error = true;
-                self.tell_errors(key, peer, out, tally);
-            }
+            Err(error) => self.end_receiving(error, key, peer, out, tally),
         }
     }
 
@@ -276,12 +271,19 @@ impl Datagrams {
                     (self.last_used, self.has_reply) = (out.now, true);
                     bring_echo(key, peer, &mut scratch[..len], out);
                 }
-                Err(Errno::AGAIN) => self.is_readable = false,
-                Err(Errno::INTR) => {}
-                Err(_) => {
-                    self.has_error = true;
-                    self.tell_errors(key, peer, out, tally);
-                }
+                Err(error) => self.end_receiving(error, key, peer, out, tally),
+            }
+        }
+    }
+
+    /// Takes a call that brought nothing: nothing waits, or something went wrong, which the client is told.
+    fn end_receiving(&mut self, error: Errno, key: &Key, peer: &Arc<Peer>, out: &mut Output<'_>, tally: &Tally) {
+        match error {
+            Errno::AGAIN => self.is_readable = false,
+            Errno::INTR => {}
+            _ => {
+                self.has_error = true;
+                self.tell_errors(key, peer, out, tally);
             }
         }
     }
