@@ -1,0 +1,1 @@
+//! adit as a Docker network driver.

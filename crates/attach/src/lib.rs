@@ -1,0 +1,14 @@
+//! Containers that get a tunnel as their only way out: who they are, where their configuration comes from, what is done
+//! inside their network namespaces, and what happens when something fails.
+
+pub mod container;
+pub mod driver;
+pub mod inside;
+mod offer;
+pub mod provider;
+
+pub use container::Container;
+pub use offer::{Offer, Server};
+
+/// The name of the tunnel's interface inside a container. The guard lets nothing else out, so no other may have it.
+pub const INTERFACE: &str = "wg0";
