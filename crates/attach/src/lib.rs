@@ -6,9 +6,11 @@ pub mod driver;
 pub mod inside;
 mod offer;
 pub mod provider;
+pub mod wish;
 
 pub use container::Container;
 pub use offer::{Offer, Server};
+pub use wish::Wish;
 
 /// The name of the tunnel's interface inside a container. The guard lets nothing else out, so no other may have it.
 pub const INTERFACE: &str = "wg0";

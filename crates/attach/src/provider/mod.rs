@@ -1,5 +1,8 @@
 //! Where a container's tunnel comes from: one file each.
 
+pub mod file;
+mod reservations;
+
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use async_trait::async_trait;
