@@ -1,6 +1,7 @@
 //! Containers that get a tunnel as their only way out: who they are, where their configuration comes from, what is done
 //! inside their network namespaces, and what happens when something fails.
 
+pub mod attachment;
 pub mod container;
 pub mod driver;
 pub mod inside;

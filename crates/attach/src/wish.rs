@@ -18,9 +18,6 @@ use wg::IpNet;
 /// What stands before the words of [`Wish`] in a label.
 const PREFIX: &str = "adit.";
 
-/// What stands before those of kmccormick/wg-docker.
-const WG_DOCKER: &str = "wg-docker.";
-
 /// All words, in the order of the table above; `enable` is none of a network's.
 const WORDS: [&str; 7] = ["enable", "provider", "region", "conf", "dns", "lan", "port-forward"];
 
