@@ -7,6 +7,8 @@ pub mod driver;
 pub mod inside;
 mod offer;
 pub mod provider;
+pub mod saved;
+pub mod status;
 pub mod wish;
 
 pub use container::Container;
