@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, device, doctor, down, health, launch, man, peer, serve, show, show_peer, up};
+use crate::command::{
+    attach, completions, device, doctor, down, health, launch, man, peer, serve, show, show_peer, up,
+};
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
 ///
@@ -48,6 +50,11 @@ pub(crate) enum Command {
     Health(health::Arguments),
     /// Says what works on this machine, and what is missing for the rest.
     Doctor(doctor::Arguments),
+    /// Gives labelled containers a WireGuard tunnel as their only way out.
+    ///
+    /// Watches Docker. A container with the label adit.enable=true keeps its own network namespace, and nothing leaves it
+    /// but by its tunnel and to its neighbours: not before the tunnel is there, and not when it drops.
+    Attach(Box<attach::Arguments>),
     /// Brings a tunnel up from its configuration file.
     ///
     /// Does what `wg-quick up` does, without its programs: interface, keys and peers, addresses, MTU, routes, resolvers,

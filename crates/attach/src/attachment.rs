@@ -264,7 +264,7 @@ impl Attachment {
                 }
             }
             Phase::Silent if heard && is_fresh => self.up(now),
-            _ => {}
+            Phase::Asking | Phase::Placing | Phase::Handshaking | Phase::Silent | Phase::Failed => {}
         }
         if self.placed.is_some() {
             self.next_look = Some(now + self.interval());
@@ -400,7 +400,7 @@ impl Attachment {
     fn interval(&self) -> Duration {
         match self.phase {
             Phase::Handshaking | Phase::Silent => EARLY_INTERVAL,
-            _ => INTERVAL,
+            Phase::Asking | Phase::Placing | Phase::Up | Phase::Failed => INTERVAL,
         }
     }
 }

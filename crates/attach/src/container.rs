@@ -30,8 +30,6 @@ pub struct Membership {
     pub network: String,
     /// The endpoint's ID; empty while the container is not running.
     pub endpoint: String,
-    /// The driver, as `bridge`; empty if the engine did not tell.
-    pub driver: String,
     /// Whether names are looked up by Docker's resolver at 127.0.0.11: not on the default bridge.
     pub has_names: bool,
     /// The container's addresses in it, with the length of the network's prefix.

@@ -2,10 +2,15 @@
 //! inside their network namespaces, and what happens when something fails.
 
 pub mod attachment;
+pub mod births;
 pub mod container;
-pub mod driver;
+pub mod control;
+pub mod daemon;
+pub mod docker;
 pub mod inside;
+mod metrics;
 mod offer;
+pub mod once;
 pub mod provider;
 pub mod saved;
 pub mod status;

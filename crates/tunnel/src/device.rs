@@ -47,6 +47,15 @@ const PREDECESSOR_LIMIT: Duration = Duration::from_secs(3);
 /// How often it is looked whether it has.
 const INTERVAL: Duration = Duration::from_millis(2);
 
+/// How an interface is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// It stays in this network namespace, and its MTU is followed.
+    Fixed,
+    /// It is moved to another namespace, where it lives on with this MTU, in bytes.
+    Movable(u16),
+}
+
 /// How the interface's process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -100,15 +109,15 @@ pub enum DeviceError {
 /// # Errors
 ///
 /// [`DeviceError`]; then nothing is left.
-pub fn run(name: &str, mode: Mode) -> Result<(), DeviceError> {
+pub fn run(name: &str, form: Form, mode: Mode) -> Result<(), DeviceError> {
     if env::var_os(CHILD_VARIABLE).is_some() {
-        return child(name);
+        return child(name, form);
     }
     let foreground = env::var_os(FOREGROUND_VARIABLE).is_some_and(|value| value == "1");
     if mode == Mode::Foreground || foreground {
-        return serve(name, || Ok(()));
+        return serve(name, form, || Ok(()));
     }
-    start(name, None)
+    start(name, form, None)
 }
 
 /// Starts the process of the interface `name`, and returns when the interface and its socket are there.
@@ -119,7 +128,7 @@ pub fn run(name: &str, mode: Mode) -> Result<(), DeviceError> {
 /// # Errors
 ///
 /// [`DeviceError`]; then nothing is left.
-pub fn start(name: &str, held: Option<OwnedFd>) -> Result<(), DeviceError> {
+pub fn start(name: &str, form: Form, held: Option<OwnedFd>) -> Result<(), DeviceError> {
     if !linux::link::is_name(name) {
         return Err(DeviceError::Name { name: name.to_owned() });
     }
@@ -130,6 +139,10 @@ pub fn start(name: &str, held: Option<OwnedFd>) -> Result<(), DeviceError> {
     let mut child = Command::new("/proc/self/exe")
         .arg0("adit")
         .args(["device", name, "--foreground"])
+        .args(match form {
+            Form::Fixed => Vec::new(),
+            Form::Movable(mtu) => vec!["--movable".to_owned(), mtu.to_string()],
+        })
         .env(CHILD_VARIABLE, "1")
         .env_remove(FOREGROUND_VARIABLE)
         .stdin(held.map_or_else(Stdio::null, Stdio::from))
@@ -148,17 +161,18 @@ pub fn start(name: &str, held: Option<OwnedFd>) -> Result<(), DeviceError> {
     if let Some(mut stderr) = child.stderr.take() {
         let _as_far_as_it_goes = stderr.read_to_string(&mut said);
     }
-    let status = child.wait().map_err(failed)?;
+    // Who looks after all children of this process may have been faster.
+    let status = child.wait().map(|status| format!(": {status}")).unwrap_or_default();
     let said = said.trim().trim_start_matches("error: ");
     Err(DeviceError::Child(if said.is_empty() {
-        format!("the interface's process ended: {status}")
+        format!("the interface's process ended{status}")
     } else {
         said.into()
     }))
 }
 
 /// The process of an interface: a session of its own, without a working directory that it would keep busy.
-fn child(name: &str) -> Result<(), DeviceError> {
+fn child(name: &str, form: Form) -> Result<(), DeviceError> {
     let failed = |cause| DeviceError::System {
         action: "detaching from the caller",
         cause,
@@ -168,7 +182,7 @@ fn child(name: &str) -> Result<(), DeviceError> {
     // It fails for the leader of a process group, which nothing has to be detached from.
     let _leader = rustix::process::setsid();
     rustix::process::chdir("/").map_err(|error| failed(error.into()))?;
-    serve(name, || {
+    serve(name, form, || {
         let mut stdout = io::stdout();
         // If the caller has gone meanwhile, nobody knows of this interface.
         writeln!(stdout, "{READY}")
@@ -186,7 +200,7 @@ fn child(name: &str) -> Result<(), DeviceError> {
 }
 
 /// Makes the interface and handles it until its end; calls `ready` when it can be configured.
-fn serve(name: &str, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+fn serve(name: &str, form: Form, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
     let failed = |action| move |cause| DeviceError::System { action, cause };
     if !linux::link::is_name(name) {
         return Err(DeviceError::Name { name: name.to_owned() });
@@ -195,8 +209,14 @@ fn serve(name: &str, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<
     let signals = Signals::take(&Signal::ALL).map_err(failed("taking signals"))?;
     let spec = Spec {
         name: name.to_owned(),
-        mtu: MTU,
-        place: Place::BareTun,
+        mtu: match form {
+            Form::Fixed => MTU,
+            Form::Movable(mtu) => mtu,
+        },
+        place: match form {
+            Form::Fixed => Place::BareTun,
+            Form::Movable(_) => Place::MovableTun,
+        },
     };
     let tunnel = Arc::new(Tunnel::open(&spec)?);
     let server = Server::start(name, Arc::new(Served(Arc::downgrade(&tunnel))))?;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use tunnel::device::{self, Mode};
+use tunnel::device::{self, Form, Mode};
 
 /// Which interface to make.
 #[derive(Debug, Args)]
@@ -12,6 +12,9 @@ pub(crate) struct Arguments {
     /// Stays in the foreground until the interface is gone.
     #[arg(short, long)]
     foreground: bool,
+    /// Lets the interface be moved to another network namespace, where it lives on with this MTU.
+    #[arg(long, value_name = "MTU", value_parser = clap::value_parser!(u16).range(576..=65_455))]
+    movable: Option<u16>,
 }
 
 /// Makes the interface and, in the foreground, waits for its end.
@@ -21,5 +24,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         Mode::Detached
     };
-    device::run(&arguments.name, mode).with_context(|| format!("cannot make the interface {}", arguments.name))
+    let form = arguments.movable.map_or(Form::Fixed, Form::Movable);
+    device::run(&arguments.name, form, mode).with_context(|| format!("cannot make the interface {}", arguments.name))
 }

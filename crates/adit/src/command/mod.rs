@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod device;
 pub(crate) mod doctor;
@@ -24,7 +25,7 @@ use crate::{cli::Command, failure};
 pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
     if matches!(
         command,
-        Command::Launch(_) | Command::Serve(_) | Command::Up(_) | Command::Device(_)
+        Command::Launch(_) | Command::Serve(_) | Command::Attach(_) | Command::Up(_) | Command::Device(_)
     ) {
         tunnel::check_environment().map_err(|error| failure::usage(error.to_string()))?;
     }
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Attach(arguments) => attach::run(*arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),

@@ -138,8 +138,23 @@ impl File {
     }
 
     fn read(&self, name: &str) -> Result<Candidate, String> {
-        let path = self.directory.join(name);
-        let text = fs::read_to_string(&path).map(Zeroizing::new);
+        Candidate::read(&self.directory.join(name), name)
+    }
+}
+
+/// What one configuration offers, whoever else may have it.
+///
+/// # Errors
+///
+/// [`ProviderError`] if it cannot be read, or is none for a container.
+pub async fn read(path: &Path) -> Result<Offer, ProviderError> {
+    let name = path.display().to_string();
+    offer(&Candidate::read(path, &name).map_err(ProviderError::Refused)?).await
+}
+
+impl Candidate {
+    fn read(path: &Path, name: &str) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map(Zeroizing::new);
         let text = text.map_err(|cause| format!("{}: {cause}", path.display()))?;
         let conf = Conf::parse(&path.display().to_string(), &text).map_err(|error| error.to_string())?;
         let key = conf.interface().private_key.ok_or_else(|| {
@@ -148,7 +163,7 @@ impl File {
                 path.display()
             )
         })?;
-        Ok(Candidate {
+        Ok(Self {
             name: name.to_owned(),
             identity: key.public_key().to_string(),
             conf,

@@ -25,11 +25,6 @@ impl Reservations {
         self.lock().insert(holder.to_owned(), server.to_owned());
     }
 
-    /// What a holder has.
-    pub(super) fn of(&self, holder: &str) -> Option<String> {
-        self.lock().get(holder).cloned()
-    }
-
     /// Takes back what a holder has.
     pub(super) fn release(&self, holder: &str) -> Option<String> {
         self.lock().remove(holder)

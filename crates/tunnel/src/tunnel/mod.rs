@@ -42,6 +42,9 @@ pub enum Place {
     },
     /// A TUN device without addresses that is off: somebody else does the rest.
     BareTun,
+    /// A TUN device as before, which somebody moves to another namespace, where it lives on. It counts as up, and its
+    /// MTU is that of [`Spec`], whatever becomes of it there.
+    MovableTun,
     /// Sockets of this process. The MTU is that of [`Spec`].
     Netstack(Box<netstack::Config>),
 }
@@ -167,7 +170,7 @@ impl Tunnel {
                 kernel::clear_leftovers(&mut Netlink::route()?, None)?;
                 (Handler::User(User::tun(spec)?), Some(addresses))
             }
-            Place::BareTun => (Handler::User(User::tun(spec)?), None),
+            Place::BareTun | Place::MovableTun => (Handler::User(User::tun(spec)?), None),
             Place::Netstack(config) => (Handler::User(User::netstack(spec, config)?), None),
         };
         Ok(Self {

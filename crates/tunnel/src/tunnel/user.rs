@@ -20,7 +20,7 @@ use linux::{
     tun::{Tun, TunOptions},
 };
 
-use super::{ApplyError, CloseReason, OpenError, Spec, lanes};
+use super::{ApplyError, CloseReason, OpenError, Place, Spec, lanes};
 use crate::{Count, Plane, Refusal, counts};
 
 /// Engine, sockets and plane of one tunnel.
@@ -227,7 +227,11 @@ fn start_tun(spec: &Spec, device: Tun, engine: &Arc<Engine>, sockets: &Arc<Socke
         mtu: spec.mtu.into(),
         vnet_hdr: device.has_vnet_hdr(),
         coalesce: device.offloads().tso,
-        link: Some(tun::LinkWatch::new(&spec.name).map_err(failed)?),
+        link: if matches!(spec.place, Place::MovableTun) {
+            None
+        } else {
+            Some(tun::LinkWatch::new(&spec.name).map_err(failed)?)
+        },
     };
     // A kernel that has queues but lets no sockets share a port gives one lane. A closed queue gets no packets.
     let mut queues = device.into_queues();

@@ -1,0 +1,215 @@
+//! Sees network namespaces of containers come to be, before the containers' processes run.
+//!
+//! The engine makes a file for each namespace in a folder, and mounts the namespace on it. At that moment its only process
+//! is the runtime's, which waits to become the container's; its control group is named after the container. With Docker
+//! 20.10 that is about 100 ms before the container's own first instruction.
+
+use std::{
+    fs, io,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use linux::netns::{Identity, Namespace};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    fs::inotify,
+};
+
+/// What the kernel says of a file that is a namespace: *statfs(2)*, `NSFS_MAGIC`.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// How long after its file a namespace may be mounted on it.
+const MOUNT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often it is looked.
+const MOUNT_INTERVAL: Duration = Duration::from_micros(300);
+
+/// Digits of a container's ID.
+const ID_LEN: usize = 64;
+
+/// A namespace that came to be.
+#[derive(Debug)]
+pub struct Birth {
+    /// Its file.
+    pub path: PathBuf,
+    /// The container's ID; `None` if its process is none of a container.
+    pub id: Option<String>,
+    /// The namespace.
+    pub namespace: Namespace,
+}
+
+/// Watches a folder on a thread of its own, until this is dropped.
+#[derive(Debug)]
+pub struct Births {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Births {
+    /// Tells `hear`, on the watching thread, of each namespace that comes to be in `folder`. Those that are there are
+    /// passed over.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such folder, or it cannot be watched.
+    pub fn watch(folder: &Path, hear: impl Fn(Birth) + Send + 'static) -> io::Result<Self> {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR;
+        inotify::add_watch(&inotify, folder, flags)?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let (folder, stopped) = (folder.to_owned(), stop.try_clone()?);
+        let thread = thread::Builder::new().name("births".into()).spawn(move || {
+            while wait(&inotify, &stopped) {
+                for name in names(&inotify) {
+                    if let Some(birth) = find(&folder.join(name)) {
+                        hear(birth);
+                    }
+                }
+            }
+        })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Births {
+    fn drop(&mut self) {
+        let _cannot_fail = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _reported_already = thread.join();
+        }
+    }
+}
+
+/// Waits for an event; false once the watch is to end.
+fn wait(inotify: &OwnedFd, stop: &OwnedFd) -> bool {
+    loop {
+        let mut polled = [PollFd::new(inotify, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut polled, None) {
+            Ok(_) if !polled[1].revents().is_empty() => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The files that came to be.
+fn names(inotify: &OwnedFd) -> Vec<String> {
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+    let mut reader = inotify::Reader::new(inotify, &mut buffer);
+    let mut names = Vec::new();
+    while let Ok(event) = reader.next() {
+        if let Some(name) = event.file_name().and_then(|name| name.to_str().ok()) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The namespace that is about to be mounted on a file; `None` if none is.
+fn find(path: &Path) -> Option<Birth> {
+    let limit = Instant::now() + MOUNT_LIMIT;
+    while Instant::now() < limit {
+        let namespace = Namespace::open(path).ok()?;
+        if is_namespace(&namespace) {
+            return Some(Birth {
+                path: path.to_owned(),
+                id: namespace.identity().ok().and_then(owner),
+                namespace,
+            });
+        }
+        thread::sleep(MOUNT_INTERVAL);
+    }
+    None
+}
+
+fn is_namespace(namespace: &Namespace) -> bool {
+    rustix::fs::fstatfs(namespace).is_ok_and(|statfs| statfs.f_type == NSFS_MAGIC)
+}
+
+/// The container whose processes are in a namespace. The youngest processes are looked at first.
+fn owner(namespace: Identity) -> Option<String> {
+    let entries = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable_by(|one, other| other.cmp(one));
+    let is_inside = |pid: &u32| {
+        let there = Namespace::open(format!("/proc/{pid}/ns/net"));
+        there
+            .and_then(|there| there.identity())
+            .is_ok_and(|there| there == namespace)
+    };
+    let pid = pids.into_iter().find(is_inside)?;
+    container_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// The container's ID in the text of `/proc/PID/cgroup`: the last 64 hexadecimal digits of a path, as in `/docker/ID`,
+/// `/system.slice/docker-ID.scope`, `/machine.slice/libpod-ID.scope/container`.
+fn container_of(groups: &str) -> Option<String> {
+    let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.flat_map(|path| path.rsplit('/')).find_map(|part| {
+        let part = part.strip_suffix(".scope").unwrap_or(part);
+        let start = part.len().checked_sub(ID_LEN)?;
+        let (before, id) = (part.get(..start)?, part.get(start..)?);
+        let is_id = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_id && (before.is_empty() || before.ends_with('-'))).then(|| id.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_its_control_group() {
+        let id = "764c0438f6d46048cea9b0a59f7466a649562d6ed6581c71d06df03749765a5d";
+        for (text, found) in [
+            (format!("9:name=systemd:/docker/{id}\n8:pids:/docker/{id}\n"), true),
+            (format!("0::/system.slice/docker-{id}.scope\n"), true),
+            (format!("0::/machine.slice/libpod-{id}.scope/container\n"), true),
+            (format!("0::/docker/{}\n", &id[1..]), false),
+            (format!("0::/docker/x{id}\n"), false),
+            ("0::/user.slice/session-1.scope\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(container_of(&text), found.then(|| id.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_seen_when_it_is_mounted_on_its_file() {
+        netlab::requires!("root");
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, births) = mpsc::channel();
+        let watch = Births::watch(folder.path(), move |birth| sender.send(birth).unwrap()).unwrap();
+        let namespace = Namespace::anonymous().unwrap();
+        let path = folder.path().join("one");
+        fs::write(&path, "").unwrap();
+        let source = {
+            use std::os::fd::{AsFd as _, AsRawFd as _};
+            format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd())
+        };
+        let mount = std::process::Command::new("mount")
+            .args(["--bind", &source])
+            .arg(&path)
+            .status();
+        assert!(mount.unwrap().success());
+        let birth = births.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((&birth.path, birth.id), (&path, None));
+        assert_eq!(birth.namespace.identity().unwrap(), namespace.identity().unwrap());
+        let umount = std::process::Command::new("umount").arg(&path).status();
+        assert!(umount.unwrap().success());
+        drop(watch);
+        assert!(Births::watch(Path::new("/no/such/folder"), |_| ()).is_err());
+    }
+}

@@ -1,0 +1,662 @@
+//! The daemon: hears of containers, and sees to it that each has its tunnel and nothing else.
+//!
+//! One loop, fed by one [`Event`]. What takes time (the provider, the kernel, the engine) runs beside it and comes back
+//! as an event with the turn in which it began; what comes back for another turn is let go.
+
+mod entry;
+mod settings;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::process::WaitOptions;
+use tokio::sync::{mpsc, oneshot};
+use wg::PrivateKey;
+
+use self::{
+    entry::Entry,
+    work::{Found, Settled, Task},
+};
+use crate::{
+    Container, Wish,
+    attachment::{Action, Attachment, Sample},
+    births::{Birth, Births},
+    control::Socket,
+    docker::{self, Engine},
+    inside::{
+        Inside,
+        guard::{self, Guard},
+    },
+    metrics,
+    provider::{Ask, Forwarded, ProviderError},
+    saved::Saved,
+    status::Status,
+};
+
+pub use settings::{Providers, Settings};
+
+/// How long the daemon waits for an engine that does not answer, before it asks again.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Neither plane is to be had.
+    #[error(transparent)]
+    Plane(#[from] tunnel::Unavailable),
+    /// A file or socket of its own.
+    #[error("{what}: {cause}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// The error.
+        cause: io::Error,
+    },
+}
+
+/// What happens.
+enum Event {
+    /// The engine says something of a container, or is lost, or back.
+    Docker(docker::Event),
+    /// The containers that there are, as the engine lists them.
+    Listed(Result<Vec<Container>, String>),
+    /// A container, looked at.
+    Inspected(String, Option<Container>),
+    /// A namespace came to be; what became of its guard.
+    Born(Newborn),
+    /// What was found of a container from before.
+    Found(String, u64, Box<Found>),
+    /// What the provider said.
+    Offered(String, u64, Result<crate::Offer, ProviderError>),
+    /// The container is as it was wanted, or is not.
+    Settled(String, u64, Settled),
+    /// How the tunnel is.
+    Sampled(String, u64, Result<Sample, String>),
+    /// Whether anything answers.
+    Probed(String, u64, Result<(), String>),
+    /// The forwarded port.
+    Forwarded(String, u64, Result<Forwarded, ProviderError>),
+    /// Somebody wants to know.
+    Asked(oneshot::Sender<Status>),
+}
+
+/// A namespace that came to be.
+struct Newborn {
+    container: String,
+    inside: Arc<Inside>,
+    guarded: Result<(), String>,
+}
+
+/// The daemon, as it runs.
+pub struct Daemon {
+    settings: Arc<Settings>,
+    engine: Engine,
+    saved: Saved,
+    entries: BTreeMap<String, Entry>,
+    /// Containers whose namespaces are closed as soon as they come to be.
+    expected: Arc<Mutex<BTreeSet<String>>>,
+    events: mpsc::UnboundedSender<Event>,
+    engine_is_up: bool,
+    turn: u64,
+    say: fn(&str),
+}
+
+/// Runs the daemon until `end` is over. `say` gets a line for each thing that a person may want to know.
+///
+/// # Errors
+///
+/// [`StartError`]; once it runs, nothing ends it but `end`.
+pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()>) -> Result<(), StartError> {
+    let failed = |what: String| move |cause| StartError::System { what, cause };
+    let saved = Saved::open(&settings.state);
+    let saved = saved.map_err(failed(format!("keeping the state in {}", settings.state.display())))?;
+    let socket = Socket::bind(&settings.socket).map_err(failed(settings.socket.display().to_string()))?;
+    let page = match settings.metrics {
+        Some(address) => Some(
+            metrics::bind(address)
+                .await
+                .map_err(failed(format!("serving metrics on {address}")))?,
+        ),
+        None => None,
+    };
+    let engine = Engine::new(&settings.engine);
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let expected = Arc::new(Mutex::new(BTreeSet::new()));
+    let births = watch_births(&settings, &expected, &sender);
+    if let Err(cause) = &births {
+        say(&format!(
+            "note: {}: {cause}: containers are closed when they have started, not before; \
+             name the engine's folder of namespaces by --namespaces",
+            settings.namespaces.display()
+        ));
+    }
+    let mut daemon = Daemon {
+        settings: Arc::new(settings),
+        engine: engine.clone(),
+        saved,
+        entries: BTreeMap::new(),
+        expected,
+        events: sender.clone(),
+        engine_is_up: false,
+        turn: 0,
+        say,
+    };
+    let (ask, mut asked) = mpsc::unbounded_channel();
+    let watch = engine.watch({
+        let sender = sender.clone();
+        move |event| {
+            let _ends_with_the_daemon = sender.send(Event::Docker(event));
+        }
+    });
+    let serve_page = async {
+        match page {
+            Some(listener) => metrics::serve(listener, ask.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let work = async {
+        loop {
+            let due = daemon.entries.values().filter_map(Entry::poll_timeout).min();
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(event) = events.recv() => daemon.handle(event),
+                Some(asked) = asked.recv() => daemon.handle(Event::Asked(asked)),
+                () = sleep => daemon.handle_timeouts(),
+            }
+        }
+    };
+    say(&format!("adit attach watches {}", engine.place().display()));
+    tokio::select! {
+        () = end => {}
+        () = watch => {}
+        () = socket.serve(ask.clone()) => {}
+        () = serve_page => {}
+        () = work => {}
+    }
+    drop(births);
+    Ok(())
+}
+
+/// Closes namespaces of containers that are expected, on the thread that sees them first.
+fn watch_births(
+    settings: &Settings,
+    expected: &Arc<Mutex<BTreeSet<String>>>,
+    events: &mpsc::UnboundedSender<Event>,
+) -> io::Result<Births> {
+    let (expected, events) = (Arc::clone(expected), events.clone());
+    Births::watch(&settings.namespaces, move |birth: Birth| {
+        let Some(container) = birth.id else { return };
+        let is_expected = expected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&container);
+        if !is_expected {
+            return;
+        }
+        let inside = Arc::new(Inside::from(birth.namespace));
+        let guarded = guard::set(&inside, &Guard::default());
+        let guarded = guarded.map(drop).map_err(|error| error.to_string());
+        let _ends_with_the_daemon = events.send(Event::Born(Newborn {
+            container,
+            inside,
+            guarded,
+        }));
+    })
+}
+
+impl Daemon {
+    fn handle(&mut self, event: Event) {
+        let now = Instant::now();
+        match event {
+            Event::Docker(event) => self.handle_docker(event),
+            Event::Listed(Ok(containers)) => self.handle_list(&containers),
+            Event::Listed(Err(error)) => {
+                self.engine_is_up = false;
+                (self.say)(&format!("the engine does not list its containers: {error}"));
+                self.list_after(ENGINE_PAUSE);
+            }
+            Event::Inspected(id, container) => self.handle_inspected(&id, container),
+            Event::Born(newborn) => self.handle_born(newborn),
+            Event::Found(id, turn, found) => self.handle_found(&id, turn, *found, now),
+            Event::Offered(id, turn, result) => self.with(&id, turn, |_, attachment| {
+                attachment.handle_offer(result, now);
+            }),
+            Event::Settled(id, turn, settled) => self.handle_settled(&id, turn, settled, now),
+            Event::Sampled(id, turn, result) => self.with(&id, turn, |_, attachment| {
+                attachment.handle_sample(result, now);
+            }),
+            Event::Probed(id, turn, result) => self.with(&id, turn, |_, attachment| {
+                attachment.handle_probe(result, now);
+            }),
+            Event::Forwarded(id, turn, result) => self.handle_forwarded(&id, turn, result, now),
+            Event::Asked(asked) => {
+                let _reader_went = asked.send(self.status());
+            }
+        }
+    }
+
+    fn handle_docker(&mut self, event: docker::Event) {
+        use docker::Event as Docker;
+        match event {
+            Docker::Back => {
+                self.engine_is_up = true;
+                self.list_after(Duration::ZERO);
+            }
+            Docker::Lost(reason) => {
+                self.engine_is_up = false;
+                (self.say)(&format!("the engine is gone: {reason}; tunnels stay as they are"));
+            }
+            Docker::Created { id, name, labels } => self.admit(&Container {
+                id,
+                name,
+                labels,
+                ..Container::default()
+            }),
+            Docker::Connecting { id } => {
+                let is_running = self.entries.get(&id).is_some_and(|entry| entry.container.is_some());
+                if is_running {
+                    // Its neighbours are others.
+                    self.inspect(id);
+                } else {
+                    self.begin(&id);
+                }
+            }
+            Docker::Started { id } => self.inspect(id),
+            Docker::Ended { id } => self.end(&id),
+            Docker::Removed { id } => {
+                self.end(&id);
+                self.lock_expected().remove(&id);
+                self.entries.remove(&id);
+            }
+            Docker::Renamed { id, name } => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.name = name;
+                }
+            }
+        }
+    }
+
+    /// Takes the containers that there are: some may have come, gone or started while nobody looked.
+    fn handle_list(&mut self, containers: &[Container]) {
+        self.engine_is_up = true;
+        let there: BTreeSet<_> = containers.iter().map(|container| container.id.clone()).collect();
+        let gone: Vec<_> = self.entries.keys().filter(|id| !there.contains(*id)).cloned().collect();
+        for id in gone {
+            self.end(&id);
+            self.lock_expected().remove(&id);
+            self.entries.remove(&id);
+        }
+        for container in containers {
+            self.admit(container);
+            if self.entries.contains_key(&container.id) {
+                self.inspect(container.id.clone());
+            }
+        }
+        for holder in self.saved.holders() {
+            if !self.entries.contains_key(&holder) {
+                let saved = self.saved.clone();
+                tokio::task::spawn_blocking(move || work::clear(&saved, &holder));
+            }
+        }
+    }
+
+    /// Notes a container that asks for a tunnel.
+    fn admit(&mut self, container: &Container) {
+        let wish = Wish::of_labels(&container.labels);
+        if wish == Ok(None) || self.entries.contains_key(&container.id) {
+            return;
+        }
+        self.lock_expected().insert(container.id.clone());
+        let wish = wish.map(Option::unwrap_or_default).map_err(|error| error.to_string());
+        if let Err(error) = &wish {
+            (self.say)(&format!("{}: {error}; it stays closed", container.name));
+        }
+        let entry = Entry::new(container.name.clone(), wish);
+        self.entries.insert(container.id.clone(), entry);
+    }
+
+    /// Asks for the tunnel of a container that is about to start.
+    fn begin(&mut self, id: &str) {
+        let turn = self.turn + 1;
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.has_begun() {
+            return;
+        }
+        self.turn = turn;
+        entry.begin(turn);
+        self.act(id);
+    }
+
+    fn inspect(&self, id: String) {
+        if !self.entries.contains_key(&id) {
+            return;
+        }
+        let (engine, events) = (self.engine.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let container = engine.inspect(&id).await.ok().flatten();
+            let _ends_with_the_daemon = events.send(Event::Inspected(id, container));
+        });
+    }
+
+    /// Takes what the engine knows of a container: it is running, or is not.
+    fn handle_inspected(&mut self, id: &str, container: Option<Container>) {
+        let Some(container) = container else {
+            self.end(id);
+            return;
+        };
+        let turn = self.turn + 1;
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if container.pid.is_none() {
+            if entry.container.is_some() {
+                self.end(id);
+            }
+            return;
+        }
+        entry.name.clone_from(&container.name);
+        if entry.inside.is_none() {
+            match Inside::of(&container) {
+                Ok(inside) => entry.inside = Some(Arc::new(inside)),
+                // It has ended already.
+                Err(error) => {
+                    entry.closed = Err(error.to_string());
+                    return;
+                }
+            }
+        }
+        entry.container = Some(container);
+        if entry.has_begun() {
+            self.settle(id);
+            return;
+        }
+        // It runs, and nobody asked for its tunnel: it may have one from before.
+        self.turn = turn;
+        entry.turn = turn;
+        let task = entry.task();
+        let (saved, events) = (self.saved.clone(), self.events.clone());
+        let id = id.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let found = work::find(&saved, &id, &task);
+            let _ends_with_the_daemon = events.send(Event::Found(id, turn, Box::new(found)));
+        });
+    }
+
+    fn handle_found(&mut self, id: &str, turn: u64, found: Found, now: Instant) {
+        let settings = Arc::clone(&self.settings);
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.turn == turn) else {
+            return;
+        };
+        entry.closed = found.closed;
+        let wants_port = entry.wish.as_ref().is_ok_and(|wish| wish.port_forward);
+        match found.tunnel {
+            Some((provider, offer, is_whole)) if entry.wish.is_ok() => {
+                if let Some(provider) = settings.providers.find(&provider) {
+                    provider.adopt(id, &offer.server);
+                }
+                let attachment = if is_whole {
+                    (self.say)(&format!("{}: goes on with its tunnel to {}", entry.name, offer.server));
+                    Attachment::adopted(offer, wants_port, now)
+                } else {
+                    Attachment::returning(offer, wants_port)
+                };
+                entry.adopt(attachment);
+            }
+            _ => entry.begin(turn),
+        }
+        self.settle(id);
+        self.act(id);
+    }
+
+    fn handle_born(&mut self, newborn: Newborn) {
+        let Some(entry) = self.entries.get_mut(&newborn.container) else {
+            return;
+        };
+        entry.inside = Some(newborn.inside);
+        entry.closed = newborn.guarded;
+        self.begin(&newborn.container);
+        self.settle(&newborn.container);
+    }
+
+    /// Makes the container what it is to be, as far as that is known.
+    fn settle(&mut self, id: &str) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.inside.is_none() {
+            return;
+        }
+        let (task, turn, lock) = (entry.task(), entry.turn, Arc::clone(&entry.lock));
+        let (settings, saved, events) = (Arc::clone(&self.settings), self.saved.clone(), self.events.clone());
+        let id = id.to_owned();
+        tokio::spawn(async move {
+            let _one_at_a_time = lock.lock_owned().await;
+            let done = tokio::task::spawn_blocking({
+                let id = id.clone();
+                move || work::settle(&settings, &saved, &id, &task)
+            });
+            let settled = done.await.unwrap_or_else(|panic| Settled::failed(&panic.to_string()));
+            let _ends_with_the_daemon = events.send(Event::Settled(id, turn, settled));
+        });
+    }
+
+    fn handle_settled(&mut self, id: &str, turn: u64, settled: Settled, now: Instant) {
+        let say = self.say;
+        self.with(id, turn, |entry, attachment| {
+            if let Err(error) = &settled.closed {
+                say(&format!("{}: it cannot be closed: {error}", entry.name));
+            }
+            entry.closed = settled.closed;
+            if let Some(placed) = settled.placed
+                && entry.take_placing(&settled.server)
+            {
+                attachment.handle_placed(placed, now);
+            }
+        });
+    }
+
+    fn handle_forwarded(&mut self, id: &str, turn: u64, result: Result<Forwarded, ProviderError>, now: Instant) {
+        let settings = Arc::clone(&self.settings);
+        let say = self.say;
+        self.with(id, turn, |entry, attachment| {
+            match &result {
+                Ok(forwarded) => {
+                    if let Err(error) = settings.write_port(&entry.name, forwarded.port) {
+                        say(&format!("{}: the port's file: {error}", entry.name));
+                    }
+                }
+                Err(error) => say(&format!("{}: port forwarding: {error}", entry.name)),
+            }
+            attachment.handle_forwarded(result, now);
+        });
+    }
+
+    /// Ends what a container had; it is over, its namespace goes and the tunnel with it.
+    fn end(&mut self, id: &str) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let provider = entry
+            .wish
+            .as_ref()
+            .ok()
+            .and_then(|wish| self.settings.providers.of(wish).ok());
+        let name = entry.name.clone();
+        entry.end();
+        let (settings, saved, id) = (Arc::clone(&self.settings), self.saved.clone(), id.to_owned());
+        let lock = Arc::clone(&entry.lock);
+        tokio::spawn(async move {
+            let _one_at_a_time = lock.lock_owned().await;
+            if let Some(provider) = provider {
+                provider.release(&id).await;
+            }
+            settings.remove_port(&name);
+            let cleared = tokio::task::spawn_blocking(move || work::clear(&saved, &id));
+            let _done = cleared.await;
+        });
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = Instant::now();
+        reap();
+        let due: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.poll_timeout().is_some_and(|due| due <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            if let Some(attachment) = self.entries.get_mut(&id).and_then(|entry| entry.attachment.as_mut()) {
+                attachment.handle_timeout(now);
+            }
+            self.act(&id);
+        }
+    }
+
+    /// Lets an entry hear something of its own turn, and does what follows.
+    fn with(&mut self, id: &str, turn: u64, hear: impl FnOnce(&mut Entry, &mut Attachment)) {
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.turn == turn) else {
+            return;
+        };
+        let Some(mut attachment) = entry.attachment.take() else {
+            return;
+        };
+        let before = attachment.phase();
+        hear(entry, &mut attachment);
+        if attachment.phase() != before {
+            (self.say)(&entry.describe(&attachment));
+        }
+        entry.attachment = Some(attachment);
+        self.act(id);
+    }
+
+    /// Carries out what an attachment wants.
+    fn act(&mut self, id: &str) {
+        loop {
+            let Some(entry) = self.entries.get_mut(id) else { return };
+            let Some(action) = entry.attachment.as_mut().and_then(Attachment::poll_action) else {
+                return;
+            };
+            match action {
+                Action::Ask { avoid, again } => self.ask(id, avoid, again),
+                Action::Place(offer) => {
+                    entry.placing = Some(offer.server.clone());
+                    self.settle(id);
+                }
+                Action::Look | Action::Probe | Action::Forward => self.look(id, &action),
+            }
+        }
+    }
+
+    fn ask(&mut self, id: &str, avoid: BTreeSet<String>, again: Option<crate::Offer>) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let Ok(wish) = &entry.wish else { return };
+        let ask = Ask {
+            holder: id.to_owned(),
+            name: entry.name.clone(),
+            region: wish.region.clone(),
+            conf: wish.conf.clone(),
+            avoid,
+            again: again.filter(|offer| offer.private_key != PrivateKey::from_bytes([0; 32])),
+        };
+        let (turn, events, dns) = (entry.turn, self.events.clone(), wish.dns.clone());
+        let provider = self.settings.providers.of(wish);
+        tokio::spawn(async move {
+            let result = match provider {
+                Ok(provider) => provider.connect(&ask).await,
+                Err(error) => Err(ProviderError::Refused(error)),
+            };
+            let result = result.map(|mut offer| {
+                if !dns.is_empty() {
+                    offer.dns = dns;
+                }
+                offer
+            });
+            let _ends_with_the_daemon = events.send(Event::Offered(ask.holder, turn, result));
+        });
+    }
+
+    fn look(&self, id: &str, action: &Action) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let (task, turn, lock) = (entry.task(), entry.turn, Arc::clone(&entry.lock));
+        let (settings, events, id) = (Arc::clone(&self.settings), self.events.clone(), id.to_owned());
+        match action {
+            Action::Look => {
+                tokio::spawn(async move {
+                    let _one_at_a_time = lock.lock_owned().await;
+                    let looked = tokio::task::spawn_blocking({
+                        let id = id.clone();
+                        move || work::look(&id, &task)
+                    });
+                    let result = looked.await.unwrap_or_else(|panic| Err(panic.to_string()));
+                    let _ends_with_the_daemon = events.send(Event::Sampled(id, turn, result));
+                });
+            }
+            Action::Probe => {
+                tokio::spawn(async move {
+                    let result = work::probe(&settings, &task).await;
+                    let _ends_with_the_daemon = events.send(Event::Probed(id, turn, result));
+                });
+            }
+            Action::Forward => {
+                tokio::spawn(async move {
+                    let result = work::forward(&settings, &id, &task).await;
+                    let _ends_with_the_daemon = events.send(Event::Forwarded(id, turn, result));
+                });
+            }
+            Action::Ask { .. } | Action::Place(_) => {}
+        }
+    }
+
+    fn list_after(&self, pause: Duration) {
+        let (engine, events) = (self.engine.clone(), self.events.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let listed = engine.list().await.map_err(|error| error.to_string());
+            let _ends_with_the_daemon = events.send(Event::Listed(listed));
+        });
+    }
+
+    fn status(&self) -> Status {
+        let mut containers: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.is_running())
+            .map(|(id, entry)| entry.status(id, &self.settings))
+            .collect();
+        containers.sort_by(|one, other| one.container.cmp(&other.container));
+        Status {
+            engine: self.engine_is_up,
+            containers,
+        }
+    }
+
+    fn lock_expected(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Buries the processes of tunnels that have ended: they are this process's children.
+fn reap() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+impl Entry {
+    /// What is to be done for it, as it is known at this moment.
+    fn task(&self) -> Task {
+        Task {
+            inside: self.inside.clone(),
+            container: self.container.clone(),
+            wish: self.wish.clone().ok(),
+            offer: self
+                .attachment
+                .as_ref()
+                .and_then(|attachment| attachment.offer().cloned()),
+            is_placing: self.placing.is_some(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What is done for one container, away from the loop: each a comparison of what is there with what is wanted.
+
+use std::{io, sync::Arc, time::SystemTime};
+
+use linux::Family;
+
+use super::settings::Settings;
+use crate::{
+    Container, Offer, Wish,
+    attachment::Sample,
+    inside::{
+        Inside, carrier,
+        guard::{self, Guard},
+        place::{self, Direct},
+        probe::{self, Through},
+        resolv,
+    },
+    provider::{Forwarded, ProviderError},
+    saved::Saved,
+};
+
+/// A container, and what it is to have, as it was known when the work began.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) inside: Option<Arc<Inside>>,
+    pub(super) container: Option<Container>,
+    pub(super) wish: Option<Wish>,
+    pub(super) offer: Option<Offer>,
+    /// Whether the offer is to be set up.
+    pub(super) is_placing: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// The guard.
+    pub(super) closed: Result<(), String>,
+    /// The tunnel, if one was to be set up.
+    pub(super) placed: Option<Result<(), String>>,
+    /// Its server.
+    pub(super) server: String,
+}
+
+impl Settled {
+    pub(super) fn failed(error: &str) -> Self {
+        Self {
+            closed: Err(error.to_owned()),
+            placed: None,
+            server: String::new(),
+        }
+    }
+}
+
+/// What a container has from before.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) closed: Result<(), String>,
+    /// The provider's name and the tunnel, and whether it is there still.
+    pub(super) tunnel: Option<(String, Offer, bool)>,
+}
+
+/// Closes a container that runs already, and looks whether it has a tunnel.
+pub(super) fn find(saved: &Saved, id: &str, task: &Task) -> Found {
+    let Some(inside) = &task.inside else {
+        return Found {
+            closed: Err(NO_NAMESPACE.to_owned()),
+            tunnel: None,
+        };
+    };
+    let closed = close(inside, task);
+    let name = carrier::name_of(id);
+    let there = place::look(inside).ok().flatten();
+    let device = carrier::status(&name, inside).map(|status| status.device);
+    let is_whole = there.is_some() && device.is_ok();
+    let device = device.unwrap_or_default();
+    let tunnel = saved
+        .find(id, &device)
+        .map(|(provider, offer)| (provider, offer, is_whole));
+    Found { closed, tunnel }
+}
+
+const NO_NAMESPACE: &str = "it has no network namespace";
+
+/// Makes the container what it is to be: closed, with its tunnel, with its resolvers.
+pub(super) fn settle(settings: &Settings, saved: &Saved, id: &str, task: &Task) -> Settled {
+    let Some(inside) = &task.inside else {
+        return Settled::failed(NO_NAMESPACE);
+    };
+    let closed = close(inside, task);
+    let Some(offer) = &task.offer else {
+        return Settled {
+            closed,
+            placed: None,
+            server: String::new(),
+        };
+    };
+    let placed = match (&closed, task.is_placing) {
+        // What cannot be closed gets no tunnel: it would be one way out of several.
+        (Err(error), true) => Some(Err(error.clone())),
+        (Ok(()), true) => Some(set_up(settings, saved, id, inside, task, offer)),
+        (_, false) => None,
+    };
+    let resolved = set_resolvers(task, offer);
+    Settled {
+        closed: closed.and(resolved),
+        placed,
+        server: offer.server.clone(),
+    }
+}
+
+fn close(inside: &Inside, task: &Task) -> Result<(), String> {
+    let mut direct = task.container.as_ref().map(Container::neighbours).unwrap_or_default();
+    direct.extend(task.wish.iter().flat_map(|wish| &wish.lan));
+    match guard::set(inside, &Guard { direct }) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("its network cannot be closed: {error}")),
+    }
+}
+
+fn set_up(
+    settings: &Settings,
+    saved: &Saved,
+    id: &str,
+    inside: &Inside,
+    task: &Task,
+    offer: &Offer,
+) -> Result<(), String> {
+    let name = carrier::name_of(id);
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let is_there = place::look(inside).map_err(|error| said(&error))?.is_some();
+    if !is_there || carrier::status(&name, inside).is_err() {
+        carrier::make(&name, settings.plane, carrier::mtu_of(offer)).map_err(|error| said(&error))?;
+    }
+    carrier::configure(&name, inside, offer).map_err(|error| said(&error))?;
+    place::place(inside, &name, offer, &direct(task)).map_err(|error| said(&error))?;
+    let provider = task.wish.as_ref().map(|wish| settings.providers.name_of(wish));
+    saved
+        .keep(id, provider.unwrap_or_default(), offer)
+        .map_err(|error| format!("its state cannot be kept: {error}"))
+}
+
+/// The networks that stay direct, by the routers of the container's own networks.
+fn direct(task: &Task) -> Vec<Direct> {
+    let (Some(container), Some(wish)) = (&task.container, &task.wish) else {
+        return Vec::new();
+    };
+    let routers: Vec<_> = container
+        .networks
+        .values()
+        .flat_map(|membership| &membership.gateways)
+        .collect();
+    let mut direct = Vec::new();
+    for network in &wish.lan {
+        let family = Family::of(network.addr());
+        let is_neighbours = container
+            .neighbours()
+            .iter()
+            .any(|neighbours| neighbours.contains(network));
+        let router = routers.iter().find(|router| Family::of(***router) == family);
+        if let Some(router) = router.filter(|_| !is_neighbours) {
+            direct.push(Direct {
+                network: *network,
+                router: **router,
+            });
+        }
+    }
+    direct
+}
+
+/// Sets the container's resolvers, unless Docker's own resolver serves it.
+fn set_resolvers(task: &Task, offer: &Offer) -> Result<(), String> {
+    let Some(container) = &task.container else {
+        return Ok(());
+    };
+    let (Some(path), false) = (&container.resolv_conf, offer.dns.is_empty()) else {
+        return Ok(());
+    };
+    match resolv::set(path, &offer.dns, &offer.search) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("its resolvers cannot be set in {}: {error}", path.display())),
+    }
+}
+
+/// How the tunnel is; mends the guard and the resolvers if somebody touched them.
+pub(super) fn look(id: &str, task: &Task) -> Result<Sample, String> {
+    let inside = task.inside.as_ref().ok_or(NO_NAMESPACE)?;
+    close(inside, task)?;
+    if let Some(offer) = &task.offer {
+        set_resolvers(task, offer)?;
+    }
+    if place::look(inside).map_err(|error| error.to_string())?.is_none() {
+        return Err("its interface is gone; it is made again".to_owned());
+    }
+    let status = carrier::status(&carrier::name_of(id), inside).map_err(|error| error.to_string())?;
+    let newest = status.peers.values().filter_map(|peer| peer.latest_handshake).max();
+    let age = newest.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+    Ok(Sample {
+        handshake_age: age,
+        received: status.peers.values().map(|peer| peer.rx_bytes).sum(),
+        sent: status.peers.values().map(|peer| peer.tx_bytes).sum(),
+    })
+}
+
+/// Whether anything answers through the tunnel.
+pub(super) async fn probe(settings: &Settings, task: &Task) -> Result<(), String> {
+    let inside = task.inside.as_ref().ok_or(NO_NAMESPACE)?;
+    let dns = task.offer.as_ref().map(|offer| offer.dns.clone()).unwrap_or_default();
+    probe::probe(inside, &settings.targets, &dns).await
+}
+
+/// Binds the forwarded port, through the tunnel.
+pub(super) async fn forward(settings: &Settings, id: &str, task: &Task) -> Result<Forwarded, ProviderError> {
+    let (Some(inside), Some(wish), Some(offer)) = (&task.inside, &task.wish, &task.offer) else {
+        return Err(ProviderError::Unavailable(NO_NAMESPACE.to_owned()));
+    };
+    let provider = settings.providers.of(wish).map_err(ProviderError::Refused)?;
+    provider.forward_port(id, offer, &Through(Arc::clone(inside))).await
+}
+
+/// Clears away what is left of a tunnel whose container is gone.
+pub(super) fn clear(saved: &Saved, id: &str) -> io::Result<()> {
+    saved.forget(id);
+    carrier::remove(&carrier::name_of(id)).map_err(io::Error::other)
+}

@@ -1,1 +1,0 @@
-//! adit as a Docker network driver.
