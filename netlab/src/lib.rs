@@ -19,6 +19,7 @@
 )]
 
 mod account;
+pub mod capture;
 mod command;
 pub mod cpu;
 mod host;

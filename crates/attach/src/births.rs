@@ -119,10 +119,12 @@ fn find(path: &Path) -> Option<Birth> {
     while Instant::now() < limit {
         let namespace = Namespace::open(path).ok()?;
         if is_namespace(&namespace) {
+            let (id, by_process) = namespace.identity().ok().and_then(owner).unzip();
             return Some(Birth {
                 path: path.to_owned(),
-                id: namespace.identity().ok().and_then(owner),
-                namespace,
+                id: id.flatten(),
+                // What is held by the file would keep the engine from unmounting it.
+                namespace: by_process.unwrap_or(namespace),
             });
         }
         thread::sleep(MOUNT_INTERVAL);
@@ -134,21 +136,20 @@ fn is_namespace(namespace: &Namespace) -> bool {
     rustix::fs::fstatfs(namespace).is_ok_and(|statfs| statfs.f_type == NSFS_MAGIC)
 }
 
-/// The container whose processes are in a namespace. The youngest processes are looked at first.
-fn owner(namespace: Identity) -> Option<String> {
+/// The container whose processes are in a namespace, and the namespace by way of them; `None` if it has no process. The
+/// youngest processes are looked at first.
+fn owner(namespace: Identity) -> Option<(Option<String>, Namespace)> {
     let entries = fs::read_dir("/proc").ok()?.flatten();
     let mut pids: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     pids.sort_unstable_by(|one, other| other.cmp(one));
-    let is_inside = |pid: &u32| {
-        let there = Namespace::open(format!("/proc/{pid}/ns/net"));
-        there
-            .and_then(|there| there.identity())
-            .is_ok_and(|there| there == namespace)
-    };
-    let pid = pids.into_iter().find(is_inside)?;
-    container_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+    let (pid, there) = pids.into_iter().find_map(|pid| {
+        let there = Namespace::open(format!("/proc/{pid}/ns/net")).ok()?;
+        (there.identity().ok()? == namespace).then_some((pid, there))
+    })?;
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    Some((groups.ok().and_then(|groups| container_of(&groups)), there))
 }
 
 /// The container's ID in the text of `/proc/PID/cgroup`: the last 64 hexadecimal digits of a path, as in `/docker/ID`,
@@ -207,7 +208,7 @@ mod tests {
         let birth = births.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((&birth.path, birth.id), (&path, None));
         assert_eq!(birth.namespace.identity().unwrap(), namespace.identity().unwrap());
-        let umount = std::process::Command::new("umount").arg(&path).status();
+        let umount = std::process::Command::new("umount").arg("-l").arg(&path).status();
         assert!(umount.unwrap().success());
         drop(watch);
         assert!(Births::watch(Path::new("/no/such/folder"), |_| ()).is_err());

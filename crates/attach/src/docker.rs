@@ -50,6 +50,13 @@ pub enum Event {
     Connecting {
         /// Its ID.
         id: String,
+        /// The network's name.
+        network: String,
+    },
+    /// A network was taken from a container, which may run or have failed to start.
+    Disconnected {
+        /// Its ID.
+        id: String,
     },
     /// A container's first process runs.
     Started {
@@ -173,6 +180,24 @@ impl Engine {
         Ok(containers.collect())
     }
 
+    /// The addresses of a network, by its name or ID; none if the engine does not tell.
+    pub async fn subnets(&self, network: &str) -> Vec<IpNet> {
+        let Ok(client) = self.client().await else {
+            return Vec::new();
+        };
+        let Ok(found) = client.inspect_network(network, None).await else {
+            return Vec::new();
+        };
+        let configurations = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default().into_iter();
+        configurations.filter_map(|one| one.subnet?.parse().ok()).collect()
+    }
+
+    /// The folder in which the engine keeps its containers' files; `None` if it does not tell.
+    pub async fn root(&self) -> Option<PathBuf> {
+        let info = self.client().await.ok()?.info().await.ok()?;
+        info.docker_root_dir.map(PathBuf::from)
+    }
+
     /// A container, by its ID or its name; `None` if there is none. Waits for a start that is under way.
     ///
     /// # Errors
@@ -187,12 +212,19 @@ impl Engine {
     }
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine has many errors, which speak for themselves"
+)]
 /// What a person makes of the engine's error.
 fn explain(error: &EngineError) -> String {
-    if let EngineError::SocketNotFoundError(path) = error {
-        return format!("there is no socket {path}: start the engine, or name its socket by --docker");
+    match error {
+        EngineError::SocketNotFoundError(path) => {
+            format!("there is no socket {path}: start the engine, or name its socket by --docker")
+        }
+        EngineError::HyperLegacyError { .. } => "nobody answers at its socket: start the engine".to_owned(),
+        other => other.to_string(),
     }
-    error.to_string()
 }
 
 /// A name without Docker's slash.
@@ -217,7 +249,11 @@ fn read(message: EventMessage) -> Option<Event> {
             id,
             name: attributes.remove("name")?,
         }),
-        (EventMessageTypeEnum::NETWORK, "connect" | "disconnect") => Some(Event::Connecting {
+        (EventMessageTypeEnum::NETWORK, "connect") => Some(Event::Connecting {
+            id: attributes.remove("container")?,
+            network: attributes.remove("name").unwrap_or_default(),
+        }),
+        (EventMessageTypeEnum::NETWORK, "disconnect") => Some(Event::Disconnected {
             id: attributes.remove("container")?,
         }),
         _ => None,
@@ -257,6 +293,11 @@ fn container(found: ContainerInspectResponse) -> Container {
     }
 }
 
+/// Whether a network's containers find each other by name: not on Docker's own networks, which have these names.
+pub fn has_names(network: &str) -> bool {
+    !matches!(network, "bridge" | "host" | "none" | "podman")
+}
+
 fn membership(name: &str, found: EndpointSettings) -> Membership {
     let address = |address: Option<String>, len: Option<i64>| {
         let address: IpAddr = address?.parse().ok()?;
@@ -270,8 +311,7 @@ fn membership(name: &str, found: EndpointSettings) -> Membership {
     Membership {
         network: found.network_id.unwrap_or_default(),
         endpoint: found.endpoint_id.unwrap_or_default(),
-        // The networks of these names are Docker's own, and have no resolver.
-        has_names: !matches!(name, "bridge" | "host" | "none" | "podman"),
+        has_names: has_names(name),
         addresses: addresses.into_iter().flatten().collect(),
         gateways: [gateway(found.gateway), gateway(found.ipv6_gateway)]
             .into_iter()
@@ -326,7 +366,10 @@ mod tests {
             (message(NETWORK, "create", &[("name", "n")]), None),
             (
                 message(NETWORK, "connect", &[("container", "c"), ("name", "bridge")]),
-                Some(Event::Connecting { id: "c".to_owned() }),
+                Some(Event::Connecting {
+                    id: "c".to_owned(),
+                    network: "bridge".to_owned(),
+                }),
             ),
             (message(NETWORK, "connect", &[]), None),
         ] {

@@ -8,7 +8,7 @@ mod connections;
 mod exchange;
 mod flood;
 mod ping;
-mod sys;
+pub(crate) mod sys;
 
 pub use bulk::{Bulk, Direction};
 pub use connections::{Connections, hold, keep, reuse_ports};

@@ -81,3 +81,38 @@ pub(super) fn icmp() -> io::Result<UdpSocket> {
         Ok(UdpSocket::from_raw_fd(descriptor))
     }
 }
+
+/// A socket that gets a copy of every frame of its network namespace, and waits for one no longer than a tenth of a second.
+pub(crate) fn packet_socket() -> io::Result<std::os::fd::OwnedFd> {
+    let every_protocol = i32::from(u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be());
+    // SAFETY: no pointer is passed.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, every_protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new, and nobody else's.
+    let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) };
+    let limit = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 100_000,
+    };
+    let room: i32 = 64 << 20;
+    for (option, value, len) in [
+        (libc::SO_RCVTIMEO, (&raw const limit).cast(), size_of::<libc::timeval>()),
+        (libc::SO_RCVBUFFORCE, (&raw const room).cast(), size_of::<i32>()),
+    ] {
+        let len = libc::socklen_t::try_from(len).unwrap_or_default();
+        // SAFETY: `value` points to `len` bytes that live until the call is over.
+        if unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, len) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(socket)
+}
+
+/// Receives the beginning of a frame.
+pub(crate) fn receive(socket: &std::os::fd::OwnedFd, frame: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is as long as it says.
+    let len = unsafe { libc::recv(socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
+    usize::try_from(len).map_err(|_| io::Error::last_os_error())
+}

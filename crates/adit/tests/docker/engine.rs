@@ -22,7 +22,7 @@ pub(crate) const TAG: &str = "adit:latest";
 
 /// Lets the Engine see its own processes, and keeps what it writes beside its folder from the machine.
 const START: &str = r#"
-for folder in /etc/docker /run/docker; do
+for folder in /etc/docker /run/docker /run/adit /run/wireguard; do
     mkdir -p $folder && mount -t tmpfs none $folder
 done
 exec "$@"
@@ -41,6 +41,17 @@ impl Engine {
     /// Starts the Engine on `network.gateway` and loads the image.
     #[track_caller]
     pub(crate) fn start(network: &Network) -> Self {
+        let engine = Self::start_empty(network);
+        let archive = std::env::var_os(IMAGE).expect("asked for before");
+        let load = engine.docker(&["load", "--quiet", "--input"]).arg(archive);
+        let said = load.limit(Duration::from_secs(120)).run();
+        assert!(said.contains(TAG), "{said}");
+        engine
+    }
+
+    /// Starts the Engine on `network.gateway`, without an image.
+    #[track_caller]
+    pub(crate) fn start_empty(network: &Network) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let host = network.gateway.clone();
         let folder = host.folder().join("docker");
@@ -58,11 +69,22 @@ impl Engine {
             assert!(engine.daemon.poll().is_none(), "dockerd has ended");
             engine.docker(&["version"]).output().status.success().then_some(())
         });
-        let archive = std::env::var_os(IMAGE).expect("asked for before");
-        let load = engine.docker(&["load", "--quiet", "--input"]).arg(archive);
-        let said = load.limit(Duration::from_secs(120)).run();
-        assert!(said.contains(TAG), "{said}");
         engine
+    }
+
+    /// A program where the Engine is: with its processes, its mounts and its network.
+    #[must_use]
+    pub(crate) fn beside(&self, program: &str) -> Command {
+        let children = format!("/proc/{0}/task/{0}/children", self.daemon.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let child = children.split_whitespace().next().expect("unshare has a child");
+        let command = self.host.command("nsenter");
+        command.args(["--target", child, "--pid", "--mount", program])
+    }
+
+    /// A file or folder of the Engine's.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// dockerd in the host's network, with the machine's own mounts, where the control groups are.

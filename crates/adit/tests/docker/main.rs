@@ -13,6 +13,7 @@ mod peer;
 mod client;
 mod engine;
 
+mod attach;
 mod contents;
 mod dockerfile;
 mod drop_in;

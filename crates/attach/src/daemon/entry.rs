@@ -1,13 +1,15 @@
 //! One container, as the daemon knows it.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 
 use tokio::sync::Mutex;
+use wg::IpNet;
 
 use super::settings::Settings;
 use crate::{
     Container, Wish,
     attachment::{Attachment, Phase},
+    docker,
     inside::{Inside, carrier},
     status,
 };
@@ -20,6 +22,12 @@ pub(super) struct Entry {
     pub(super) wish: Result<Wish, String>,
     /// Its namespace, once it has one.
     pub(super) inside: Option<Arc<Inside>>,
+    /// The file that it sees as `/etc/resolv.conf`.
+    pub(super) resolv_conf: Option<PathBuf>,
+    /// The names of its networks.
+    pub(super) networks: BTreeSet<String>,
+    /// Their addresses.
+    pub(super) neighbours: Vec<IpNet>,
     /// What the engine knows of it, once it runs.
     pub(super) container: Option<Container>,
     /// Whether its guard is set.
@@ -39,6 +47,9 @@ impl Entry {
             name,
             wish,
             inside: None,
+            resolv_conf: None,
+            networks: BTreeSet::new(),
+            neighbours: Vec::new(),
             container: None,
             closed: Ok(()),
             attachment: None,
@@ -51,6 +62,11 @@ impl Entry {
     /// Whether it lives, and something was done for it.
     pub(super) fn has_begun(&self) -> bool {
         self.turn != 0
+    }
+
+    /// Whether Docker's own resolver serves it, since it finds its neighbours by name.
+    pub(super) fn has_names(&self) -> bool {
+        self.networks.iter().any(|network| docker::has_names(network))
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -73,6 +89,9 @@ impl Entry {
     /// Ends a life.
     pub(super) fn end(&mut self) {
         self.inside = None;
+        self.resolv_conf = None;
+        self.networks.clear();
+        self.neighbours.clear();
         self.container = None;
         self.closed = Ok(());
         self.attachment = None;
@@ -134,7 +153,7 @@ impl Entry {
             entry.endpoint = offer.peers.first().map(|peer| peer.endpoint);
             entry.plane = Some(settings.plane.to_string());
             entry.tunnel = Some(carrier::name_of(id));
-            entry.addresses = offer.addresses.iter().map(wg::IpNet::addr).collect();
+            entry.addresses = offer.addresses.iter().map(IpNet::addr).collect();
         }
         if let Some(sample) = attachment.sample() {
             entry.handshake_age_secs = sample.handshake_age.map(|age| age.as_secs());

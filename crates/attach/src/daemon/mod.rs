@@ -10,13 +10,14 @@ mod work;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use rustix::process::WaitOptions;
 use tokio::sync::{mpsc, oneshot};
-use wg::PrivateKey;
+use wg::{IpNet, PrivateKey};
 
 use self::{
     entry::Entry,
@@ -63,10 +64,12 @@ pub enum StartError {
 enum Event {
     /// The engine says something of a container, or is lost, or back.
     Docker(docker::Event),
-    /// The containers that there are, as the engine lists them.
-    Listed(Result<Vec<Container>, String>),
+    /// The containers that there are, as the engine lists them, and where it keeps their files.
+    Listed(Result<Vec<Container>, String>, Option<PathBuf>),
     /// A container, looked at.
     Inspected(String, Option<Container>),
+    /// The addresses of a network that a container is about to be in.
+    Neighbours(String, Vec<IpNet>),
     /// A namespace came to be; what became of its guard.
     Born(Newborn),
     /// What was found of a container from before.
@@ -102,6 +105,8 @@ pub struct Daemon {
     expected: Arc<Mutex<BTreeSet<String>>>,
     events: mpsc::UnboundedSender<Event>,
     engine_is_up: bool,
+    /// Where the engine keeps its containers' files.
+    root: Option<PathBuf>,
     turn: u64,
     say: fn(&str),
 }
@@ -143,6 +148,7 @@ pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()
         expected,
         events: sender.clone(),
         engine_is_up: false,
+        root: None,
         turn: 0,
         say,
     };
@@ -193,6 +199,8 @@ fn watch_births(
     expected: &Arc<Mutex<BTreeSet<String>>>,
     events: &mpsc::UnboundedSender<Event>,
 ) -> io::Result<Births> {
+    // The engine makes it with its first container.
+    std::fs::create_dir_all(&settings.namespaces)?;
     let (expected, events) = (Arc::clone(expected), events.clone());
     Births::watch(&settings.namespaces, move |birth: Birth| {
         let Some(container) = birth.id else { return };
@@ -219,13 +227,23 @@ impl Daemon {
         let now = Instant::now();
         match event {
             Event::Docker(event) => self.handle_docker(event),
-            Event::Listed(Ok(containers)) => self.handle_list(&containers),
-            Event::Listed(Err(error)) => {
+            Event::Listed(Ok(containers), root) => {
+                self.root = root;
+                self.handle_list(&containers);
+            }
+            Event::Listed(Err(error), _) => {
                 self.engine_is_up = false;
                 (self.say)(&format!("the engine does not list its containers: {error}"));
                 self.list_after(ENGINE_PAUSE);
             }
             Event::Inspected(id, container) => self.handle_inspected(&id, container),
+            Event::Neighbours(id, networks) => {
+                let entry = self.entries.get_mut(&id);
+                if let Some(entry) = entry.filter(|entry| entry.container.is_none()) {
+                    entry.neighbours.extend(networks);
+                    self.settle(&id);
+                }
+            }
             Event::Born(newborn) => self.handle_born(newborn),
             Event::Found(id, turn, found) => self.handle_found(&id, turn, *found, now),
             Event::Offered(id, turn, result) => self.with(&id, turn, |_, attachment| {
@@ -262,13 +280,24 @@ impl Daemon {
                 labels,
                 ..Container::default()
             }),
-            Docker::Connecting { id } => {
-                let is_running = self.entries.get(&id).is_some_and(|entry| entry.container.is_some());
-                if is_running {
+            Docker::Connecting { id, network } => {
+                let Some(entry) = self.entries.get_mut(&id) else { return };
+                if entry.container.is_some() {
                     // Its neighbours are others.
                     self.inspect(id);
                 } else {
+                    entry.networks.insert(network.clone());
+                    self.find_neighbours(id.clone(), network);
                     self.begin(&id);
+                }
+            }
+            Docker::Disconnected { id } => {
+                let is_running = self.entries.get(&id).is_some_and(|entry| entry.container.is_some());
+                if is_running {
+                    self.inspect(id);
+                } else {
+                    // It did not start.
+                    self.end(&id);
                 }
             }
             Docker::Started { id } => self.inspect(id),
@@ -337,6 +366,16 @@ impl Daemon {
         self.act(id);
     }
 
+    /// Asks who is in a network that a container is about to be in; the container itself cannot be asked for while it
+    /// starts.
+    fn find_neighbours(&self, id: String, network: String) {
+        let (engine, events) = (self.engine.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let networks = engine.subnets(&network).await;
+            let _ends_with_the_daemon = events.send(Event::Neighbours(id, networks));
+        });
+    }
+
     fn inspect(&self, id: String) {
         if !self.entries.contains_key(&id) {
             return;
@@ -373,6 +412,9 @@ impl Daemon {
                 }
             }
         }
+        entry.networks = container.networks.keys().cloned().collect();
+        entry.neighbours = container.neighbours();
+        entry.resolv_conf.clone_from(&container.resolv_conf);
         entry.container = Some(container);
         if entry.has_begun() {
             self.settle(id);
@@ -422,6 +464,11 @@ impl Daemon {
         };
         entry.inside = Some(newborn.inside);
         entry.closed = newborn.guarded;
+        let root = self
+            .root
+            .as_ref()
+            .map(|root| root.join("containers").join(&newborn.container));
+        entry.resolv_conf = root.map(|root| root.join("resolv.conf")).filter(|path| path.exists());
         self.begin(&newborn.container);
         self.settle(&newborn.container);
     }
@@ -617,7 +664,8 @@ impl Daemon {
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             let listed = engine.list().await.map_err(|error| error.to_string());
-            let _ends_with_the_daemon = events.send(Event::Listed(listed));
+            let root = engine.root().await;
+            let _ends_with_the_daemon = events.send(Event::Listed(listed, root));
         });
     }
 
@@ -651,6 +699,9 @@ impl Entry {
         Task {
             inside: self.inside.clone(),
             container: self.container.clone(),
+            neighbours: self.neighbours.clone(),
+            is_alone: self.networks.iter().all(|network| network == "none") && !self.networks.is_empty(),
+            resolv_conf: self.resolv_conf.clone().filter(|_| !self.has_names()),
             wish: self.wish.clone().ok(),
             offer: self
                 .attachment

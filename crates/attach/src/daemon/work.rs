@@ -1,8 +1,9 @@
 //! What is done for one container, away from the loop: each a comparison of what is there with what is wanted.
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use linux::Family;
+use wg::IpNet;
 
 use super::settings::Settings;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     inside::{
         Inside, carrier,
         guard::{self, Guard},
-        place::{self, Direct},
+        place::{self, Direct, Surroundings},
         probe::{self, Through},
         resolv,
     },
@@ -24,6 +25,12 @@ use crate::{
 pub(super) struct Task {
     pub(super) inside: Option<Arc<Inside>>,
     pub(super) container: Option<Container>,
+    /// The networks of its neighbours, as far as they are known.
+    pub(super) neighbours: Vec<IpNet>,
+    /// Whether it is known to have no other network.
+    pub(super) is_alone: bool,
+    /// The file of its resolvers, if they are to be set there.
+    pub(super) resolv_conf: Option<PathBuf>,
     pub(super) wish: Option<Wish>,
     pub(super) offer: Option<Offer>,
     /// Whether the offer is to be set up.
@@ -109,7 +116,7 @@ pub(super) fn settle(settings: &Settings, saved: &Saved, id: &str, task: &Task) 
 }
 
 fn close(inside: &Inside, task: &Task) -> Result<(), String> {
-    let mut direct = task.container.as_ref().map(Container::neighbours).unwrap_or_default();
+    let mut direct = task.neighbours.clone();
     direct.extend(task.wish.iter().flat_map(|wish| &wish.lan));
     match guard::set(inside, &Guard { direct }) {
         Ok(_) => Ok(()),
@@ -132,7 +139,7 @@ fn set_up(
         carrier::make(&name, settings.plane, carrier::mtu_of(offer)).map_err(|error| said(&error))?;
     }
     carrier::configure(&name, inside, offer).map_err(|error| said(&error))?;
-    place::place(inside, &name, offer, &direct(task)).map_err(|error| said(&error))?;
+    place::place(inside, &name, offer, &surroundings(task)).map_err(|error| said(&error))?;
     let provider = task.wish.as_ref().map(|wish| settings.providers.name_of(wish));
     saved
         .keep(id, provider.unwrap_or_default(), offer)
@@ -140,9 +147,12 @@ fn set_up(
 }
 
 /// The networks that stay direct, by the routers of the container's own networks.
-fn direct(task: &Task) -> Vec<Direct> {
+fn surroundings(task: &Task) -> Surroundings {
     let (Some(container), Some(wish)) = (&task.container, &task.wish) else {
-        return Vec::new();
+        return Surroundings {
+            is_alone: task.is_alone,
+            ..Surroundings::default()
+        };
     };
     let routers: Vec<_> = container
         .networks
@@ -152,10 +162,7 @@ fn direct(task: &Task) -> Vec<Direct> {
     let mut direct = Vec::new();
     for network in &wish.lan {
         let family = Family::of(network.addr());
-        let is_neighbours = container
-            .neighbours()
-            .iter()
-            .any(|neighbours| neighbours.contains(network));
+        let is_neighbours = task.neighbours.iter().any(|neighbours| neighbours.contains(network));
         let router = routers.iter().find(|router| Family::of(***router) == family);
         if let Some(router) = router.filter(|_| !is_neighbours) {
             direct.push(Direct {
@@ -164,15 +171,15 @@ fn direct(task: &Task) -> Vec<Direct> {
             });
         }
     }
-    direct
+    Surroundings {
+        direct,
+        is_alone: task.is_alone,
+    }
 }
 
 /// Sets the container's resolvers, unless Docker's own resolver serves it.
 fn set_resolvers(task: &Task, offer: &Offer) -> Result<(), String> {
-    let Some(container) = &task.container else {
-        return Ok(());
-    };
-    let (Some(path), false) = (&container.resolv_conf, offer.dns.is_empty()) else {
+    let (Some(path), false) = (&task.resolv_conf, offer.dns.is_empty()) else {
         return Ok(());
     };
     match resolv::set(path, &offer.dns, &offer.search) {

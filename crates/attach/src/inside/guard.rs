@@ -166,8 +166,8 @@ mod tests {
                  \t\tiifname \"wg0\" accept\n\
                  \t\tip saddr 172.18.0.0/16 accept\n\
                  \t\tip6 saddr fd07::/64 accept\n\
-                 \t\tmeta nfproto ipv6 meta l4proto ipv6-icmp ip6 daddr fe80::/10 accept\n\
-                 \t\tmeta nfproto ipv6 meta l4proto ipv6-icmp ip6 daddr ff02::/16 accept\n\
+                 \t\tmeta l4proto ipv6-icmp ip6 daddr fe80::/10 accept\n\
+                 \t\tmeta l4proto ipv6-icmp ip6 daddr ff02::/16 accept\n\
                  \t\tdrop comment \"closed\"\n\
                  \t}}\n\n\
                  \tchain output {{\n\
@@ -176,8 +176,8 @@ mod tests {
                  \t\toifname \"wg0\" accept\n\
                  \t\tip daddr 172.18.0.0/16 accept\n\
                  \t\tip6 daddr fd07::/64 accept\n\
-                 \t\tmeta nfproto ipv6 meta l4proto ipv6-icmp ip6 daddr fe80::/10 accept\n\
-                 \t\tmeta nfproto ipv6 meta l4proto ipv6-icmp ip6 daddr ff02::/16 accept\n\
+                 \t\tmeta l4proto ipv6-icmp ip6 daddr fe80::/10 accept\n\
+                 \t\tmeta l4proto ipv6-icmp ip6 daddr ff02::/16 accept\n\
                  \t\tmeta l4proto tcp reject with tcp reset\n\
                  \t\treject with icmpx admin-prohibited comment \"closed\"\n\
                  \t}}\n\n\

@@ -6,12 +6,19 @@ use linux::{
     Family, address, link,
     netlink::{Error as NetlinkError, Netlink},
     route::{self, Route},
+    rule::{self, Packets, Rule},
     sysctl,
 };
 use wg::IpNet;
 
 use super::{Inside, carrier};
 use crate::{INTERFACE, Offer};
+
+/// The routing table of a tunnel, wg-quick's.
+const TABLE: u32 = 51_820;
+
+/// Where the rules stand that lead to it: before those of the kernel (32766) and of most others.
+const PRIORITY: u32 = 100;
 
 /// A tunnel could not be put into its container.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +43,15 @@ pub enum PlaceError {
     Sysctl(sysctl::Error),
 }
 
+/// What is around the tunnel in the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Networks that stay direct.
+    pub direct: Vec<Direct>,
+    /// Whether the tunnel is known to be the only interface.
+    pub is_alone: bool,
+}
+
 /// A network that is reached by a router of the container's own network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Direct {
@@ -50,7 +66,7 @@ pub struct Direct {
 /// # Errors
 ///
 /// [`PlaceError`]. What was done is done; a repeat goes on from there.
-pub fn place(inside: &Inside, name: &str, offer: &Offer, direct: &[Direct]) -> Result<(), PlaceError> {
+pub fn place(inside: &Inside, name: &str, offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError> {
     let mut netlink = Netlink::route()?;
     let here = link::find(&mut netlink, name)?;
     if let Some(here) = here {
@@ -60,7 +76,7 @@ pub fn place(inside: &Inside, name: &str, offer: &Offer, direct: &[Direct]) -> R
         link::set_down(&mut netlink, here.index)?;
         link::move_to(&mut netlink, here.index, inside.namespace().as_fd())?;
     }
-    inside.run(|| arrange(name, offer, direct))?
+    inside.run(|| arrange(name, offer, surroundings))?
 }
 
 /// Whether the container has a tunnel's interface, and its addresses.
@@ -80,7 +96,7 @@ fn find(name: &str) -> Result<Option<link::Link>, NetlinkError> {
 }
 
 /// Inside: names the interface, and gives it addresses and routes.
-fn arrange(name: &str, offer: &Offer, direct: &[Direct]) -> Result<(), PlaceError> {
+fn arrange(name: &str, offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError> {
     let mut netlink = Netlink::route()?;
     let found = match link::find(&mut netlink, INTERFACE)? {
         Some(link) => link,
@@ -115,8 +131,8 @@ fn arrange(name: &str, offer: &Offer, direct: &[Direct]) -> Result<(), PlaceErro
     if !found.up {
         link::set_up(&mut netlink, index)?;
     }
-    set_routes(&mut netlink, index, offer)?;
-    for Direct { network, router } in direct {
+    set_routes(&mut netlink, index, offer, surroundings)?;
+    for Direct { network, router } in &surroundings.direct {
         let route = Route {
             router: Some(*router),
             interface: None,
@@ -135,62 +151,85 @@ fn is_global(address: &IpNet) -> bool {
     }
 }
 
-/// Adds the routes that are not there, and removes those by the tunnel that nobody wants.
-fn set_routes(netlink: &mut Netlink, index: u32, offer: &Offer) -> Result<(), NetlinkError> {
+/// Adds the routes that are not there, and removes those of the tunnel's table that nobody wants.
+///
+/// They are in a table of their own, which is asked once the main table has nothing better than a default route: neighbours
+/// stay near, and the engine finds its own table as it expects it, also when it adds a network later.
+fn set_routes(
+    netlink: &mut Netlink,
+    index: u32,
+    offer: &Offer,
+    surroundings: &Surroundings,
+) -> Result<(), NetlinkError> {
     let wanted = routes(offer);
     for family in Family::ALL {
-        let there = route::list(netlink, family, route::MAIN)?;
-        let there: Vec<_> = there
-            .into_iter()
-            .filter(|route| route.interface == Some(index))
-            .collect();
-        for network in wanted.iter().filter(|network| Family::of(network.addr()) == family) {
+        let wanted = wanted.iter().filter(|network| Family::of(network.addr()) == family);
+        let wanted: BTreeSet<_> = wanted.copied().collect();
+        let there = route::list(netlink, family, TABLE)?;
+        for network in &wanted {
             if !there
                 .iter()
-                .any(|route| route.destination == *network && route.router.is_none())
+                .any(|route| route.destination == *network && route.interface == Some(index))
             {
-                route::replace(netlink, &Route::direct(*network, index))?;
+                let route = Route {
+                    table: TABLE,
+                    ..Route::direct(*network, index)
+                };
+                route::replace(netlink, &route)?;
             }
         }
-        for route in there {
-            let is_own = offer.addresses.iter().any(|own| own.trunc() == route.destination);
-            let is_link = route.destination.addr().is_ipv6()
-                && route.destination.prefix_len() == 64
-                && !is_global(&route.destination);
-            let is_multicast = route.destination.addr().is_multicast();
-            if !wanted.contains(&route.destination) && !is_own && !is_link && !is_multicast {
-                match route::delete(netlink, &route) {
-                    Err(error) if !error.is_missing() => return Err(error),
-                    _ => {}
-                }
-            }
+        for route in there.iter().filter(|route| !wanted.contains(&route.destination)) {
+            ignore_missing(route::delete(netlink, route))?;
+        }
+        set_rules(netlink, family, !wanted.is_empty())?;
+        let everything = family.everything();
+        if surroundings.is_alone && wanted.contains(&everything) && route::default(netlink, family)?.is_none() {
+            // For programs that look into the main table for a default route.
+            route::replace(netlink, &Route::direct(everything, index))?;
         }
     }
     Ok(())
 }
 
-/// The networks that lead into the tunnel: everything in two halves, which are closer than any default route and leave
-/// it alone.
-fn routes(offer: &Offer) -> BTreeSet<IpNet> {
-    let mut routes = BTreeSet::new();
-    for network in offer.peers.iter().flat_map(|peer| &peer.allowed_ips) {
-        let family = Family::of(network.addr());
-        if !offer.addresses.iter().any(|own| Family::of(own.addr()) == family) {
-            continue;
-        }
-        if network.prefix_len() == 0 {
-            routes.extend(halves(family));
-        } else {
-            routes.insert(network.trunc());
+/// The rules by which the tunnel's table is asked: there if there are such routes, else not.
+fn set_rules(netlink: &mut Netlink, family: Family, wanted: bool) -> Result<(), NetlinkError> {
+    let near = Rule {
+        family,
+        priority: Some(PRIORITY),
+        packets: Packets::All,
+        table: route::MAIN,
+        suppress_prefix_length: Some(0),
+    };
+    let tunnel = Rule {
+        priority: Some(PRIORITY + 1),
+        table: TABLE,
+        suppress_prefix_length: None,
+        ..near.clone()
+    };
+    let there = rule::list(netlink, family)?;
+    for rule in [near, tunnel] {
+        match (wanted, there.contains(&rule)) {
+            (true, false) => rule::add(netlink, &rule)?,
+            (false, true) => ignore_missing(rule::delete(netlink, &rule))?,
+            (true, true) | (false, false) => {}
         }
     }
-    routes
+    Ok(())
 }
 
-fn halves(family: Family) -> [IpNet; 2] {
-    let texts = match family {
-        Family::V4 => ["0.0.0.0/1", "128.0.0.0/1"],
-        Family::V6 => ["::/1", "8000::/1"],
-    };
-    texts.map(|text| text.parse().expect("it is a network"))
+fn ignore_missing(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    result.or_else(|error| if error.is_missing() { Ok(()) } else { Err(error) })
 }
+
+/// The networks that lead into the tunnel: those of its peers, of families in which the container has an address.
+fn routes(offer: &Offer) -> BTreeSet<IpNet> {
+    let networks = offer.peers.iter().flat_map(|peer| &peer.allowed_ips).map(IpNet::trunc);
+    let has_address = |network: &IpNet| {
+        let family = Family::of(network.addr());
+        offer.addresses.iter().any(|own| Family::of(own.addr()) == family)
+    };
+    networks.filter(has_address).collect()
+}
+
+#[cfg(test)]
+mod tests;

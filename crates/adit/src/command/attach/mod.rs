@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     what: Option<What>,
     #[command(flatten)]
-    run: run::Arguments,
+    run: run::RunArguments,
 }
 
 /// What is asked of the daemon, or done without it.

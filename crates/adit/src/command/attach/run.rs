@@ -17,7 +17,7 @@ use crate::{failure, log};
 
 /// How the daemon runs.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     #[command(flatten)]
     engine: EngineArguments,
     /// Where the engine keeps the files of network namespaces; they are watched, so that containers are closed before
@@ -75,7 +75,7 @@ pub(super) struct Arguments {
     socket: PathBuf,
 }
 
-impl Arguments {
+impl RunArguments {
     fn settings(self) -> anyhow::Result<Settings> {
         let tcp = match self.probe.as_str() {
             "none" => None,
@@ -105,7 +105,7 @@ impl Arguments {
 }
 
 /// Runs the daemon until a signal ends it. Tunnels live on.
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let settings = arguments.settings()?;
     log::line(&format!("tunnels are on the {} plane", settings.plane));

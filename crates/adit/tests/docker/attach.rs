@@ -1,0 +1,431 @@
+//! `adit attach` beside a real Docker Engine: containers whose only way out is their tunnel.
+//!
+//! ```text
+//!   container: busybox ══ wg0 ════════════════ tunnel ══════════════╗
+//!        └─ eth0 ── docker0 ── gateway: dockerd, adit attach ── server: wireguard-go, TCP echo
+//! ```
+//!
+//! The way past the tunnel is open: a container that is not closed reaches the server by Docker's own masquerade.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use netlab::capture::{Capture, Seen};
+use netlab::{Command, Process, wait_until};
+
+use crate::engine::Engine;
+use crate::network::Network;
+
+/// What the image of busybox is called.
+const IMAGE: &str = "busybox";
+
+/// Asks the server for an echo, once, and says what came back.
+const ASK: &str = "echo hello | nc -w 5 198.51.100.2 7";
+
+/// The server's interface.
+const TUNNEL: &str = "wgs";
+
+/// The server's UDP port.
+const PORT: u16 = 51_820;
+
+/// How long something may take that takes a moment.
+const SOON: Duration = Duration::from_secs(30);
+
+/// An Engine, an `adit attach` beside it, and a wireguard-go that serves so many configurations.
+struct Stage {
+    engine: Engine,
+    network: Network,
+    daemon: Option<Process>,
+    server: Option<Process>,
+    keys: Vec<(String, String)>,
+    server_key: String,
+    folder: PathBuf,
+}
+
+impl Stage {
+    fn new(configurations: usize) -> Self {
+        let network = Network::new();
+        let engine = Engine::start_empty(&network);
+        let keys = (0..configurations).map(|_| key_pair(&network)).collect();
+        let (server_key, server_public) = key_pair(&network);
+        let folder = engine.path("tunnels");
+        let mut stage = Self {
+            engine,
+            network,
+            daemon: None,
+            server: None,
+            keys,
+            server_key,
+            folder,
+        };
+        stage.import_busybox();
+        stage.write_configurations(&server_public);
+        stage.start_server();
+        stage.start_daemon();
+        stage
+    }
+
+    fn import_busybox(&self) {
+        let root = self.engine.path("root");
+        std::fs::create_dir_all(root.join("bin")).expect("make a root");
+        let busybox = netlab::tool("busybox").expect("asked for before");
+        std::fs::copy(busybox, root.join("bin/busybox")).expect("copy busybox");
+        for name in ["sh", "nc", "ip", "cat", "sleep", "ping", "nslookup"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("link a name");
+        }
+        let archive = self.engine.path("root.tar");
+        let tar = self.engine.host.command("tar").arg("-C").arg(&root).arg("-cf");
+        tar.arg(&archive).arg(".").run();
+        self.engine.docker(&["import"]).arg(&archive).arg(IMAGE).run();
+    }
+
+    /// `pool/1.conf` and so on; the first is also `one.conf`.
+    fn write_configurations(&self, server_public: &str) {
+        let pool = self.folder.join("pool");
+        std::fs::create_dir_all(&pool).expect("make a folder");
+        for (number, (private, _)) in self.keys.iter().enumerate() {
+            let text = format!(
+                "[Interface]\nPrivateKey = {private}\nAddress = {}/32\nDNS = 10.77.0.1\n[Peer]\nPublicKey = {server_public}\n\
+                 Endpoint = 198.51.100.2:{PORT}\nAllowedIPs = 0.0.0.0/0\n",
+                address(number)
+            );
+            std::fs::write(pool.join(format!("{number:03}.conf")), text).expect("write a configuration");
+        }
+        std::fs::copy(pool.join("000.conf"), self.folder.join("one.conf")).expect("copy a configuration");
+    }
+
+    fn start_server(&mut self) {
+        let host = &self.network.server;
+        let mut server = host.command("wireguard-go").args(["--foreground", TUNNEL]).spawn();
+        wait_until("wireguard-go serves its socket", SOON, || {
+            assert!(server.poll().is_none(), "wireguard-go has ended");
+            let shown = host.command("wg").args(["show", TUNNEL]).output();
+            shown.status.success().then_some(())
+        });
+        let mut text = format!("[Interface]\nPrivateKey = {}\nListenPort = {PORT}\n", self.server_key);
+        for (number, (_, public)) in self.keys.iter().enumerate() {
+            text += &format!("[Peer]\nPublicKey = {public}\nAllowedIPs = {}/32\n", address(number));
+        }
+        let set = host.command("wg").args(["setconf", TUNNEL, "/dev/stdin"]).input(text);
+        set.run();
+        host.add_address(TUNNEL, "10.77.0.1/16");
+        host.ip(&format!("link set {TUNNEL} up"));
+        self.server = Some(server);
+    }
+
+    fn start_daemon(&mut self) {
+        let attach = self
+            .adit(&["attach"])
+            .arg("--namespaces")
+            .arg(self.engine.path("exec/netns"));
+        let attach = attach.arg("--conf-dir").arg(&self.folder);
+        let attach = attach.args(["--probe", "198.51.100.2:7", "--probe-name", "none", "--plane", "tun"]);
+        let mut daemon = attach.spawn();
+        daemon.wait_for("adit attach watches", SOON);
+        wait_until("the daemon has its socket", SOON, || {
+            self.status_of("nobody").is_some().then_some(())
+        });
+        self.daemon = Some(daemon);
+    }
+
+    /// Kills the daemon as nothing can prepare for.
+    fn kill_daemon(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let kill = self.engine.beside("pkill").args(["-KILL", "-f", "adit attach"]);
+        kill.run();
+        daemon.wait(SOON);
+    }
+
+    fn adit(&self, words: &[&str]) -> Command {
+        let command = self.engine.beside(env!("CARGO_BIN_EXE_adit")).args(words);
+        command
+            .env(
+                "DOCKER_HOST",
+                format!("unix://{}", self.engine.path("socket").display()),
+            )
+            .limit(Duration::from_secs(60))
+    }
+
+    /// What `adit attach status` says of a container; `None` if the daemon does not answer, null if it knows none.
+    fn status_of(&self, name: &str) -> Option<serde_json::Value> {
+        let output = self.adit(&["attach", "status", "--json"]).output();
+        let status: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
+        let entries = status["containers"].as_array()?.clone();
+        let found = entries.into_iter().find(|entry| entry["container"] == name);
+        Some(found.unwrap_or_default())
+    }
+
+    #[track_caller]
+    fn wait_for_state(&self, name: &str, state: &str) -> serde_json::Value {
+        wait_until(&format!("{name} is {state}"), SOON, || {
+            let status = self.status_of(name)?;
+            (status["state"] == state).then_some(status)
+        })
+    }
+
+    /// `docker run` with a label that asks for a tunnel by a configuration.
+    fn run(&self, name: &str, conf: &str, options: &[&str], script: &str) -> Command {
+        let label = format!("adit.conf={conf}");
+        let command = self
+            .engine
+            .docker(&["run", "--name", name, "--label", "adit.enable=true", "--label", &label]);
+        command.args(options).args([IMAGE, "sh", "-c", script])
+    }
+
+    fn exec(&self, name: &str, script: &str) -> netlab::Output {
+        self.engine.docker(&["exec", name, "sh", "-c", script]).output()
+    }
+
+    /// Frames of the gateway's interfaces that belong to a container and are none of WireGuard, nor between neighbours.
+    fn leaks(&self) -> Capture {
+        Capture::start(&self.engine.host, |packet| !is_allowed(packet))
+    }
+
+    /// What is there of tunnels and their processes.
+    fn left(&self) -> String {
+        let links = self.engine.host.links();
+        let links: Vec<_> = links.into_iter().filter(|link| link.starts_with("adit")).collect();
+        let listed = self
+            .engine
+            .beside("sh")
+            .args([
+                "-c",
+                "ls /run/wireguard /run/adit/attach; ps -eo args | grep '[a]dit device'; true",
+            ])
+            .run();
+        format!("{links:?} {}", listed.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// What `left` says when there is nothing.
+const NOTHING: &str = "[] /run/adit/attach: /run/wireguard:";
+
+/// The address of a configuration.
+fn address(number: usize) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a4d_0100 + u32::try_from(number).expect("few"))
+}
+
+fn key_pair(network: &Network) -> (String, String) {
+    let private = network.server.command("wg").arg("genkey").run().trim().to_owned();
+    let public = network.server.command("wg").arg("pubkey").input(private.clone()).run();
+    (private, public.trim().to_owned())
+}
+
+/// What may be seen on the gateway: WireGuard with the server, what does not leave a link, and neighbours among themselves.
+fn is_allowed(packet: &Seen) -> bool {
+    let is_docker = |address: IpAddr| matches!(address, IpAddr::V4(address) if address.octets()[0] == 172);
+    let is_local = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_multicast() || address.is_unicast_link_local() || address.is_loopback(),
+    };
+    let is_tunnel = packet.ports.is_some_and(|(from, to)| from == PORT || to == PORT) && packet.protocol == 17;
+    is_tunnel || is_local(packet.destination) || (is_docker(packet.source) && is_docker(packet.destination))
+}
+
+#[test]
+fn a_container_without_networks_has_its_tunnel_before_its_first_instruction() {
+    crate::needs_containers!();
+    let stage = Stage::new(1);
+    let script = format!("{ASK} || exit 1; cat /etc/resolv.conf; ip route");
+    let said = stage.run("one", "one", &["--rm", "--network", "none"], &script).run();
+    assert_eq!(
+        said,
+        "hello\nnameserver 10.77.0.1\ndefault dev wg0 scope link \n".to_owned()
+    );
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+}
+
+#[test]
+fn a_container_on_a_bridge_reaches_its_neighbours_and_all_else_by_its_tunnel() {
+    crate::needs_containers!();
+    let mut stage = Stage::new(2);
+    let leaks = stage.leaks();
+    let script = format!("{ASK}; nc -ll -p 99 -e /bin/cat");
+    stage.run("one", "one", &["--detach"], &script).run();
+    let status = stage.wait_for_state("one", "up");
+    assert_eq!(
+        (&status["server"], &status["addresses"][0]),
+        (&"one.conf".into(), &"10.77.1.0".into())
+    );
+    wait_until("the first question was answered", SOON, || {
+        let log = stage.engine.docker(&["logs", "one"]).run();
+        (log == "hello\n").then_some(())
+    });
+    let inspect = ["inspect", "--format", "{{.NetworkSettings.IPAddress}}", "one"];
+    let neighbour = stage.engine.docker(&inspect).run();
+    let script = format!("echo near | nc -w 5 {} 99", neighbour.trim());
+    let said = stage.run("two", "pool", &["--rm"], &script).run();
+    assert_eq!(said, "near\n");
+    // The server dies: everything is closed, and opens again when it is back.
+    let mut server = stage.server.take().expect("it runs");
+    server.signal(libc::SIGKILL);
+    server.wait(SOON);
+    assert_eq!(stage.exec("one", ASK).stdout, "");
+    stage.start_server();
+    wait_until("the tunnel is back", Duration::from_secs(60), || {
+        (stage.exec("one", ASK).stdout == "hello\n").then_some(())
+    });
+    stage.engine.docker(&["rm", "--force", "one"]).run();
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    assert_eq!(leaks.seen(), []);
+}
+
+#[test]
+fn a_container_that_is_not_closed_is_seen_to_leak() {
+    crate::needs_containers!();
+    let stage = Stage::new(1);
+    let leaks = stage.leaks();
+    let said = stage.engine.docker(&["run", "--rm", IMAGE, "sh", "-c", ASK]).run();
+    assert_eq!(said, "hello\n");
+    assert!(!leaks.seen().is_empty());
+}
+
+#[test]
+fn tunnels_outlive_the_daemon_and_are_taken_up_by_the_next() {
+    crate::needs_containers!();
+    let mut stage = Stage::new(2);
+    stage.run("one", "one", &["--detach"], "sleep 600").run();
+    let before = stage.wait_for_state("one", "up");
+    stage.kill_daemon();
+    assert_eq!(stage.exec("one", ASK).stdout, "hello\n");
+    // It comes while nobody watches.
+    let script = format!("while ! {ASK}; do sleep 0.1; done; sleep 600");
+    stage
+        .run("two", "pool", &["--detach", "--network", "none"], &script)
+        .run();
+    stage.start_daemon();
+    let after = stage.wait_for_state("one", "up");
+    assert_eq!(before["endpoint"], after["endpoint"]);
+    let log = stage.daemon.as_ref().expect("it runs").log();
+    assert!(log.contains("one: goes on with its tunnel to one.conf"), "{log}");
+    stage.wait_for_state("two", "up");
+    wait_until("the newcomer speaks", SOON, || {
+        (stage.engine.docker(&["logs", "two"]).run() == "hello\n").then_some(())
+    });
+    stage.kill_daemon();
+    stage.engine.docker(&["rm", "--force", "one", "two"]).run();
+    stage.start_daemon();
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+}
+
+#[test]
+fn a_tunnel_whose_process_is_killed_comes_back_as_it_was() {
+    crate::needs_containers!();
+    let stage = Stage::new(1);
+    let leaks = stage.leaks();
+    stage.run("one", "one", &["--detach"], "sleep 600").run();
+    stage.wait_for_state("one", "up");
+    let signal = |signal: &str, whom: &str| stage.engine.beside("pkill").args([signal, "-f", whom]).run();
+    // It would make another at once.
+    signal("-STOP", "adit attach");
+    signal("-KILL", "adit device");
+    assert_eq!(stage.exec("one", ASK).stdout, "", "it is closed");
+    signal("-CONT", "adit attach");
+    wait_until("the tunnel is back", SOON, || {
+        (stage.exec("one", ASK).stdout == "hello\n").then_some(())
+    });
+    assert_eq!(leaks.seen(), []);
+}
+
+#[test]
+fn wrong_labels_leave_a_container_closed_and_say_why() {
+    crate::needs_containers!();
+    let stage = Stage::new(1);
+    let leaks = stage.leaks();
+    for (name, label, error) in [
+        (
+            "aa",
+            "adit.dns=one.one",
+            "label adit.dns=one.one: it takes IP addresses, separated by commas",
+        ),
+        (
+            "bb",
+            "adit.regoin=swiss",
+            "label adit.regoin: there is none of this name; ",
+        ),
+        ("cc", "adit.provider=pia", "the provider pia is not set up: "),
+        ("dd", "adit.region=swiss", "the provider file has no regions: "),
+        (
+            "e",
+            "adit.conf=none",
+            "adit.conf=none: there is neither none.conf nor a directory",
+        ),
+    ] {
+        let run = stage.engine.docker(&["run", "--detach", "--name", name]);
+        let run = run.args(["--label", "adit.enable=true", "--label", label]);
+        run.args([IMAGE, "sh", "-c", &format!("{ASK}; sleep 600")]).run();
+        let status = wait_until(&format!("{name} has an error"), SOON, || {
+            stage.status_of(name).filter(|status| status["error"].is_string())
+        });
+        let said = status["error"].as_str().expect("it is a text");
+        assert!(said.starts_with(error), "{said}");
+        assert_eq!(stage.exec(name, ASK).stdout, "", "{name}");
+        assert_eq!(stage.engine.docker(&["logs", name]).run(), "", "{name}");
+    }
+    assert_eq!(leaks.seen(), []);
+}
+
+#[test]
+fn many_containers_come_and_go_at_once_and_leave_nothing() {
+    crate::needs_containers!();
+    let count = std::env::var("ADIT_TEST_CONTAINERS").map_or(20, |text| text.parse().expect("a number"));
+    let stage = Stage::new(count);
+    let leaks = stage.leaks();
+    let names: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| {
+                let network = if name.ends_with(['0', '2', '4', '6', '8']) {
+                    "none"
+                } else {
+                    "bridge"
+                };
+                let run = stage.run(
+                    name,
+                    "pool",
+                    &["--detach", "--network", network],
+                    &format!("while ! {ASK}; do sleep 0.1; done; sleep 600"),
+                );
+                run.limit(Duration::from_secs(180)).run();
+            });
+        }
+    });
+    let start = Instant::now();
+    for name in &names {
+        let status = stage.wait_for_state(name, "up");
+        assert!(status["error"].is_null(), "{status}");
+        wait_until(&format!("{name} has its answer"), SOON, || {
+            (stage.engine.docker(&["logs", name]).run() == "hello\n").then_some(())
+        });
+    }
+    eprintln!("{count} tunnels were up {:?} after the last start", start.elapsed());
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| {
+                let remove = stage.engine.docker(&["rm", "--force", name]);
+                remove.limit(Duration::from_secs(180)).run();
+            });
+        }
+    });
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    assert_eq!(leaks.seen(), []);
+}
+
+/// What every test here needs of the machine.
+#[macro_export]
+macro_rules! needs_containers {
+    () => {
+        $crate::needs_a_lab!();
+        netlab::requires!(
+            "dockerd",
+            "containerd",
+            "runc",
+            "iptables",
+            "docker",
+            "busybox",
+            "nsenter",
+            "pkill"
+        );
+    };
+}
