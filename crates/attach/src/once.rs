@@ -83,10 +83,10 @@ pub async fn run(once: &Once) -> Result<Done, OnceError> {
         guard::set(&inside, &guard).map_err(|error| said(&error))?;
         let is_there = place::look(&inside).map_err(|error| said(&error))?.is_some();
         if !is_there || carrier::status(&name, &inside).is_err() {
-            carrier::make(&name, plane, carrier::mtu_of(&offer)).map_err(|error| said(&error))?;
+            carrier::make(&name, plane, &inside).map_err(|error| said(&error))?;
         }
         carrier::configure(&name, &inside, &offer).map_err(|error| said(&error))?;
-        place::place(&inside, &name, &offer, &surroundings).map_err(|error| said(&error))?;
+        place::place(&inside, &offer, &surroundings).map_err(|error| said(&error))?;
         if let (Some(path), false) = (&container.resolv_conf, offer.dns.is_empty()) {
             resolv::set(path, &offer.dns, &offer.search).map_err(|error| said(&error))?;
         }

@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::process::CommandExt as _},
@@ -17,6 +18,7 @@ use std::{
 
 use linux::{
     netlink::Netlink,
+    netns::Namespace,
     signal::{Signal, Signals},
 };
 use rustix::{
@@ -47,13 +49,18 @@ const PREDECESSOR_LIMIT: Duration = Duration::from_secs(3);
 /// How often it is looked whether it has.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-/// How an interface is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// It stays in this network namespace, and its MTU is followed.
-    Fixed,
-    /// It is moved to another namespace, where it lives on with this MTU, in bytes.
-    Movable(u16),
+/// Where an interface is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// In this network namespace, under the name of its socket.
+    Here,
+    /// In another namespace. Its UDP sockets, and the socket by which it is configured, are here.
+    Inside {
+        /// The namespace's file.
+        namespace: PathBuf,
+        /// The interface's name there.
+        interface: String,
+    },
 }
 
 /// How the interface's process runs.
@@ -109,15 +116,15 @@ pub enum DeviceError {
 /// # Errors
 ///
 /// [`DeviceError`]; then nothing is left.
-pub fn run(name: &str, form: Form, mode: Mode) -> Result<(), DeviceError> {
+pub fn run(name: &str, home: &Home, mode: Mode) -> Result<(), DeviceError> {
     if env::var_os(CHILD_VARIABLE).is_some() {
-        return child(name, form);
+        return child(name, home);
     }
     let foreground = env::var_os(FOREGROUND_VARIABLE).is_some_and(|value| value == "1");
     if mode == Mode::Foreground || foreground {
-        return serve(name, form, || Ok(()));
+        return serve(name, home, || Ok(()));
     }
-    start(name, form, None)
+    start(name, home, None)
 }
 
 /// Starts the process of the interface `name`, and returns when the interface and its socket are there.
@@ -128,7 +135,7 @@ pub fn run(name: &str, form: Form, mode: Mode) -> Result<(), DeviceError> {
 /// # Errors
 ///
 /// [`DeviceError`]; then nothing is left.
-pub fn start(name: &str, form: Form, held: Option<OwnedFd>) -> Result<(), DeviceError> {
+pub fn start(name: &str, home: &Home, held: Option<OwnedFd>) -> Result<(), DeviceError> {
     if !linux::link::is_name(name) {
         return Err(DeviceError::Name { name: name.to_owned() });
     }
@@ -139,9 +146,14 @@ pub fn start(name: &str, form: Form, held: Option<OwnedFd>) -> Result<(), Device
     let mut child = Command::new("/proc/self/exe")
         .arg0("adit")
         .args(["device", name, "--foreground"])
-        .args(match form {
-            Form::Fixed => Vec::new(),
-            Form::Movable(mtu) => vec!["--movable".to_owned(), mtu.to_string()],
+        .args(match home {
+            Home::Here => Vec::new(),
+            Home::Inside { namespace, interface } => vec![
+                OsStr::new("--namespace"),
+                namespace.as_os_str(),
+                OsStr::new("--interface"),
+                OsStr::new(interface),
+            ],
         })
         .env(CHILD_VARIABLE, "1")
         .env_remove(FOREGROUND_VARIABLE)
@@ -172,7 +184,7 @@ pub fn start(name: &str, form: Form, held: Option<OwnedFd>) -> Result<(), Device
 }
 
 /// The process of an interface: a session of its own, without a working directory that it would keep busy.
-fn child(name: &str, form: Form) -> Result<(), DeviceError> {
+fn child(name: &str, home: &Home) -> Result<(), DeviceError> {
     let failed = |cause| DeviceError::System {
         action: "detaching from the caller",
         cause,
@@ -182,7 +194,7 @@ fn child(name: &str, form: Form) -> Result<(), DeviceError> {
     // It fails for the leader of a process group, which nothing has to be detached from.
     let _leader = rustix::process::setsid();
     rustix::process::chdir("/").map_err(|error| failed(error.into()))?;
-    serve(name, form, || {
+    serve(name, home, || {
         let mut stdout = io::stdout();
         // If the caller has gone meanwhile, nobody knows of this interface.
         writeln!(stdout, "{READY}")
@@ -200,7 +212,7 @@ fn child(name: &str, form: Form) -> Result<(), DeviceError> {
 }
 
 /// Makes the interface and handles it until its end; calls `ready` when it can be configured.
-fn serve(name: &str, form: Form, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+fn serve(name: &str, home: &Home, ready: impl FnOnce() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
     let failed = |action| move |cause| DeviceError::System { action, cause };
     if !linux::link::is_name(name) {
         return Err(DeviceError::Name { name: name.to_owned() });
@@ -209,13 +221,13 @@ fn serve(name: &str, form: Form, ready: impl FnOnce() -> Result<(), DeviceError>
     let signals = Signals::take(&Signal::ALL).map_err(failed("taking signals"))?;
     let spec = Spec {
         name: name.to_owned(),
-        mtu: match form {
-            Form::Fixed => MTU,
-            Form::Movable(mtu) => mtu,
-        },
-        place: match form {
-            Form::Fixed => Place::BareTun,
-            Form::Movable(_) => Place::MovableTun,
+        mtu: MTU,
+        place: match home {
+            Home::Here => Place::BareTun,
+            Home::Inside { namespace, interface } => Place::TunInside {
+                namespace: Arc::new(Namespace::open(namespace).map_err(failed("opening the namespace"))?),
+                interface: interface.clone(),
+            },
         },
     };
     let tunnel = Arc::new(Tunnel::open(&spec)?);

@@ -1,8 +1,10 @@
 //! `adit device`: a bare interface for other programs to configure.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use clap::Args;
-use tunnel::device::{self, Form, Mode};
+use tunnel::device::{self, Home, Mode};
 
 /// Which interface to make.
 #[derive(Debug, Args)]
@@ -12,9 +14,12 @@ pub(crate) struct Arguments {
     /// Stays in the foreground until the interface is gone.
     #[arg(short, long)]
     foreground: bool,
-    /// Lets the interface be moved to another network namespace, where it lives on with this MTU.
-    #[arg(long, value_name = "MTU", value_parser = clap::value_parser!(u16).range(576..=65_455))]
-    movable: Option<u16>,
+    /// Makes the interface in the network namespace of this file; the UDP sockets stay here.
+    #[arg(long, value_name = "FILE", requires = "interface")]
+    namespace: Option<PathBuf>,
+    /// The interface's name in that namespace; NAME is that of its socket here.
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    interface: Option<String>,
 }
 
 /// Makes the interface and, in the foreground, waits for its end.
@@ -24,6 +29,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         Mode::Detached
     };
-    let form = arguments.movable.map_or(Form::Fixed, Form::Movable);
-    device::run(&arguments.name, form, mode).with_context(|| format!("cannot make the interface {}", arguments.name))
+    let home = match (&arguments.namespace, &arguments.interface) {
+        (Some(namespace), Some(interface)) => Home::Inside {
+            namespace: namespace.clone(),
+            interface: interface.clone(),
+        },
+        _ => Home::Here,
+    };
+    device::run(&arguments.name, &home, mode).with_context(|| format!("cannot make the interface {}", arguments.name))
 }

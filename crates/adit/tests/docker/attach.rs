@@ -219,8 +219,13 @@ fn is_allowed(packet: &Seen) -> bool {
         IpAddr::V4(address) => address.is_multicast() || address.is_loopback(),
         IpAddr::V6(address) => address.is_multicast() || address.is_unicast_link_local() || address.is_loopback(),
     };
+    // The server's host says that its tunnel is gone; none of that comes from a container.
+    let is_answer = packet.source == IpAddr::from([198, 51, 100, 2]) && packet.protocol == 1;
     let is_tunnel = packet.ports.is_some_and(|(from, to)| from == PORT || to == PORT) && packet.protocol == 17;
-    is_tunnel || is_local(packet.destination) || (is_docker(packet.source) && is_docker(packet.destination))
+    is_tunnel
+        || is_answer
+        || is_local(packet.destination)
+        || (is_docker(packet.source) && is_docker(packet.destination))
 }
 
 #[test]
@@ -347,7 +352,7 @@ fn wrong_labels_leave_a_container_closed_and_say_why() {
         ("cc", "adit.provider=pia", "the provider pia is not set up: "),
         ("dd", "adit.region=swiss", "the provider file has no regions: "),
         (
-            "e",
+            "ee",
             "adit.conf=none",
             "adit.conf=none: there is neither none.conf nor a directory",
         ),
@@ -369,7 +374,7 @@ fn wrong_labels_leave_a_container_closed_and_say_why() {
 #[test]
 fn many_containers_come_and_go_at_once_and_leave_nothing() {
     crate::needs_containers!();
-    let count = std::env::var("ADIT_TEST_CONTAINERS").map_or(20, |text| text.parse().expect("a number"));
+    let count = std::env::var("ADIT_TEST_CONTAINERS").map_or(12, |text| text.parse().expect("a number"));
     let stage = Stage::new(count);
     let leaks = stage.leaks();
     let names: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
@@ -387,7 +392,7 @@ fn many_containers_come_and_go_at_once_and_leave_nothing() {
                     &["--detach", "--network", network],
                     &format!("while ! {ASK}; do sleep 0.1; done; sleep 600"),
                 );
-                run.limit(Duration::from_secs(180)).run();
+                run.limit(Duration::from_secs(300)).run();
             });
         }
     });
@@ -404,7 +409,7 @@ fn many_containers_come_and_go_at_once_and_leave_nothing() {
         for name in &names {
             scope.spawn(|| {
                 let remove = stage.engine.docker(&["rm", "--force", name]);
-                remove.limit(Duration::from_secs(180)).run();
+                remove.limit(Duration::from_secs(300)).run();
             });
         }
     });

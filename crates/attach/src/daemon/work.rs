@@ -1,6 +1,6 @@
 //! What is done for one container, away from the loop: each a comparison of what is there with what is wanted.
 
-use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use linux::Family;
 use wg::IpNet;
@@ -136,10 +136,10 @@ fn set_up(
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let is_there = place::look(inside).map_err(|error| said(&error))?.is_some();
     if !is_there || carrier::status(&name, inside).is_err() {
-        carrier::make(&name, settings.plane, carrier::mtu_of(offer)).map_err(|error| said(&error))?;
+        carrier::make(&name, settings.plane, inside).map_err(|error| said(&error))?;
     }
     carrier::configure(&name, inside, offer).map_err(|error| said(&error))?;
-    place::place(inside, &name, offer, &surroundings(task)).map_err(|error| said(&error))?;
+    place::place(inside, offer, &surroundings(task)).map_err(|error| said(&error))?;
     let provider = task.wish.as_ref().map(|wish| settings.providers.name_of(wish));
     saved
         .keep(id, provider.unwrap_or_default(), offer)
@@ -225,7 +225,7 @@ pub(super) async fn forward(settings: &Settings, id: &str, task: &Task) -> Resul
 }
 
 /// Clears away what is left of a tunnel whose container is gone.
-pub(super) fn clear(saved: &Saved, id: &str) -> io::Result<()> {
+pub(super) fn clear(saved: &Saved, id: &str) {
     saved.forget(id);
-    carrier::remove(&carrier::name_of(id)).map_err(io::Error::other)
+    carrier::remove(&carrier::name_of(id));
 }

@@ -1,9 +1,9 @@
-//! The tunnel itself: an interface with a name of its own on this host, made here and moved into the container.
+//! The tunnel itself: an interface inside the container, and a name for it on this host.
 //!
 //! What handles its packets stays with the host, sockets and all: the kernel, or a process of its own (`adit device`), which
 //! lives on when the daemon ends. It goes when the interface goes, and that goes with the container's namespace.
 
-use std::io;
+use std::{io, os::fd::AsFd as _, path::PathBuf};
 
 use linux::{
     link,
@@ -13,7 +13,7 @@ use linux::{
 use tunnel::{
     Plane,
     control::{Control, ControlError},
-    device::{self, DeviceError, Form},
+    device::{self, DeviceError, Home},
     uapi,
 };
 use wg::{Device, Peer, Status};
@@ -57,51 +57,42 @@ pub fn mtu_of(offer: &Offer) -> u16 {
     offer.mtu.unwrap_or(MTU)
 }
 
-/// Makes the interface `name` in this namespace, without peers, off. One that is left from before goes first.
+/// Makes the tunnel `name`: an interface inside, without peers, off. One that is left from before goes first.
+///
+/// It is made where it belongs, and not moved there: that would hold up every change of a network on this host meanwhile.
 ///
 /// # Errors
 ///
 /// [`CarrierError`]; then nothing is left.
-pub fn make(name: &str, plane: Plane, mtu: u16) -> Result<(), CarrierError> {
-    remove(name)?;
-    match plane {
-        Plane::Kernel => {
-            let mut netlink = Netlink::route()?;
-            let link = wireguard::Wireguard::open()?;
-            drop(link);
-            let link = wireguard::create(&mut netlink, name, 0)?;
-            link::set_mtu(&mut netlink, link.index, mtu.into())?;
-            Ok(())
+pub fn make(name: &str, plane: Plane, inside: &Inside) -> Result<(), CarrierError> {
+    remove(name);
+    inside.run(|| {
+        let mut netlink = Netlink::route()?;
+        match link::find(&mut netlink, INTERFACE)? {
+            Some(link) => link::delete(&mut netlink, link.index),
+            None => Ok(()),
         }
-        Plane::Tun | Plane::Netstack => {
-            device::start(name, Form::Movable(mtu), None)?;
-            let mut netlink = Netlink::route()?;
-            if let Some(link) = link::find(&mut netlink, name)? {
-                link::set_mtu(&mut netlink, link.index, mtu.into())?;
-            }
-            Ok(())
-        }
+    })??;
+    let namespace = inside.namespace().as_fd();
+    if plane == Plane::Kernel {
+        wireguard::create_inside(&mut Netlink::route()?, INTERFACE, namespace)?;
+        return Ok(());
     }
+    let home = Home::Inside {
+        // The descriptor that the process is given as its standard input.
+        namespace: PathBuf::from("/proc/self/fd/0"),
+        interface: INTERFACE.to_owned(),
+    };
+    device::start(name, &home, Some(namespace.try_clone_to_owned()?))?;
+    Ok(())
 }
 
-/// Removes the interface `name` if it is in this namespace, and ends the process of one that was moved.
-///
-/// # Errors
-///
-/// The kernel's refusal; nothing to remove is none.
-pub fn remove(name: &str) -> Result<(), CarrierError> {
-    let mut netlink = Netlink::route()?;
-    if let Some(link) = link::find(&mut netlink, name)? {
-        match link::delete(&mut netlink, link.index) {
-            Err(error) if !error.is_missing() => return Err(error.into()),
-            _ => {}
-        }
-    }
+/// Ends the process of the tunnel `name`, if it has one. An interface of the kernel goes with its namespace.
+pub fn remove(name: &str) {
     if let Some(path) = uapi::find(name) {
         // Its process ends with its socket.
         let _gone_already = std::fs::remove_file(path);
     }
-    Ok(())
 }
 
 /// Gives the tunnel the keys and peers of an offer, wherever it is. What is so already is left alone, sessions too.
@@ -133,14 +124,13 @@ pub fn status(name: &str, inside: &Inside) -> Result<Status, CarrierError> {
     with(name, inside, Control::status)
 }
 
-/// A process handles the tunnel, or the kernel does: here, or inside under the container's name for it.
+/// A process handles the tunnel and has a socket here, or the kernel does, inside.
 fn with<R: Send>(
     name: &str,
     inside: &Inside,
     ask: impl FnOnce(&mut Control) -> Result<R, ControlError> + Send,
 ) -> Result<R, CarrierError> {
-    let is_here = link::find(&mut Netlink::route()?, name)?.is_some();
-    if is_here || uapi::find(name).is_some() {
+    if uapi::find(name).is_some() {
         return Ok(ask(&mut Control::open(name)?)?);
     }
     Ok(inside.run(|| ask(&mut Control::open(INTERFACE)?))??)

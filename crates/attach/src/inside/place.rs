@@ -1,6 +1,6 @@
-//! Puts a tunnel into a container: moves it, names it, gives it addresses and routes. What is so already is left alone.
+//! Sets up a tunnel inside a container: gives it addresses and routes. What is so already is left alone.
 
-use std::{collections::BTreeSet, io, net::IpAddr, os::fd::AsFd as _};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use linux::{
     Family, address, link,
@@ -20,7 +20,7 @@ const TABLE: u32 = 51_820;
 /// Where the rules stand that lead to it: before those of the kernel (32766) and of most others.
 const PRIORITY: u32 = 100;
 
-/// A tunnel could not be put into its container.
+/// A tunnel could not be set up in its container.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// The kernel's refusal.
@@ -29,15 +29,9 @@ pub enum PlaceError {
     /// The namespace cannot be entered.
     #[error("entering the container's network namespace: {0}")]
     Enter(#[from] io::Error),
-    /// It is neither here nor there.
-    #[error("the interface {name} is gone")]
-    Gone {
-        /// Its name on this host.
-        name: String,
-    },
-    /// The container has an interface of this name that is none of ours.
-    #[error("the container has an interface {INTERFACE} already: it needs the name for its tunnel")]
-    Taken,
+    /// It is not there.
+    #[error("the container has no interface {INTERFACE}")]
+    Gone,
     /// IPv6 cannot be switched on.
     #[error(transparent)]
     Sysctl(sysctl::Error),
@@ -61,22 +55,13 @@ pub struct Direct {
     pub router: IpAddr,
 }
 
-/// Moves the tunnel `name` into the container unless it is there, and makes it what the offer says.
+/// Makes the tunnel inside what the offer says: addresses, MTU, routes.
 ///
 /// # Errors
 ///
 /// [`PlaceError`]. What was done is done; a repeat goes on from there.
-pub fn place(inside: &Inside, name: &str, offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError> {
-    let mut netlink = Netlink::route()?;
-    let here = link::find(&mut netlink, name)?;
-    if let Some(here) = here {
-        if inside.run(|| find(INTERFACE))??.is_some() {
-            return Err(PlaceError::Taken);
-        }
-        link::set_down(&mut netlink, here.index)?;
-        link::move_to(&mut netlink, here.index, inside.namespace().as_fd())?;
-    }
-    inside.run(|| arrange(name, offer, surroundings))?
+pub fn place(inside: &Inside, offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError> {
+    inside.run(|| arrange(offer, surroundings))?
 }
 
 /// Whether the container has a tunnel's interface, and its addresses.
@@ -95,18 +80,10 @@ fn find(name: &str) -> Result<Option<link::Link>, NetlinkError> {
     link::find(&mut Netlink::route()?, name)
 }
 
-/// Inside: names the interface, and gives it addresses and routes.
-fn arrange(name: &str, offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError> {
+/// Inside: gives the interface addresses and routes.
+fn arrange(offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError> {
     let mut netlink = Netlink::route()?;
-    let found = match link::find(&mut netlink, INTERFACE)? {
-        Some(link) => link,
-        None => {
-            let link = link::find(&mut netlink, name)?;
-            let link = link.ok_or_else(|| PlaceError::Gone { name: name.to_owned() })?;
-            link::rename(&mut netlink, link.index, INTERFACE)?;
-            link
-        }
-    };
+    let found = link::find(&mut netlink, INTERFACE)?.ok_or(PlaceError::Gone)?;
     let index = found.index;
     let mtu = u32::from(carrier::mtu_of(offer));
     if found.mtu != mtu {

@@ -1,5 +1,7 @@
 //! Makes and finds interfaces of the kernel's WireGuard.
 
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
@@ -21,11 +23,27 @@ pub const KIND: &str = "wireguard";
 ///
 /// [`Error::Missing`], [`Error::NotPermitted`], and [`Error::Kernel`] if the name is taken.
 pub fn create(netlink: &mut Netlink, name: &str, group: u32) -> Result<Link, Error> {
+    request(netlink, name, group, None)?;
+    link::find(netlink, name).map_err(Error::Kernel)?.ok_or(Error::Gone)
+}
+
+/// Makes an interface as [`create`] does, but in another namespace. Its UDP sockets are those of this one.
+///
+/// # Errors
+///
+/// As [`create`].
+pub fn create_inside(netlink: &mut Netlink, name: &str, namespace: BorrowedFd<'_>) -> Result<(), Error> {
+    request(netlink, name, 0, Some(namespace))
+}
+
+fn request(netlink: &mut Netlink, name: &str, group: u32, namespace: Option<BorrowedFd<'_>>) -> Result<(), Error> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.to_owned()));
     if group != 0 {
         message.attributes.push(LinkAttribute::Group(group));
     }
+    let namespace = namespace.map(|namespace| LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    message.attributes.extend(namespace);
     let kind = LinkInfo::Kind(InfoKind::Wireguard);
     message.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
     let action = || format!("making the WireGuard interface {name}");
@@ -34,8 +52,7 @@ pub fn create(netlink: &mut Netlink, name: &str, group: u32) -> Result<Link, Err
         Some(libc::EOPNOTSUPP) => Error::Missing,
         Some(libc::EPERM | libc::EACCES) => Error::NotPermitted { action: error.action },
         _ => Error::Kernel(error),
-    })?;
-    link::find(netlink, name).map_err(Error::Kernel)?.ok_or(Error::Gone)
+    })
 }
 
 /// The WireGuard interfaces of the namespace, in the order of their names.

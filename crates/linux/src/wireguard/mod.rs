@@ -21,7 +21,7 @@ use crate::{
     netlink::{self, Netlink},
 };
 
-pub use self::link::{KIND, create, list};
+pub use self::link::{KIND, create, create_inside, list};
 
 /// The family of generic netlink (`WG_GENL_NAME`).
 const FAMILY: &str = "wireguard";

@@ -252,7 +252,7 @@ impl Attempt<'_> {
             let link = wireguard::create(&mut self.netlink, name, 0)?;
             return Ok(Control::kernel(name, link.index)?);
         }
-        device::start(name, device::Form::Fixed, Some(self.journal.lock()?))?;
+        device::start(name, &device::Home::Here, Some(self.journal.lock()?))?;
         Ok(Control::open(name)?)
     }
 

@@ -5,10 +5,10 @@ mod kernel;
 mod lanes;
 mod user;
 
-use std::io;
+use std::{io, sync::Arc};
 
 use dataplane::{engine, netstack};
-use linux::{netlink::Netlink, tun::TunError, wireguard};
+use linux::{netlink::Netlink, netns::Namespace, tun::TunError, wireguard};
 use wg::IpNet;
 
 use self::{kernel::Kernel, user::User};
@@ -42,9 +42,14 @@ pub enum Place {
     },
     /// A TUN device without addresses that is off: somebody else does the rest.
     BareTun,
-    /// A TUN device as before, which somebody moves to another namespace, where it lives on. It counts as up, and its
-    /// MTU is that of [`Spec`], whatever becomes of it there.
-    MovableTun,
+    /// A TUN device as before, but in another namespace, and of this name there. The sockets are those of the calling
+    /// thread's namespace.
+    TunInside {
+        /// The namespace.
+        namespace: Arc<Namespace>,
+        /// The interface's name in it.
+        interface: String,
+    },
     /// Sockets of this process. The MTU is that of [`Spec`].
     Netstack(Box<netstack::Config>),
 }
@@ -170,7 +175,7 @@ impl Tunnel {
                 kernel::clear_leftovers(&mut Netlink::route()?, None)?;
                 (Handler::User(User::tun(spec)?), Some(addresses))
             }
-            Place::BareTun | Place::MovableTun => (Handler::User(User::tun(spec)?), None),
+            Place::BareTun | Place::TunInside { .. } => (Handler::User(User::tun(spec)?), None),
             Place::Netstack(config) => (Handler::User(User::netstack(spec, config)?), None),
         };
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -44,17 +45,19 @@ enum Running {
 impl User {
     /// Makes a TUN device that is off and has no address, and handles it.
     pub(super) fn tun(spec: &Spec) -> Result<Self, OpenError> {
-        let device = Tun::open(
-            &spec.name,
-            TunOptions {
-                vnet_hdr: true,
-                persistent: false,
-                queues: Some(lanes::wanted()?),
-            },
-        )?;
+        let lanes = lanes::wanted()?;
+        let (device, link) = match &spec.place {
+            Place::TunInside { namespace, interface } => {
+                let made = namespace.run(|| make_tun(interface, spec.mtu, lanes));
+                made.map_err(failed)??
+            }
+            Place::Kernel { .. } | Place::BareKernel | Place::Tun { .. } | Place::BareTun | Place::Netstack(_) => {
+                make_tun(&spec.name, spec.mtu, lanes)?
+            }
+        };
         let offloads = device.offloads();
         let mut user = Self::start(device.queues(), |engine, sockets| {
-            start_tun(spec, device, engine, sockets).map(Running::Tun)
+            start_tun(spec.mtu, device, link, engine, sockets).map(Running::Tun)
         })?;
         if !offloads.tso {
             user.lacks.push("TCP offloads of TUN devices");
@@ -214,24 +217,40 @@ fn close_reason(end: tun::End) -> Option<CloseReason> {
     }
 }
 
-fn start_tun(spec: &Spec, device: Tun, engine: &Arc<Engine>, sockets: &Arc<Sockets>) -> Result<tun::Plane, OpenError> {
-    let failed = |cause: io::Error| OpenError::Plane {
+fn failed(cause: io::Error) -> OpenError {
+    OpenError::Plane {
         plane: Plane::Tun,
         cause,
-    };
-    let mut netlink = Netlink::route()?;
-    if let Some(link) = link::find(&mut netlink, &spec.name)? {
-        link::set_mtu(&mut netlink, link.index, spec.mtu.into())?;
     }
+}
+
+/// Makes a TUN device in the calling thread's namespace, and watches it there.
+fn make_tun(name: &str, mtu: u16, lanes: NonZeroUsize) -> Result<(Tun, tun::LinkWatch), OpenError> {
+    let options = TunOptions {
+        vnet_hdr: true,
+        persistent: false,
+        queues: Some(lanes),
+    };
+    let device = Tun::open(name, options)?;
+    let mut netlink = Netlink::route()?;
+    if let Some(link) = link::find(&mut netlink, name)? {
+        link::set_mtu(&mut netlink, link.index, mtu.into())?;
+    }
+    Ok((device, tun::LinkWatch::new(name).map_err(failed)?))
+}
+
+fn start_tun(
+    mtu: u16,
+    device: Tun,
+    link: tun::LinkWatch,
+    engine: &Arc<Engine>,
+    sockets: &Arc<Sockets>,
+) -> Result<tun::Plane, OpenError> {
     let options = tun::Options {
-        mtu: spec.mtu.into(),
+        mtu: mtu.into(),
         vnet_hdr: device.has_vnet_hdr(),
         coalesce: device.offloads().tso,
-        link: if matches!(spec.place, Place::MovableTun) {
-            None
-        } else {
-            Some(tun::LinkWatch::new(&spec.name).map_err(failed)?)
-        },
+        link: Some(link),
     };
     // A kernel that has queues but lets no sockets share a port gives one lane. A closed queue gets no packets.
     let mut queues = device.into_queues();

@@ -40,59 +40,63 @@ fn ip(arguments: &str) -> String {
 }
 
 #[test]
-fn a_tunnel_is_moved_named_and_addressed_and_a_repeat_changes_nothing() {
+fn a_tunnel_gets_addresses_and_routes_and_a_repeat_changes_nothing() {
     netlab::requires!("root", "ip");
-    let host = Namespace::anonymous().unwrap();
     let inside = Inside::from(Namespace::anonymous().unwrap());
-    host.run(|| {
-        let tun = Tun::open("adit0123456789a", TunOptions::default()).unwrap();
-        // What Docker does to a container on a bridge.
-        let bridge = || {
-            ip("link add eth0 type veth peer name far");
-            ip("addr add 172.17.0.2/16 dev eth0");
-            ip("link set eth0 up");
-            ip("link set far up");
-            ip("route add default via 172.17.0.1");
-        };
-        inside.run(bridge).unwrap();
-        let surroundings = Surroundings {
-            direct: vec![Direct {
-                network: "192.168.1.0/24".parse().unwrap(),
-                router: "172.17.0.1".parse().unwrap(),
-            }],
-            is_alone: false,
-        };
-        let first = offer(&["10.77.0.2/32"], &["0.0.0.0/0"]);
-        assert_eq!(look(&inside).unwrap(), None);
-        for _ in 0..2 {
-            place(&inside, "adit0123456789a", &first, &surroundings).unwrap();
-            let seen = || {
-                assert_eq!(ip("route show"), "default via 172.17.0.1 dev eth0\n172.17.0.0/16 dev eth0 proto kernel scope link src 172.17.0.2\n192.168.1.0/24 via 172.17.0.1 dev eth0");
-                assert_eq!(ip("route show table 51820"), "default dev wg0 scope link");
-                let way = |to: &str| ip(&format!("route get {to}")).split(" uid").next().unwrap().to_owned();
-                assert_eq!(way("1.1.1.1"), "1.1.1.1 dev wg0 table 51820 src 10.77.0.2");
-                assert_eq!(way("172.17.0.9"), "172.17.0.9 dev eth0 src 172.17.0.2");
-                assert_eq!(way("192.168.1.9"), "192.168.1.9 via 172.17.0.1 dev eth0 src 172.17.0.2");
-                assert!(ip("link show wg0").contains("mtu 1400"), "{}", ip("link show wg0"));
-            };
-            inside.run(seen).unwrap();
-        }
-        let own: Vec<IpNet> = vec!["10.77.0.2/32".parse().unwrap()];
-        assert_eq!(look(&inside).unwrap().map(|all| all.into_iter().filter(is_global).collect()), Some(own));
-        // Another server, in place.
-        let second = offer(&["10.78.0.3/32", "fd78::3/128"], &["10.0.0.0/8", "::/0"]);
-        place(&inside, "adit0123456789a", &second, &surroundings).unwrap();
+    let tun = inside.run(|| Tun::open("wg0", TunOptions::default()).unwrap()).unwrap();
+    // What Docker does to a container on a bridge.
+    let bridge = || {
+        ip("link add eth0 type veth peer name far");
+        ip("addr add 172.17.0.2/16 dev eth0");
+        ip("link set eth0 up");
+        ip("link set far up");
+        ip("route add default via 172.17.0.1");
+    };
+    inside.run(bridge).unwrap();
+    let surroundings = Surroundings {
+        direct: vec![Direct {
+            network: "192.168.1.0/24".parse().unwrap(),
+            router: "172.17.0.1".parse().unwrap(),
+        }],
+        is_alone: false,
+    };
+    let first = offer(&["10.77.0.2/32"], &["0.0.0.0/0"]);
+    assert_eq!(look(&inside).unwrap(), Some(Vec::new()));
+    for _ in 0..2 {
+        place(&inside, &first, &surroundings).unwrap();
         let seen = || {
-            assert!(!ip("addr show wg0").contains("10.77.0.2"));
-            assert_eq!(ip("route show table 51820"), "10.0.0.0/8 dev wg0 scope link");
-            assert_eq!(ip("-6 route show table 51820"), "default dev wg0 metric 1024 pref medium");
+            assert_eq!(
+                ip("route show"),
+                "default via 172.17.0.1 dev eth0\n172.17.0.0/16 dev eth0 proto kernel scope link src 172.17.0.2\n192.168.1.0/24 via 172.17.0.1 dev eth0"
+            );
+            assert_eq!(ip("route show table 51820"), "default dev wg0 scope link");
+            let way = |to: &str| ip(&format!("route get {to}")).split(" uid").next().unwrap().to_owned();
+            assert_eq!(way("1.1.1.1"), "1.1.1.1 dev wg0 table 51820 src 10.77.0.2");
+            assert_eq!(way("172.17.0.9"), "172.17.0.9 dev eth0 src 172.17.0.2");
+            assert_eq!(way("192.168.1.9"), "192.168.1.9 via 172.17.0.1 dev eth0 src 172.17.0.2");
+            assert!(ip("link show wg0").contains("mtu 1400"), "{}", ip("link show wg0"));
         };
         inside.run(seen).unwrap();
-        drop(tun);
-        assert!(matches!(
-            place(&inside, "adit0123456789a", &second, &surroundings),
-            Err(PlaceError::Gone { .. })
-        ));
-    })
-    .unwrap();
+    }
+    let own: Vec<IpNet> = vec!["10.77.0.2/32".parse().unwrap()];
+    assert_eq!(
+        look(&inside)
+            .unwrap()
+            .map(|all| all.into_iter().filter(is_global).collect()),
+        Some(own)
+    );
+    // Another server, in place.
+    let second = offer(&["10.78.0.3/32", "fd78::3/128"], &["10.0.0.0/8", "::/0"]);
+    place(&inside, &second, &surroundings).unwrap();
+    let seen = || {
+        assert!(!ip("addr show wg0").contains("10.77.0.2"));
+        assert_eq!(ip("route show table 51820"), "10.0.0.0/8 dev wg0 scope link");
+        assert_eq!(
+            ip("-6 route show table 51820"),
+            "default dev wg0 metric 1024 pref medium"
+        );
+    };
+    inside.run(seen).unwrap();
+    drop(tun);
+    assert!(matches!(place(&inside, &second, &surroundings), Err(PlaceError::Gone)));
 }
