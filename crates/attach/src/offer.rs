@@ -48,7 +48,11 @@ impl Offer {
     /// Whether the tunnel leads to the whole Internet of a family: then its default route is the tunnel.
     pub fn carries(&self, family: linux::Family) -> bool {
         let has_address = self.addresses.iter().any(|own| linux::Family::of(own.addr()) == family);
-        has_address && self.peers.iter().any(|peer| peer.allowed_ips.contains(&family.everything()))
+        has_address
+            && self
+                .peers
+                .iter()
+                .any(|peer| peer.allowed_ips.contains(&family.everything()))
     }
 }
 
