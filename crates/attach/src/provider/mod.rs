@@ -1,5 +1,8 @@
 //! Where a container's tunnel comes from: one file each.
 
+mod client;
+pub mod gateway;
+
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use async_trait::async_trait;

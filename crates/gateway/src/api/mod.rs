@@ -97,7 +97,7 @@ pub struct Admission {
     /// Its public key.
     pub public_key: Text<PublicKey>,
     /// Its addresses in the tunnel, with prefix lengths.
-    pub addresses: Vec<IpNet>,
+    pub addresses: Vec<Text<IpNet>>,
     /// Name servers, reached through the tunnel; empty leaves the client's own.
     pub dns: Vec<std::net::IpAddr>,
     /// Domains in which short names are looked up.
@@ -120,7 +120,7 @@ pub struct Gateway {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_base64")]
     pub preshared_key: Option<wg::PresharedKey>,
     /// What the client sends through the tunnel.
-    pub allowed_ips: Vec<IpNet>,
+    pub allowed_ips: Vec<Text<IpNet>>,
     /// Seconds between the client's keepalives; `None` is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent_keepalive: Option<u16>,

@@ -11,7 +11,7 @@ use crate::{
     environment::PeerId,
     roster::{Member, RosterError},
     server::GatewayError,
-    text::Text,
+    text::{Text, texts},
 };
 
 /// Who asked for a change, in the log.
@@ -102,13 +102,13 @@ impl Desk {
             public_key: Text(member.client.public_key),
             dns: interface.dns_servers().map(|(address, _)| address).collect(),
             search: interface.dns_search().map(str::to_owned).collect(),
-            addresses: interface.addresses,
+            addresses: texts(&interface.addresses),
             mtu: interface.mtu,
             server: Gateway {
                 public_key: Text(peer.public_key),
                 endpoint: Text(endpoint),
                 preshared_key: peer.preshared_key,
-                allowed_ips: peer.allowed_ips,
+                allowed_ips: texts(&peer.allowed_ips),
                 persistent_keepalive: peer.persistent_keepalive,
             },
         })))
