@@ -120,7 +120,7 @@ impl Drop for Server {
 }
 
 /// Where there is no IPv6, all addresses are those of IPv4.
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let bound = std::net::TcpListener::bind(address);
     match &bound {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && is_no_family(error) => {

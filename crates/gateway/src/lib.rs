@@ -1,6 +1,7 @@
 //! The peers of one server: who they are, what they get, and the names they ask for.
 
 mod adopt;
+pub mod api;
 pub mod client;
 pub mod control;
 pub mod daemon;

@@ -20,6 +20,8 @@ pub struct Record {
     pub standing: Standing,
     /// Its public key, if its private key was born elsewhere and stays there.
     pub public_key: Option<Text<PublicKey>>,
+    /// Whether it came by the API, which changes and removes no other.
+    pub by_api: bool,
     /// What it was given of its own.
     pub settings: Settings,
 }
@@ -32,6 +34,8 @@ struct Fields {
     standing: Standing,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     public_key: Option<Text<PublicKey>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_api: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     networks: Option<Vec<Text<IpNet>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +51,7 @@ impl From<Fields> for Record {
         let Fields {
             standing,
             public_key,
+            by_api,
             networks,
             keepalive,
             allow,
@@ -55,6 +60,7 @@ impl From<Fields> for Record {
         Self {
             standing,
             public_key,
+            by_api,
             settings: Settings {
                 networks,
                 keepalive,
@@ -70,6 +76,7 @@ impl From<Record> for Fields {
         let Record {
             standing,
             public_key,
+            by_api,
             settings,
         } = record;
         let Settings {
@@ -81,6 +88,7 @@ impl From<Record> for Fields {
         Self {
             standing,
             public_key,
+            by_api,
             networks,
             keepalive,
             allow,

@@ -10,6 +10,7 @@ pub mod key;
 pub mod pool;
 pub mod qr;
 mod replacement;
+pub mod token;
 pub mod uapi;
 pub mod update;
 
@@ -19,4 +20,5 @@ pub use device::{Device, Peer, PeerStatus, Status};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use pool::{Pool, PoolError};
+pub use token::Token;
 pub use update::{AllowedIpChange, PeerUpdate, Update};

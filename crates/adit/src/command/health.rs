@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let health = match client.ask(&Request::Health {})? {
         Reply::Health { health } => health,
         Reply::Refused { message } => bail!(message),
-        Reply::Changed { .. } | Reply::Peers { .. } | Reply::Conf { .. } => {
+        Reply::Changed { .. } | Reply::Peers { .. } | Reply::Conf { .. } | Reply::Token { .. } => {
             bail!("the gateway answered something else")
         }
     };

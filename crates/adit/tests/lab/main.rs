@@ -9,6 +9,7 @@ mod peer;
 mod reference;
 
 mod access;
+mod api;
 mod confs;
 mod connections;
 mod datagrams;

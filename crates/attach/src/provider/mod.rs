@@ -1,6 +1,8 @@
 //! Where a container's tunnel comes from: one file each.
 
+mod client;
 pub mod file;
+pub mod gateway;
 mod reservations;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};

@@ -67,6 +67,15 @@ pub enum Request {
     },
     /// Whether the gateway does its work.
     Health {},
+    /// The token for clients of the API.
+    Token {
+        /// Whether it is to be another one; the one of before opens nothing any more.
+        #[serde(default)]
+        new: bool,
+        /// Where clients reach the API, `NAME` or `NAME:PORT`; `None` is where the gateway is reached, and the API's port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+    },
 }
 
 /// A peer to be added.
@@ -113,6 +122,11 @@ pub enum Reply {
     Health {
         /// Its parts, judged.
         health: Health,
+    },
+    /// The token that was asked for; who has it may add peers.
+    Token {
+        /// In one word.
+        token: String,
     },
     /// Nothing is done.
     Refused {
@@ -225,6 +239,13 @@ mod tests {
             ),
             (Request::List { names: Vec::new() }, r#"{"do":"list","names":[]}"#),
             (Request::Health {}, r#"{"do":"health"}"#),
+            (
+                Request::Token {
+                    new: true,
+                    host: Some("vpn.example.com".to_owned()),
+                },
+                r#"{"do":"token","new":true,"host":"vpn.example.com"}"#,
+            ),
         ];
         for (request, text) in cases {
             assert_eq!(String::from_utf8(line(&request)).unwrap().trim_end(), text);
@@ -236,6 +257,7 @@ mod tests {
             r#"{"do":"set","names":["x"]}"#,
             r#"{"do":"remove","names":[]}"#,
             r#"{"do":"list"}"#,
+            r#"{"do":"token"}"#,
         ] {
             Request::read(text.as_bytes()).unwrap();
         }

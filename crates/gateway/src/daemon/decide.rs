@@ -29,6 +29,11 @@ pub(super) enum Wanted {
         names: Vec<String>,
         keep: bool,
     },
+    /// What the API asks for: a peer with this key, new or in place of the one that it had.
+    Admit {
+        name: String,
+        key: PublicKey,
+    },
 }
 
 /// What is to happen with one peer.
@@ -75,7 +80,7 @@ impl Wanted {
             Self::Add(peers) => {
                 named_once(peers.iter().map(|peer| peer.name.as_str()))?;
                 for peer in peers {
-                    steps.push(add(peer, roster, directory)?);
+                    steps.push(add(peer, false, roster, directory)?);
                 }
             }
             Self::Set {
@@ -97,6 +102,7 @@ impl Wanted {
                     steps.push(remove(&name, keep, roster)?);
                 }
             }
+            Self::Admit { name, key } => steps.push(admit(&name, key, roster, directory)?),
         }
         Ok(())
     }
@@ -132,7 +138,7 @@ pub(super) fn known<'a>(roster: &'a Roster, name: &str) -> Result<&'a Member, De
         .ok_or_else(|| refused(format!("there is no peer {name}; `adit peer list` lists them")))
 }
 
-fn add(wanted: NewPeer, roster: &mut Roster, directory: &Directory) -> Result<Step, DeskError> {
+fn add(wanted: NewPeer, by_api: bool, roster: &mut Roster, directory: &Directory) -> Result<Step, DeskError> {
     let id = parse(&wanted.name)?;
     if let Some(member) = roster.member(&id) {
         return there_already(member, &wanted, roster);
@@ -140,9 +146,7 @@ fn add(wanted: NewPeer, roster: &mut Roster, directory: &Directory) -> Result<St
     let stored = directory.peer(&id)?;
     let record_before = directory.record(&id)?;
     if let Some(Text(key)) = wanted.public_key {
-        if key == roster.private_key().public_key() {
-            return Err(refused(format!("{key} is the gateway's own public key")));
-        }
+        not_the_gateways(key, roster)?;
         if stored.private_key.is_some() {
             return Err(refused(format!(
                 "{} holds a private key of an earlier {}; remove that directory, or add the peer without --public-key",
@@ -161,6 +165,7 @@ fn add(wanted: NewPeer, roster: &mut Roster, directory: &Directory) -> Result<St
         public_key: wanted
             .public_key
             .or(record_before.public_key.filter(|_| stored.private_key.is_none())),
+        by_api,
         // As do rules: nobody comes back with fewer of them.
         settings: record_before.settings.with(&wanted.settings),
     };
@@ -188,6 +193,43 @@ fn add(wanted: NewPeer, roster: &mut Roster, directory: &Directory) -> Result<St
         record_before,
         record,
     })
+}
+
+/// A peer that is to have this key, whichever it had; its address and its settings stay.
+fn admit(name: &str, key: PublicKey, roster: &mut Roster, directory: &Directory) -> Result<Step, DeskError> {
+    let id = parse(name)?;
+    let Some(before) = roster.member(&id).cloned() else {
+        let wanted = NewPeer {
+            name: name.to_owned(),
+            public_key: Some(Text(key)),
+            ..NewPeer::default()
+        };
+        return add(wanted, true, roster, directory);
+    };
+    if before.client.public_key == key {
+        return Ok(unchanged(&before));
+    }
+    not_the_gateways(key, roster)?;
+    let record = Record {
+        public_key: Some(Text(key)),
+        ..before.record.clone()
+    };
+    let after = roster.changed(&before, record.clone(), before.client.addresses.clone());
+    Ok(Step {
+        id,
+        change: Change::Moved,
+        record_before: before.record.clone(),
+        before: Some(before),
+        after: Some(after),
+        record,
+    })
+}
+
+fn not_the_gateways(key: PublicKey, roster: &Roster) -> Result<(), DeskError> {
+    if key == roster.private_key().public_key() {
+        return Err(refused(format!("{key} is the gateway's own public key")));
+    }
+    Ok(())
 }
 
 /// A peer that is to be added and is there: as it is asked for, or it is an error.

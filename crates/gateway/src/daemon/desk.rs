@@ -11,6 +11,8 @@ use std::{
     time::SystemTime,
 };
 
+use zeroize::Zeroizing;
+
 use super::decide::{Step, Wanted};
 use crate::{
     client::Terms,
@@ -31,6 +33,9 @@ const FEW: usize = 4;
 
 /// A peer whose latest handshake is not older has a session (WireGuard whitepaper 6.1: `REJECT_AFTER_TIME`).
 const SESSION_SECS: u64 = 180;
+
+/// Who asked for a change, in the log: `adit peer`.
+const COMMAND: &str = "by command";
 
 /// A gateway for good with all that belongs to its peers.
 #[derive(Debug)]
@@ -81,20 +86,26 @@ impl Desk {
     /// a line in the log.
     pub fn handle(&mut self, request: Request) -> (Reply, Option<String>) {
         let result = match request {
-            Request::Add { peers } => self.change(Wanted::Add(peers)),
+            Request::Add { peers } => self.change(Wanted::Add(peers), COMMAND),
             Request::Set {
                 names,
                 settings,
                 address,
-            } => self.change(Wanted::Set {
-                names,
-                settings,
-                address,
-            }),
-            Request::Remove { names, keep } => self.change(Wanted::Remove { names, keep }),
+            } => self.change(
+                Wanted::Set {
+                    names,
+                    settings,
+                    address,
+                },
+                COMMAND,
+            ),
+            Request::Remove { names, keep } => self.change(Wanted::Remove { names, keep }, COMMAND),
             Request::List { names } => self.list(&names).map(|reply| (reply, None)),
             Request::Conf { name } => self.conf(&name).map(|reply| (reply, None)),
             Request::Health {} => Err(DeskError::Refused("nobody watches this gateway".to_owned())),
+            Request::Token { .. } => Err(DeskError::Refused(
+                "this gateway has no API: start it with --api ADDRESS:PORT, or ADIT_API".to_owned(),
+            )),
         };
         result.unwrap_or_else(|error| {
             let message = error.to_string();
@@ -102,7 +113,8 @@ impl Desk {
         })
     }
 
-    fn change(&mut self, wanted: Wanted) -> Result<(Reply, Option<String>), DeskError> {
+    /// Changes peers; `by` says in the log who asked for it.
+    pub(super) fn change(&mut self, wanted: Wanted, by: &str) -> Result<(Reply, Option<String>), DeskError> {
         let pictures = Arc::clone(&self.pictures);
         let turn = pictures.turn();
         // What an earlier command left half done would be taken for what is, and its announcement be lost.
@@ -126,7 +138,7 @@ impl Desk {
         }
         let added = steps.iter().filter(|step| step.change == Change::Added);
         let notes = added.filter_map(|step| self.gateway.dns_note(&step.id.name()));
-        let log = summary(&steps).map(|line| notes.fold(line, |line, note| format!("{line}; {note}")));
+        let log = summary(&steps, by).map(|line| notes.fold(line, |line, note| format!("{line}; {note}")));
         for step in steps {
             self.remember(step);
         }
@@ -260,16 +272,20 @@ impl Desk {
 
     fn conf(&self, name: &str) -> Result<Reply, DeskError> {
         let member = super::decide::known(&self.roster, name)?;
-        // The file may say more than its template: a person may have edited it.
-        let text = match self.directory.peer_conf(&member.id)? {
-            Some(text) => text,
-            None => member.conf(&self.terms).map_err(DirectoryError::from)?,
-        };
+        let text = self.conf_of(member)?;
         Ok(Reply::Conf {
             path: self.directory.peer_path(&member.id, Kind::Conf),
             text: text.to_string(),
             is_complete: member.client.private_key.is_some(),
         })
+    }
+
+    /// The text of a configuration. The file may say more than its template: a person may have edited it.
+    pub(super) fn conf_of(&self, member: &Member) -> Result<Zeroizing<String>, DirectoryError> {
+        match self.directory.peer_conf(&member.id)? {
+            Some(text) => Ok(text),
+            None => Ok(member.conf(&self.terms)?),
+        }
     }
 
     /// Makes the peers those of another wish. Gives the peers whose configuration is another.
@@ -322,7 +338,7 @@ impl Desk {
 }
 
 /// One line on what was done; `None` if it was nothing.
-fn summary(steps: &[Step]) -> Option<String> {
+fn summary(steps: &[Step], by: &str) -> Option<String> {
     let first = steps.first()?;
     let verb = |change| match change {
         Change::Added => "added",
@@ -331,8 +347,8 @@ fn summary(steps: &[Step]) -> Option<String> {
         Change::Removed => "removed",
     };
     Some(match steps.len() {
-        1 => format!("{}: {} by command", first.id.file_name(), verb(first.change)),
-        count => format!("{count} peers {} by command", verb(first.change)),
+        1 => format!("{}: {} {by}", first.id.file_name(), verb(first.change)),
+        count => format!("{count} peers {} {by}", verb(first.change)),
     })
 }
 

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   control socket ─┐                        ┌─▶ Desk: files, tunnel, memory
-//!   edited files ───┼─▶ Event ─▶ Daemon ─────┼─▶ replies
-//!   clock, signals ─┘                        └─▶ log
+//!   API ────────────┼─▶ Event ─▶ Daemon ─────┼─▶ replies
+//!   edited files ───┤                        └─▶ log
+//!   clock, signals ─┘
 //! ```
 //!
 //! The packets have threads of their own: nothing that happens here holds them up.
 
+mod admit;
 mod connection;
 mod decide;
 mod desk;
@@ -34,6 +36,7 @@ pub use self::{
     socket::{Asker, Socket, SocketError},
 };
 use crate::{
+    api::{self, Api},
     client::Terms,
     control::{Reply, Request},
     environment::PeerId,
@@ -54,6 +57,8 @@ const CONF_DELAY: Duration = Duration::from_secs(1);
 pub enum Event {
     /// Somebody asks for something, rightly or wrongly.
     Control(Asker, Result<Request, String>),
+    /// A client of the API asks for something.
+    Api(api::Request),
     /// A person has changed these files.
     FilesChanged(Vec<PathBuf>),
     /// [`TICK`] has passed.
@@ -69,6 +74,8 @@ pub enum Action {
     Nothing,
     /// Somebody is to be answered.
     Reply(Asker, Reply),
+    /// The client of the API is to be answered.
+    Answer(api::Answer),
     /// The gateway ends: as it was asked to, or by an error.
     End(Result<(), GatewayError>),
 }
@@ -118,6 +125,8 @@ pub struct Daemon {
     log: fn(&str),
     /// What the gateway's health is judged by.
     board: Option<Arc<Board>>,
+    /// For clients that come over the network; `None` if there is none.
+    api: Option<Api>,
     /// Why the firewall's rules cannot be put back, as it was last said.
     unmended: Option<String>,
     /// Since when the gateway's own configuration is not that of its peers.
@@ -147,6 +156,7 @@ impl Daemon {
             observers: Vec::new(),
             log,
             board: None,
+            api: None,
             unmended: None,
             stale_since: None,
         }
@@ -161,6 +171,11 @@ impl Daemon {
     pub fn watch(&mut self, watcher: Watcher) {
         self.board = Some(Arc::clone(watcher.board()));
         self.observe(Box::new(watcher));
+    }
+
+    /// Has clients of this API served.
+    pub fn serve(&mut self, api: Api) {
+        self.api = Some(api);
     }
 
     /// The gateway and its files.
@@ -182,6 +197,11 @@ impl Daemon {
     pub fn handle(&mut self, event: Event, now: Instant) -> Action {
         match event {
             Event::Control(asker, request) => Action::Reply(asker, self.answer(request, now)),
+            Event::Api(request) => {
+                let (answer, line) = self.desk.serve(request);
+                self.note(line, now);
+                Action::Answer(answer)
+            }
             Event::FilesChanged(paths) => {
                 self.reload(&paths);
                 Action::Nothing
@@ -223,12 +243,27 @@ impl Daemon {
             let health = board.health();
             return Reply::Health { health };
         }
+        if let (Request::Token { new, host }, Some(api)) = (&request, &self.api) {
+            return match api.token(*new, host.as_deref(), &self.desk.terms.endpoint.0) {
+                Ok(token) => Reply::Token {
+                    token: token.danger_text().to_string(),
+                },
+                Err(error) => Reply::Refused {
+                    message: error.to_string(),
+                },
+            };
+        }
         let (reply, line) = self.desk.handle(request);
+        self.note(line, now);
+        reply
+    }
+
+    /// Logs what has changed, and remembers that the gateway's own configuration is to follow.
+    fn note(&mut self, line: Option<String>, now: Instant) {
         if let Some(line) = line {
             (self.log)(&line);
             self.stale_since.get_or_insert(now);
         }
-        reply
     }
 
     /// Takes changed files to heart. One with an error is reported, and what was before stays.

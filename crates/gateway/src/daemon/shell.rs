@@ -14,7 +14,10 @@ use super::{
     socket::Socket,
     watch::{Pending, Watch},
 };
-use crate::server::GatewayError;
+use crate::{
+    api::{Api, Call},
+    server::GatewayError,
+};
 
 /// Why a daemon ended that nobody had asked to.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,7 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
         } else {
             due.saturating_duration_since(now)
         };
-        wait(signals, socket.as_ref(), watch.as_ref(), limit).map_err(RunError::Wait)?;
+        wait(signals, socket.as_ref(), watch.as_ref(), daemon.api.as_ref(), limit).map_err(RunError::Wait)?;
 
         let now = Instant::now();
         let mut events = Vec::new();
@@ -59,6 +62,13 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
                     .into_iter()
                     .map(|(asker, request)| Event::Control(asker, request)),
             );
+        }
+        let calls = daemon.api.as_mut().map(Api::calls).unwrap_or_default();
+        for Call { request, asker } in calls {
+            if let Action::Answer(answer) = daemon.handle(Event::Api(request), now) {
+                // Who has gone in the meantime is not told.
+                let _gone = asker.send(answer);
+            }
         }
         if let Some(watch) = &mut watch {
             pending.add(watch.changed(), now);
@@ -77,7 +87,8 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
         }
         for event in events {
             match daemon.handle(event, now) {
-                Action::Nothing => {}
+                // The API's answers are sent above, each to whom it belongs.
+                Action::Nothing | Action::Answer(_) => {}
                 Action::Reply(asker, reply) => {
                     if let Some(socket) = &mut socket {
                         socket.reply(asker, &reply, Instant::now());
@@ -90,9 +101,16 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
     }
 }
 
-fn wait(signals: &Signals, socket: Option<&Socket>, watch: Option<&Watch>, limit: Duration) -> io::Result<()> {
+fn wait(
+    signals: &Signals,
+    socket: Option<&Socket>,
+    watch: Option<&Watch>,
+    api: Option<&Api>,
+    limit: Duration,
+) -> io::Result<()> {
     let mut polled = vec![PollFd::new(signals, PollFlags::IN)];
     polled.extend(watch.map(|watch| PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)));
+    polled.extend(api.map(|api| PollFd::from_borrowed_fd(api.as_fd(), PollFlags::IN)));
     let waits = socket.into_iter().flat_map(Socket::waits);
     polled.extend(waits.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
     let limit = Timespec::try_from(limit).map_err(io::Error::other)?;

@@ -204,6 +204,9 @@ impl Roster {
     pub(crate) fn changed(&self, before: &Member, record: Record, addresses: Vec<IpAddr>) -> Member {
         let mut client = before.client.clone();
         client.addresses = addresses;
+        if let (Some(key), None) = (&record.public_key, &client.private_key) {
+            client.public_key = key.0;
+        }
         Member {
             peer: peer(&before.id, &client, &record, &self.wish),
             id: before.id.clone(),

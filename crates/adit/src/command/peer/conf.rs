@@ -49,9 +49,11 @@ pub(super) fn ask(client: &mut Client, name: &str) -> anyhow::Result<Conf> {
             text: text.into(),
             is_complete,
         }),
-        other @ (Reply::Changed { .. } | Reply::Peers { .. } | Reply::Health { .. } | Reply::Refused { .. }) => {
-            super::unexpected(&other)
-        }
+        other @ (Reply::Changed { .. }
+        | Reply::Peers { .. }
+        | Reply::Health { .. }
+        | Reply::Token { .. }
+        | Reply::Refused { .. }) => super::unexpected(&other),
     }
 }
 

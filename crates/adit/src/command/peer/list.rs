@@ -26,7 +26,11 @@ pub(super) fn run(client: &mut Client, arguments: &Arguments) -> anyhow::Result<
     };
     let mut peers = match super::ask(client, &request)? {
         Reply::Peers { peers } => peers,
-        other @ (Reply::Changed { .. } | Reply::Conf { .. } | Reply::Health { .. } | Reply::Refused { .. }) => {
+        other @ (Reply::Changed { .. }
+        | Reply::Conf { .. }
+        | Reply::Health { .. }
+        | Reply::Token { .. }
+        | Reply::Refused { .. }) => {
             return super::unexpected(&other);
         }
     };

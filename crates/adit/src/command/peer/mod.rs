@@ -6,6 +6,7 @@ mod list;
 mod remove;
 mod set;
 mod settings;
+mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,11 @@ enum Command {
     Show(conf::Arguments),
     /// Shows a peer's configuration as a QR code.
     Qr(conf::QrArguments),
+    /// Prints the token by which clients of the API, such as `adit attach`, add peers.
+    ///
+    /// Needs a gateway with --api. Who has the token adds peers that bring their own keys, changes and removes those; keep
+    /// it in a file that only its user reads: `(umask 077; adit peer token > gateway.token)`.
+    Token(token::Arguments),
 }
 
 /// Asks the gateway.
@@ -71,6 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::List(arguments) => list::run(&mut connect(directory)?, arguments),
         Command::Show(arguments) => conf::run(&mut connect(directory)?, arguments),
         Command::Qr(arguments) => conf::run_qr(&mut connect(directory)?, arguments),
+        Command::Token(arguments) => token::run(&mut connect(directory)?, arguments),
     }
 }
 
@@ -102,7 +109,11 @@ pub(super) fn connect(directory: Option<&Path>) -> anyhow::Result<Client> {
 fn ask(client: &mut Client, request: &Request) -> anyhow::Result<Reply> {
     match client.ask(request)? {
         Reply::Refused { message } => anyhow::bail!(message),
-        reply @ (Reply::Changed { .. } | Reply::Peers { .. } | Reply::Conf { .. } | Reply::Health { .. }) => Ok(reply),
+        reply @ (Reply::Changed { .. }
+        | Reply::Peers { .. }
+        | Reply::Conf { .. }
+        | Reply::Health { .. }
+        | Reply::Token { .. }) => Ok(reply),
     }
 }
 
@@ -110,9 +121,11 @@ fn ask(client: &mut Client, request: &Request) -> anyhow::Result<Reply> {
 fn change(client: &mut Client, request: &Request) -> anyhow::Result<Vec<Changed>> {
     match ask(client, request)? {
         Reply::Changed { peers } => Ok(peers),
-        other @ (Reply::Peers { .. } | Reply::Conf { .. } | Reply::Health { .. } | Reply::Refused { .. }) => {
-            unexpected(&other)
-        }
+        other @ (Reply::Peers { .. }
+        | Reply::Conf { .. }
+        | Reply::Health { .. }
+        | Reply::Token { .. }
+        | Reply::Refused { .. }) => unexpected(&other),
     }
 }
 
@@ -122,6 +135,7 @@ fn unexpected<T>(reply: &Reply) -> anyhow::Result<T> {
         Reply::Peers { .. } => "peers",
         Reply::Conf { .. } => "a configuration",
         Reply::Health { .. } => "its health",
+        Reply::Token { .. } => "a token",
         Reply::Refused { .. } => "a refusal",
     };
     anyhow::bail!("the gateway, perhaps of another version, answered with {kind}")

@@ -33,6 +33,8 @@ pub(super) struct Config {
     pub(super) log_confs: bool,
     /// Where health and metrics are served; `None` is nowhere.
     pub(super) metrics: Option<SocketAddr>,
+    /// Where the API is served; `None` is nowhere.
+    pub(super) api: Option<SocketAddr>,
     pub(super) log_format: LogFormat,
     pub(super) options: GatewayOptions,
     /// To whom the files belong; `None` leaves them to whom they are.
@@ -54,6 +56,7 @@ impl Config {
             peers,
             gateway: mut options,
             metrics,
+            api,
             log_format,
         } = arguments;
         if let Some(upstreams) = environment.dns_upstream.take_if(|_| options.dns_upstream.is_empty()) {
@@ -112,6 +115,7 @@ impl Config {
             dns: environment.dns,
             log_confs: environment.log_confs.unwrap_or(true),
             metrics: metrics.or(environment.metrics),
+            api,
             log_format: log_format.or(environment.log_format).unwrap_or_default(),
             options,
             user: environment.user,

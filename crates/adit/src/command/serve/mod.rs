@@ -48,6 +48,17 @@ pub(crate) struct Arguments {
     /// Where `/healthz` and `/metrics` are served, `:PORT` for all addresses [environment: METRICS; default: off].
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = environment::listen)]
     metrics: Option<SocketAddr>,
+    /// Where the API is served by which clients with a token add peers, over TLS; `:PORT` for all addresses. Default: off.
+    ///
+    /// `adit peer token` prints the token.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "ADIT_API",
+        hide_env_values = true,
+        value_parser = environment::listen
+    )]
+    api: Option<SocketAddr>,
     /// How the log is written, `text` or `json` [environment: LOG_FORMAT; default: text].
     #[arg(long, value_name = "FORMAT", value_parser = environment::log_format)]
     log_format: Option<LogFormat>,
@@ -68,6 +79,12 @@ pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
     }
     if arguments.peers.is_none() && environment.peers.is_none() {
+        if arguments.api.is_some() {
+            return Err(failure::usage(
+                "--api and ADIT_API are for a gateway, and without PEERS this is client mode: give PEERS, 0 for a gateway \
+                 whose peers all come by the API",
+            ));
+        }
         log::set_format(arguments.log_format.or(environment.log_format).unwrap_or_default());
         environment.metrics = arguments.metrics.or(environment.metrics);
         let plane = arguments.gateway.plane.into();

@@ -4,6 +4,7 @@ use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use gateway::{
+    api::Api,
     client::Terms,
     daemon::{self, Daemon, Desk, Observer, Socket},
     directory::{Directory, DirectoryError, Kind},
@@ -86,6 +87,7 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
         terms,
         watcher,
         metrics: _metrics,
+        api,
     } = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -130,6 +132,9 @@ pub(super) fn run(config: &Config, arguments: Arguments, started: Instant) -> an
     // Before the tunnels come up, which may change the system's resolvers.
     let servers = Servers::beside(Arc::clone(watcher.board()), log::entry);
     daemon.watch(watcher);
+    if let Some(api) = api {
+        daemon.serve(api);
+    }
     daemon.observe(Box::new(Followed {
         tunnels: Rc::clone(&tunnels),
         servers,
@@ -190,6 +195,7 @@ struct Prepared {
     watcher: Watcher,
     /// Serves health and metrics while it lives.
     metrics: Option<http::Server>,
+    api: Option<Api>,
 }
 
 /// Writes what is to be kept, and says what is to be known, before the gateway is followed.
@@ -231,11 +237,23 @@ fn prepare(
         .map(|address| http::Server::start(address, pages))
         .transpose()
         .context("METRICS or --metrics")?;
+    let api = config
+        .api
+        .map(|address| Api::start(address, directory.root(), log::line))
+        .transpose()
+        .context("ADIT_API or --api")?;
+    if let Some(api) = &api {
+        log::line(&format!(
+            "the API is on {}; `adit peer token` prints its token",
+            api.address()
+        ));
+    }
     Ok(Prepared {
         port,
         terms,
         watcher,
         metrics,
+        api,
     })
 }
 

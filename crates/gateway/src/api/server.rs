@@ -1,0 +1,126 @@
+//! Takes connections in, as many as there is room for, and no slow ones.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    exchange::Gate,
+    guests::{Guests, Source},
+};
+use crate::http;
+
+/// Connections that are served at once; more wait.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a client may take for TLS, and again for the head of its request.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a connection lasts: one request, and the daemon's time for it.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+
+/// Longest head of a request, in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// Most headers of a request.
+const MAX_HEADERS: usize = 32;
+
+/// How long it is waited after the kernel had no descriptor for a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(super) fn start(address: SocketAddr, tls: Arc<ServerConfig>, gate: Gate) -> io::Result<Self> {
+        let listener = http::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("adit-api".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    () = serve(listener, TlsAcceptor::from(tls), Arc::new(gate)) => {}
+                }
+            });
+        })?;
+        Ok(Self {
+            address: bound,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in that thread has already been reported by the panic hook.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor, gate: Arc<Gate>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+        return;
+    };
+    let (room, guests) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Guests::default());
+    loop {
+        // It is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let source = Source::of(from.ip());
+                let Some(guest) = guests.enter(source) else { continue };
+                let (tls, gate) = (tls.clone(), Arc::clone(&gate));
+                tokio::spawn(async move {
+                    attend(stream, source, &tls, gate).await;
+                    drop((guest, permit));
+                });
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// One connection, one request. Nobody is there to be told of a broken one.
+async fn attend(stream: TcpStream, source: Source, tls: &TlsAcceptor, gate: Arc<Gate>) {
+    let Ok(Ok(stream)) = timeout(PATIENCE, tls.accept(stream)).await else {
+        return;
+    };
+    let service = service_fn(|request| {
+        let gate = Arc::clone(&gate);
+        async move { Ok::<_, Infallible>(gate.respond(request, source).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let _broken = timeout(CONNECTION_LIMIT, connection).await;
+}
