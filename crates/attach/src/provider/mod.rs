@@ -1,6 +1,8 @@
 //! Where a container's tunnel comes from: one file each.
 
 pub mod file;
+mod https;
+pub mod pia;
 mod reservations;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
@@ -8,6 +10,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 
+pub use self::https::{Endpoint, EndpointError};
 use crate::Offer;
 
 /// What a container asks of a provider.
