@@ -269,8 +269,8 @@ pub(super) fn encode(text: &str) -> String {
 
 /// What a server says, for people: short, of one line, and not at all if one of `secrets` is in it.
 pub(super) fn quote(text: &str, secrets: &[&str]) -> String {
-    let holds = |secret: &&str| !secret.is_empty() && (text.contains(**secret) || text.contains(&encode(secret)));
-    if secrets.iter().any(|secret| holds(&secret)) {
+    let holds = |secret: &str| !secret.is_empty() && (text.contains(secret) || text.contains(&encode(secret)));
+    if secrets.iter().any(|secret| holds(secret)) {
         return "(hidden, for it repeats a secret)".to_owned();
     }
     let plain = |letter: char| if letter.is_control() { ' ' } else { letter };

@@ -528,7 +528,7 @@ fn not_taken() -> ProviderError {
 }
 
 fn new_key() -> Result<PrivateKey, ProviderError> {
-    let mut random = Zeroizing::new([0; wg::KEY_LEN]);
+    let mut random = Zeroizing::new([0; 32]);
     getrandom::fill(random.as_mut_slice())
         .map_err(|error| ProviderError::Unavailable(format!("this system's random source: {error}")))?;
     Ok(PrivateKey::from_random(*random))

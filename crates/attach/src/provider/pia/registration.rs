@@ -130,7 +130,7 @@ fn read(answer: &Answer, key: &PublicKey, secret: &str) -> Result<Registered, No
     let address = text
         .peer_ip
         .parse::<IpNet>()
-        .or_else(|_| text.peer_ip.parse().map(IpNet::from));
+        .or_else(|_| text.peer_ip.parse::<IpAddr>().map(IpNet::from));
     let address = address.ok().filter(|address| is_usable(&address.addr()));
     let dns = text.dns_servers.iter().filter_map(|dns| dns.as_str()?.parse().ok());
     Ok(Registered {
