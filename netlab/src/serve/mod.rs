@@ -4,6 +4,8 @@
 
 mod dns;
 mod http;
+pub mod pia;
+mod rsa;
 mod tcp;
 mod udp;
 
@@ -13,6 +15,7 @@ use std::thread::JoinHandle;
 
 pub use dns::dns;
 pub use http::http;
+pub use rsa::{Rsa, rsa};
 pub use tcp::{tcp, tcp_discard, tcp_echo};
 pub use udp::udp_echo;
 

@@ -22,7 +22,17 @@ const STACK: usize = 128 << 10;
 #[track_caller]
 #[must_use]
 pub fn tcp(host: &Host, port: u16, handler: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Server {
-    let listener = host.run(|| TcpListener::bind(("::", port))).expect("bind a listener");
+    serve_on(
+        host.run(|| TcpListener::bind(("::", port))).expect("bind a listener"),
+        handler,
+    )
+}
+
+/// Serves each connection of `listener` by `handler`, on a thread of its own.
+pub(super) fn serve_on(
+    listener: TcpListener,
+    handler: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+) -> Server {
     listener.set_nonblocking(true).expect("make a listener non-blocking");
     // A thousand connections at once need a backlog of that size: listening again sets it.
     crate::namespace::listen(listener.as_fd().as_raw_fd(), 4096).expect("widen the backlog");

@@ -3,6 +3,8 @@
 mod client;
 pub mod file;
 pub mod gateway;
+mod https;
+pub mod pia;
 mod reservations;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
@@ -10,6 +12,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 
+pub use self::https::{Endpoint, EndpointError};
 use crate::Offer;
 
 /// What a container asks of a provider.

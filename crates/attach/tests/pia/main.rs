@@ -1,0 +1,8 @@
+//! The provider `pia` against a service that stands in for Private Internet Access, over TLS on this machine's loopback.
+
+mod dedicated;
+mod ports;
+mod servers;
+mod service;
+mod token;
+mod trust;
