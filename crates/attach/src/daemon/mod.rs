@@ -1,6 +1,6 @@
 //! The daemon: hears of containers, and sees to it that each has its tunnel and nothing else.
 //!
-//! One loop, fed by one [`Event`]. What takes time (the provider, the kernel, the engine) runs beside it and comes back
+//! One loop, fed by one `Event`. What takes time (the provider, the kernel, the engine) runs beside it and comes back
 //! as an event with the turn in which it began; what comes back for another turn is let go.
 
 mod entry;

@@ -7,7 +7,11 @@ use attach::{
     control,
     daemon::{self, Providers, Settings},
     inside::probe::Targets,
-    provider::file::File,
+    provider::{
+        file::File,
+        gateway::Gateway,
+        pia::{self, Credentials, Login, Pia, Secret},
+    },
 };
 use clap::Args;
 use linux::signal::{Signal, Signals};
@@ -29,8 +33,8 @@ pub(super) struct RunArguments {
         default_value = "/run/docker/netns"
     )]
     namespaces: PathBuf,
-    /// The provider of containers that name none: file.
-    #[arg(long, value_name = "NAME", env = "ADIT_ATTACH_PROVIDER", value_parser = ["file"])]
+    /// The provider of containers that name none: file, gateway or pia.
+    #[arg(long, value_name = "NAME", env = "ADIT_ATTACH_PROVIDER", value_parser = ["file", "gateway", "pia"])]
     provider: Option<String>,
     /// Where the provider file has its configurations.
     #[arg(
@@ -40,6 +44,16 @@ pub(super) struct RunArguments {
         default_value = "/etc/adit/tunnels"
     )]
     conf_dir: PathBuf,
+    /// The token of an `adit serve` with an API (`adit peer token`), or a directory of NAME.token: the provider gateway.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "ADIT_ATTACH_GATEWAYS",
+        default_value = "/etc/adit/gateways"
+    )]
+    gateways: PathBuf,
+    #[command(flatten)]
+    pia: PiaArguments,
     /// Serves /metrics and /healthz here.
     #[arg(long, value_name = "ADDRESS:PORT", env = "ADIT_ATTACH_METRICS")]
     metrics: Option<SocketAddr>,
@@ -75,6 +89,60 @@ pub(super) struct RunArguments {
     socket: PathBuf,
 }
 
+/// The provider pia: Private Internet Access.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Private Internet Access")]
+struct PiaArguments {
+    /// The user's name and password, a line each, or as PIA_USERNAME=… and PIA_PASSWORD=…; without this file and without
+    /// these variables in the environment there is no provider pia.
+    #[arg(long, value_name = "FILE", env = "PIA_CREDENTIALS")]
+    pia_credentials: Option<PathBuf>,
+    /// Where the token, the server list and forwarded ports are kept.
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        env = "PIA_CACHE",
+        default_value = "/var/lib/adit/pia"
+    )]
+    pia_cache: PathBuf,
+    /// The region of containers that name none.
+    #[arg(long, value_name = "ID", env = "PIA_REGION", default_value = pia::DEFAULT_REGION)]
+    pia_region: String,
+    /// PIA's certificate authority (ca.rsa.4096.crt); without it, it is downloaded once and known by its SHA-256.
+    #[arg(long, value_name = "FILE", env = "PIA_CA")]
+    pia_ca: Option<PathBuf>,
+    /// The public key that signs the server list, as PEM; without it, the list is trusted for the TLS that it came by.
+    #[arg(long, value_name = "FILE", env = "PIA_LIST_KEY")]
+    pia_list_key: Option<PathBuf>,
+    /// The token of a dedicated IP, for the container with adit.region=dedicated-ip.
+    #[arg(long, value_name = "FILE", env = "PIA_DEDICATED_IP_FILE")]
+    pia_dedicated_ip: Option<PathBuf>,
+}
+
+impl PiaArguments {
+    /// The provider, if there are credentials.
+    fn provider(self) -> anyhow::Result<Option<Pia>> {
+        let login = || {
+            let user = std::env::var("PIA_USERNAME").ok()?;
+            let password = Secret::new(std::env::var("PIA_PASSWORD").ok()?);
+            Some(Credentials::Login(Login { user, password }))
+        };
+        let Some(credentials) = self.pia_credentials.map(Credentials::File).or_else(login) else {
+            return Ok(None);
+        };
+        let mut config = pia::Config::new(credentials, self.pia_cache);
+        config.ca = self.pia_ca;
+        config.list_key = self.pia_list_key;
+        config.region = self.pia_region;
+        if let Some(path) = &self.pia_dedicated_ip {
+            let token = std::fs::read_to_string(path);
+            let token = token.with_context(|| format!("cannot read the dedicated IP's token in {}", path.display()))?;
+            config.dedicated_ip = Some(Secret::new(token.trim()));
+        }
+        Pia::open(config).map(Some).context("cannot set up the provider pia")
+    }
+}
+
 impl RunArguments {
     fn settings(self) -> anyhow::Result<Settings> {
         let tcp = match self.probe.as_str() {
@@ -87,6 +155,10 @@ impl RunArguments {
         };
         let mut providers = Providers::new(self.provider);
         providers.add("file", Arc::new(File::new(self.conf_dir)));
+        providers.add("gateway", Arc::new(Gateway::new(self.gateways)));
+        if let Some(pia) = self.pia.provider()? {
+            providers.add("pia", Arc::new(pia));
+        }
         Ok(Settings {
             plane: tunnel::choose_interface(self.engine.plane)?.plane,
             engine: self.engine.engine,
