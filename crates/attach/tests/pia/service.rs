@@ -115,7 +115,7 @@ impl Dial for Tunnel {
         let [10, 1, number, 1] = vip.octets() else {
             panic!("{to}");
         };
-        TcpStream::connect(([127, 0, 0, number], self.0)).await
+        TcpStream::connect(SocketAddr::from(([127, 0, 0, number], self.0))).await
     }
 }
 

@@ -111,11 +111,10 @@ async fn a_cache_that_cannot_be_written_is_told_and_costs_no_second_login() {
     let pia = service.provider();
     // Root may write everywhere, but not into what is not there.
     fs::remove_dir_all(service.cache()).unwrap();
-    let text = unavailable(pia.connect(&ask("a")).await);
-    assert!(text.contains("servers.json") && text.contains("room"), "{text}");
-    let text = unavailable(pia.connect(&ask("a")).await);
-    assert!(text.contains("token.json"), "{text}");
-    assert!(unavailable(pia.connect(&ask("a")).await).contains("token.json"));
+    for _attempt in 0..2 {
+        let text = unavailable(pia.connect(&ask("a")).await);
+        assert!(text.contains("token.json") && text.contains("room"), "{text}");
+    }
     assert_eq!(
         service.pia.key_of("zurich401"),
         None,

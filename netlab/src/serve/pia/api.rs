@@ -104,7 +104,7 @@ fn server(state: &State, request: &Request) -> Option<(String, IpAddr, IpAddr)> 
             .map_or(cn, |truly| truly)
             .eq_ignore_ascii_case(&request.server)
     };
-    let found = state.servers.iter().find(|server| is_it(&server.cn))?;
+    let found = state.all().find(|server| is_it(&server.cn))?;
     Some((found.cn.clone(), found.ip, found.vip))
 }
 

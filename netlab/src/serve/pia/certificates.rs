@@ -101,7 +101,7 @@ impl fmt::Debug for Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let state = self.shared.lock();
-        let here = state.servers.iter().find(|server| server.ip == self.address);
+        let here = state.all().find(|server| server.ip == self.address);
         let here = here.map(|server| state.renamed.get(&server.cn).unwrap_or(&server.cn).clone());
         let name = here.or_else(|| Some(hello.server_name()?.to_owned()))?;
         drop(state);

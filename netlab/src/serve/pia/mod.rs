@@ -86,7 +86,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Those of the list.
     servers: Vec<PiaServer>,
+    /// Those that the list once had: they serve on.
+    earlier: Vec<PiaServer>,
     /// What servers call themselves that the list calls otherwise.
     renamed: BTreeMap<String, String>,
     dedicated: Vec<DedicatedIp>,
@@ -198,9 +201,11 @@ impl Pia {
         self.lock().tokens.clear();
     }
 
-    /// Changes the servers of the list.
+    /// Changes the servers of the list. Those that it had serve on.
     pub fn set_servers(&self, servers: impl IntoIterator<Item = PiaServer>) {
-        self.lock().servers = servers.into_iter().collect();
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.servers, servers.into_iter().collect());
+        state.earlier.extend(before);
     }
 
     /// Calls the server otherwise than the list does.
@@ -242,6 +247,13 @@ impl Pia {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.lock()
+    }
+}
+
+impl State {
+    /// All servers, those of the list first.
+    fn all(&self) -> impl Iterator<Item = &PiaServer> {
+        self.servers.iter().chain(&self.earlier)
     }
 }
 

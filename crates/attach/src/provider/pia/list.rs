@@ -4,7 +4,10 @@
 //! first in base64. Whatever is in a list that this does not know is passed over; so is a region or a server that it
 //! cannot read.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use base64ct::{Base64, Encoding as _};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -141,13 +144,8 @@ struct RegionText {
     port_forward: bool,
     #[serde(default)]
     offline: bool,
-    servers: Servers,
-}
-
-#[derive(Deserialize)]
-struct Servers {
-    #[serde(default)]
-    wg: Vec<Value>,
+    /// By what they serve: `wg`, `meta` and others.
+    servers: BTreeMap<String, Value>,
 }
 
 impl List {
@@ -231,9 +229,11 @@ impl List {
 
 impl Region {
     fn of(value: Value) -> Option<Self> {
-        let text: RegionText = serde_json::from_value(value).ok()?;
-        let hosts = text.servers.wg.into_iter();
-        let hosts = hosts.filter_map(|host| serde_json::from_value::<Host>(host).ok());
+        let text: RegionText = serde_json::from_value(value)
+            .ok()
+            .filter(|text: &RegionText| !text.id.is_empty())?;
+        let hosts = text.servers.get("wg").and_then(Value::as_array).into_iter().flatten();
+        let hosts = hosts.filter_map(|host| Host::deserialize(host).ok());
         Some(Self {
             id: text.id,
             name: text.name,

@@ -204,7 +204,7 @@ mod tests {
             ),
             (503, String::new(), failed("it answers 503 Service Unavailable")),
             (302, String::new(), failed("it answers 302 Found")),
-            (200, "[]".to_owned(), failed("its answer is not the JSON of addKey")),
+            (200, "7".to_owned(), failed("its answer is not the JSON of addKey")),
             (
                 200,
                 swap(&key().to_string(), &PublicKey::from_bytes([8; 32]).to_string()),
