@@ -432,7 +432,7 @@ fn command_until_the_end(mut client: Client, mut there: Peers, mut dice: Dice) -
         match client.ask(&request) {
             Ok(Reply::Changed { peers }) => match &request {
                 Request::Remove { names, .. } => there.retain(|name, _| !names.contains(name)),
-                Request::List { .. } | Request::Conf { .. } | Request::Health {} => {}
+                Request::List { .. } | Request::Conf { .. } | Request::Health {} | Request::Token { .. } => {}
                 Request::Add { .. } | Request::Set { .. } => {
                     there.extend(peers.into_iter().map(|peer| (peer.name.clone(), listed(peer, &given))))
                 }
@@ -493,7 +493,7 @@ fn is_made(request: &Request, before: &Peers, after: &Peers) -> bool {
             }
         }
         Request::Remove { names, .. } => before.retain(|name, _| !names.contains(name)),
-        Request::List { .. } | Request::Conf { .. } | Request::Health {} => {}
+        Request::List { .. } | Request::Conf { .. } | Request::Health {} | Request::Token { .. } => {}
     }
     before == *after
 }
