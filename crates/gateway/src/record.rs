@@ -223,6 +223,7 @@ mod tests {
                 allow: Some(vec![Text("192.0.2.1:443/tcp".parse().unwrap())]),
                 peer_to_peer: Some(false),
             },
+            by_api: true,
         };
         for record in [
             Record::default(),

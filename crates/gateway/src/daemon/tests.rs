@@ -15,6 +15,7 @@ use wg::Access;
 
 use super::Desk;
 use crate::{
+    api::{self, Answer, Refusal},
     client::Terms,
     control::{Change, Changed, NewPeer, Reply, Request},
     directory::Directory,
@@ -619,4 +620,119 @@ fn commands_are_answered_while_thousands_of_pictures_are_drawn() {
     wait_for("every picture is drawn by the next start", || drawn() == PEERS - 1);
     let conf = fs::read_to_string(path(500, "conf")).unwrap();
     assert!(conf == fs::read_to_string(path(500, "png")).unwrap() && !conf.contains("MTU"));
+}
+
+fn put(desk: &mut Desk, name: &str, key: u8) -> Answer {
+    let public_key = wg::PublicKey::from_bytes([key; 32]);
+    desk.serve(api::Request::Put {
+        name: name.to_owned(),
+        public_key,
+    })
+    .0
+}
+
+fn refusal(answer: Answer) -> Option<Refusal> {
+    match answer {
+        Answer::Refused(refusal, _) => Some(refusal),
+        Answer::Peer(_) | Answer::Deleted => None,
+    }
+}
+
+#[track_caller]
+fn admitted(answer: Answer) -> Box<api::Admission> {
+    match answer {
+        Answer::Peer(admission) => admission,
+        other @ (Answer::Deleted | Answer::Refused(..)) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_peer_of_the_api_keeps_all_but_its_key_also_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = start(folder.path(), "laptop");
+    let first = admitted(put(&mut desk, "web", 1));
+    assert_eq!(first.addresses, [Text("10.13.13.3/32".parse().unwrap())]);
+    let settings = Settings {
+        peer_to_peer: Some(false),
+        ..Settings::default()
+    };
+    let set = Request::Set {
+        names: vec!["web".to_owned()],
+        settings: settings.clone(),
+        address: None,
+    };
+    done(&mut desk, set);
+    let second = admitted(put(&mut desk, "web", 2));
+    assert_eq!(second.public_key, Text(wg::PublicKey::from_bytes([2; 32])));
+    assert_eq!((&second.addresses, &second.server), (&first.addresses, &first.server));
+    assert!(second.server.preshared_key.is_some());
+    let keys: Vec<_> = desk
+        .gateway
+        .peers()
+        .unwrap()
+        .iter()
+        .map(|peer| peer.public_key)
+        .collect();
+    assert!(keys.contains(&second.public_key.0) && !keys.contains(&first.public_key.0));
+    let public = fs::read_to_string(folder.path().join("peer_web/publickey-peer_web")).unwrap();
+    assert_eq!(public.trim(), second.public_key.0.to_string());
+    desk.gateway.close();
+    drop(desk.directory);
+    let mut desk = start(folder.path(), "laptop");
+    let again = desk.serve(api::Request::Get { name: "web".to_owned() });
+    assert_eq!(admitted(again.0), second);
+    let id: PeerId = "web".parse().unwrap();
+    assert_eq!(desk.roster.member(&id).unwrap().record.settings, settings);
+    // As asked for already: nothing to log, nothing to do.
+    let public_key = second.public_key.0;
+    let (answer, line) = desk.serve(api::Request::Put {
+        name: "web".to_owned(),
+        public_key,
+    });
+    assert_eq!((admitted(answer), line), (second, None));
+}
+
+#[test]
+fn the_api_leaves_peers_alone_that_it_did_not_make() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = start(folder.path(), "laptop,tablet");
+    done(&mut desk, add(&["phone", "kept"]));
+    done(&mut desk, remove(&["tablet"], false));
+    done(&mut desk, remove(&["kept"], true));
+    fs::create_dir(folder.path().join("peer_old")).unwrap();
+    admitted(put(&mut desk, "web", 1));
+    let own = desk.roster.private_key().public_key();
+    let before = desk.roster.len();
+    for (name, key, expected) in [
+        ("laptop", 2, Refusal::Foreign),
+        ("tablet", 2, Refusal::Foreign),
+        ("phone", 2, Refusal::Foreign),
+        ("kept", 2, Refusal::Foreign),
+        ("old", 2, Refusal::Foreign),
+        ("../x", 2, Refusal::Name),
+        ("other", 1, Refusal::Conflict),
+    ] {
+        assert_eq!(refusal(put(&mut desk, name, key)), Some(expected), "{name}");
+    }
+    for name in ["web", "new"] {
+        let put = api::Request::Put {
+            name: name.to_owned(),
+            public_key: own,
+        };
+        assert_eq!(refusal(desk.serve(put).0), Some(Refusal::Conflict), "{name}");
+    }
+    for (name, expected) in [
+        ("laptop", Some(Refusal::Nobody)),
+        ("phone", Some(Refusal::Nobody)),
+        ("web", None),
+        ("web", Some(Refusal::Nobody)),
+    ] {
+        let name = name.to_owned();
+        let answer = desk.serve(api::Request::Delete { name: name.clone() }).0;
+        assert_eq!(refusal(answer), expected, "{name}");
+    }
+    assert_eq!(desk.roster.len(), before - 1);
+    assert!(!folder.path().join("peer_web").exists());
+    // Its address is free again, and a full network is no fault of who asks.
+    assert_eq!(admitted(put(&mut desk, "next", 3)).addresses.len(), 1);
 }
