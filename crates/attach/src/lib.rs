@@ -7,6 +7,7 @@ pub mod container;
 pub mod control;
 pub mod daemon;
 pub mod docker;
+pub mod driver;
 pub mod inside;
 mod metrics;
 mod offer;
