@@ -1,5 +1,7 @@
 //! The container engine: Docker, or Podman by its compatible socket.
 
+mod networks;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
