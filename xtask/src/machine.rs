@@ -26,6 +26,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
+    ("pkill", "procps"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dockerd", "docker.io"),
