@@ -22,6 +22,7 @@ mod account;
 pub mod capture;
 mod command;
 pub mod cpu;
+pub mod groups;
 mod host;
 mod lab;
 mod link;

@@ -154,31 +154,10 @@ impl Drop for Engine {
         self.daemon.wait(Duration::from_secs(10));
         // Its first process takes all others with it, containers included, but not at once.
         let start = Instant::now();
-        while !remove_groups(&self.groups) && start.elapsed() < Duration::from_secs(5) {
+        while !netlab::groups::remove(&self.groups) && start.elapsed() < Duration::from_secs(5) {
             std::thread::yield_now();
         }
     }
-}
-
-/// Removes the control groups that Docker leaves, in every hierarchy; whether none is left.
-fn remove_groups(name: &str) -> bool {
-    let top = Path::new("/sys/fs/cgroup");
-    let groups = folders(top)
-        .into_iter()
-        .chain([top.to_owned()])
-        .map(|hierarchy| hierarchy.join(name));
-    let groups: Vec<_> = groups.filter(|group| group.exists()).collect();
-    for group in &groups {
-        for path in folders(group).into_iter().chain([group.clone()]) {
-            let _in_use = std::fs::remove_dir(path);
-        }
-    }
-    groups.iter().all(|group| !group.exists())
-}
-
-fn folders(path: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
 /// A container of the Engine.

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -98,11 +98,12 @@ impl Engine {
         }
         // Its first process takes all others with it, containers included, but not at once.
         let start = Instant::now();
-        while !remove_groups(&self.groups) && start.elapsed() < Duration::from_secs(5) {
+        while !netlab::groups::remove(&self.groups) && start.elapsed() < Duration::from_secs(5) {
             std::thread::yield_now();
         }
-        // Of a process that is no more.
+        // What a boot empties: numbers of processes that are no more, and may be others' by now.
         let _was_never_there = std::fs::remove_file(self.folder.join("pid"));
+        let _was_never_there = std::fs::remove_dir_all(self.folder.join("exec"));
     }
 
     /// A command of Docker's own command line.
@@ -156,25 +157,4 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.cut_off();
     }
-}
-
-/// Removes the control groups that Docker leaves, in every hierarchy; whether none is left.
-fn remove_groups(name: &str) -> bool {
-    let top = Path::new("/sys/fs/cgroup");
-    let groups = folders(top)
-        .into_iter()
-        .chain([top.to_owned()])
-        .map(|hierarchy| hierarchy.join(name));
-    let groups: Vec<_> = groups.filter(|group| group.exists()).collect();
-    for group in &groups {
-        for path in folders(group).into_iter().chain([group.clone()]) {
-            let _in_use = std::fs::remove_dir(path);
-        }
-    }
-    groups.iter().all(|group| !group.exists())
-}
-
-fn folders(path: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
