@@ -7,18 +7,17 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::{Semaphore, oneshot},
+    sync::Semaphore,
     time::timeout,
 };
 
-use crate::{health::Health, metrics};
+use crate::{health::Health, listening::Listening, metrics};
 
 /// Longest request that is read, in bytes.
 const MAX_REQUEST: usize = 8 * 1024;
@@ -61,11 +60,7 @@ pub trait Pages: Send + Sync + 'static {
 
 /// A running server; dropping it stops it.
 #[derive(Debug)]
-pub struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Server(Listening);
 
 impl Server {
     /// Starts to serve on this address. `[::]` is all addresses of both families.
@@ -74,48 +69,13 @@ impl Server {
     ///
     /// [`HttpError`]; nothing is left behind then.
     pub fn start(address: SocketAddr, pages: Arc<dyn Pages>) -> Result<Self, HttpError> {
-        let failed = |cause| HttpError { address, cause };
-        let listener = bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("adit-http".into())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        _ = stopped => {}
-                        () = serve(listener, pages) => {}
-                    }
-                });
-                // A page that is being made is not waited for.
-                runtime.shutdown_background();
-            })
-            .map_err(failed)?;
-        Ok(Self {
-            address: bound,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let listening = Listening::start("adit-http", address, |listener| serve(listener, pages));
+        listening.map(Self).map_err(|cause| HttpError { address, cause })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic in that thread has already been reported by the panic hook.
-            let _panicked = thread.join();
-        }
+        self.0.address()
     }
 }
 

@@ -18,6 +18,7 @@ pub mod hooks;
 pub mod http;
 pub mod key;
 mod ledger;
+mod listening;
 mod members;
 pub mod metrics;
 pub mod name;

@@ -27,10 +27,11 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use wg::{IpNet, PublicKey, Token};
 
-use self::{secret::Lock, server::Server};
+use self::secret::Lock;
 use crate::{
     file,
     key::RandomError,
+    listening::Listening,
     reach::{Endpoint, Host},
     text::Text,
 };
@@ -175,7 +176,7 @@ pub enum ApiError {
 /// A running API. Dropping it ends it; who waits for an answer is told that the gateway ends.
 #[derive(Debug)]
 pub struct Api {
-    server: Server,
+    server: Listening,
     folder: PathBuf,
     fingerprint: [u8; 32],
     lock: Arc<Lock>,
@@ -205,7 +206,7 @@ impl Api {
         let bell = Arc::new(bell);
         let (queue, calls) = mpsc::channel(MAX_CALLS);
         let gate = exchange::Gate::new(Arc::clone(&lock), queue, Arc::clone(&bell), log);
-        let server = Server::start(address, identity.into_config()?, gate).map_err(failed)?;
+        let server = server::start(address, identity.into_config()?, gate).map_err(failed)?;
         Ok(Self {
             server,
             folder,

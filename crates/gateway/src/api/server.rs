@@ -1,22 +1,18 @@
 //! Takes connections in, as many as there is room for, and no slow ones.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::{
-    net::TcpStream,
-    sync::{Semaphore, oneshot},
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     exchange::Gate,
     guests::{Guests, Source},
 };
-use crate::http;
+use crate::listening::Listening;
 
 /// Connections that are served at once; more wait.
 const MAX_CONNECTIONS: usize = 256;
@@ -36,49 +32,11 @@ const MAX_HEADERS: usize = 32;
 /// How long it is waited after the kernel had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A running server; dropping it stops it.
-#[derive(Debug)]
-pub(super) struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    pub(super) fn start(address: SocketAddr, tls: Arc<ServerConfig>, gate: Gate) -> io::Result<Self> {
-        let listener = http::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let bound = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("adit-api".into()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = serve(listener, TlsAcceptor::from(tls), Arc::new(gate)) => {}
-                }
-            });
-        })?;
-        Ok(Self {
-            address: bound,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic in that thread has already been reported by the panic hook.
-            let _panicked = thread.join();
-        }
-    }
+/// Starts to serve; dropping what it gives stops it.
+pub(super) fn start(address: SocketAddr, tls: Arc<ServerConfig>, gate: Gate) -> io::Result<Listening> {
+    Listening::start("adit-api", address, |listener| {
+        serve(listener, TlsAcceptor::from(tls), Arc::new(gate))
+    })
 }
 
 async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor, gate: Arc<Gate>) {
