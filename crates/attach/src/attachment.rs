@@ -163,14 +163,6 @@ impl Attachment {
         attachment
     }
 
-    /// A container that had a tunnel, of which nothing is left but what it was.
-    pub fn returning(offer: Offer, wants_port: bool) -> Self {
-        let mut attachment = Self::new(wants_port);
-        attachment.actions.clear();
-        attachment.ask(Some(offer));
-        attachment
-    }
-
     /// How it is.
     pub fn phase(&self) -> Phase {
         self.phase

@@ -122,17 +122,16 @@ impl Engine {
     /// [`Event::Back`] the caller lists: what happens from then on is told, whatever the list has already.
     pub async fn watch(&self, hear: impl Fn(Event)) {
         let mut wait = FIRST_WAIT;
-        let mut was_there = true;
         loop {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let reason = match self.follow(since, &hear, &mut wait).await {
                 Ok(()) => "it closed the connection".to_owned(),
                 Err(error) => explain(&error),
             };
-            if wait == FIRST_WAIT || was_there {
+            // Longer waits are those for an engine that was told to be lost.
+            if wait == FIRST_WAIT {
                 hear(Event::Lost(reason));
             }
-            was_there = false;
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }

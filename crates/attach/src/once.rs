@@ -1,15 +1,15 @@
 //! One container, one configuration, no daemon.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use tunnel::Plane;
 
 use crate::{
     docker::Engine,
     inside::{
-        Inside, carrier,
+        self, Inside, carrier,
         guard::{self, Guard},
-        place::{self, Surroundings},
+        place::Surroundings,
         resolv,
     },
     provider::{ProviderError, file},
@@ -72,7 +72,7 @@ pub async fn run(once: &Once) -> Result<Done, OnceError> {
     let (name, plane) = (carrier::name_of(&container.id), once.plane);
     let done = tokio::task::spawn_blocking(move || {
         let said = |error: &dyn std::fmt::Display| OnceError::Inside(error.to_string());
-        let inside = Arc::new(Inside::of(&container).map_err(|error| said(&error))?);
+        let inside = Inside::of(&container).map_err(|error| said(&error))?;
         let guard = Guard {
             direct: container.neighbours(),
         };
@@ -81,12 +81,7 @@ pub async fn run(once: &Once) -> Result<Done, OnceError> {
             ..Surroundings::default()
         };
         guard::set(&inside, &guard).map_err(|error| said(&error))?;
-        let is_there = place::look(&inside).map_err(|error| said(&error))?.is_some();
-        if !is_there || carrier::status(&name, &inside).is_err() {
-            carrier::make(&name, plane, &inside).map_err(|error| said(&error))?;
-        }
-        carrier::configure(&name, &inside, &offer).map_err(|error| said(&error))?;
-        place::place(&inside, &offer, &surroundings).map_err(|error| said(&error))?;
+        inside::set_up(&inside, &name, plane, &offer, &surroundings).map_err(|error| said(&error))?;
         if let (Some(path), false) = (&container.resolv_conf, offer.dns.is_empty()) {
             resolv::set(path, &offer.dns, &offer.search).map_err(|error| said(&error))?;
         }

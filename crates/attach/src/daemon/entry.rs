@@ -81,11 +81,6 @@ impl Entry {
         }
     }
 
-    /// Goes on with a tunnel from before.
-    pub(super) fn adopt(&mut self, attachment: Attachment) {
-        self.attachment = Some(attachment);
-    }
-
     /// Ends a life.
     pub(super) fn end(&mut self) {
         self.inside = None;

@@ -3,13 +3,14 @@
 //! One loop, fed by one `Event`. What takes time (the provider, the kernel, the engine) runs beside it and comes back
 //! as an event with the turn in which it began; what comes back for another turn is let go.
 
+mod beside;
 mod entry;
 mod settings;
+mod start;
 mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -17,48 +18,27 @@ use std::{
 
 use rustix::process::WaitOptions;
 use tokio::sync::{mpsc, oneshot};
-use wg::{IpNet, PrivateKey};
+use wg::IpNet;
 
 use self::{
     entry::Entry,
-    work::{Found, Settled, Task},
+    work::{Found, Settled},
 };
 use crate::{
     Container, Wish,
     attachment::{Action, Attachment, Sample},
-    births::{Birth, Births},
-    control::Socket,
     docker::{self, Engine},
-    inside::{
-        Inside,
-        guard::{self, Guard},
-    },
-    metrics,
-    provider::{Ask, Forwarded, ProviderError},
+    inside::Inside,
+    provider::{Forwarded, ProviderError},
     saved::Saved,
     status::Status,
 };
 
 pub use settings::{Providers, Settings};
+pub use start::{StartError, run};
 
 /// How long the daemon waits for an engine that does not answer, before it asks again.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
-
-/// The daemon cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Neither plane is to be had.
-    #[error(transparent)]
-    Plane(#[from] tunnel::Unavailable),
-    /// A file or socket of its own.
-    #[error("{what}: {cause}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// The error.
-        cause: io::Error,
-    },
-}
 
 /// What happens.
 enum Event {
@@ -96,7 +76,7 @@ struct Newborn {
 }
 
 /// The daemon, as it runs.
-pub struct Daemon {
+struct Daemon {
     settings: Arc<Settings>,
     engine: Engine,
     saved: Saved,
@@ -109,117 +89,6 @@ pub struct Daemon {
     root: Option<PathBuf>,
     turn: u64,
     say: fn(&str),
-}
-
-/// Runs the daemon until `end` is over. `say` gets a line for each thing that a person may want to know.
-///
-/// # Errors
-///
-/// [`StartError`]; once it runs, nothing ends it but `end`.
-pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()>) -> Result<(), StartError> {
-    let failed = |what: String| move |cause| StartError::System { what, cause };
-    let saved = Saved::open(&settings.state);
-    let saved = saved.map_err(failed(format!("keeping the state in {}", settings.state.display())))?;
-    let socket = Socket::bind(&settings.socket).map_err(failed(settings.socket.display().to_string()))?;
-    let page = match settings.metrics {
-        Some(address) => Some(
-            metrics::bind(address)
-                .await
-                .map_err(failed(format!("serving metrics on {address}")))?,
-        ),
-        None => None,
-    };
-    let engine = Engine::new(&settings.engine);
-    let (sender, mut events) = mpsc::unbounded_channel();
-    let expected = Arc::new(Mutex::new(BTreeSet::new()));
-    let births = watch_births(&settings, &expected, &sender);
-    if let Err(cause) = &births {
-        say(&format!(
-            "note: {}: {cause}: containers are closed when they have started, not before; \
-             name the engine's folder of namespaces by --namespaces",
-            settings.namespaces.display()
-        ));
-    }
-    let mut daemon = Daemon {
-        settings: Arc::new(settings),
-        engine: engine.clone(),
-        saved,
-        entries: BTreeMap::new(),
-        expected,
-        events: sender.clone(),
-        engine_is_up: false,
-        root: None,
-        turn: 0,
-        say,
-    };
-    let (ask, mut asked) = mpsc::unbounded_channel();
-    let watch = engine.watch({
-        let sender = sender.clone();
-        move |event| {
-            let _ends_with_the_daemon = sender.send(Event::Docker(event));
-        }
-    });
-    let serve_page = async {
-        match page {
-            Some(listener) => metrics::serve(listener, ask.clone()).await,
-            None => std::future::pending().await,
-        }
-    };
-    let work = async {
-        loop {
-            let due = daemon.entries.values().filter_map(Entry::poll_timeout).min();
-            let sleep = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                Some(event) = events.recv() => daemon.handle(event),
-                Some(asked) = asked.recv() => daemon.handle(Event::Asked(asked)),
-                () = sleep => daemon.handle_timeouts(),
-            }
-        }
-    };
-    say(&format!("adit attach watches {}", engine.place().display()));
-    tokio::select! {
-        () = end => {}
-        () = watch => {}
-        () = socket.serve(ask.clone()) => {}
-        () = serve_page => {}
-        () = work => {}
-    }
-    drop(births);
-    Ok(())
-}
-
-/// Closes namespaces of containers that are expected, on the thread that sees them first.
-fn watch_births(
-    settings: &Settings,
-    expected: &Arc<Mutex<BTreeSet<String>>>,
-    events: &mpsc::UnboundedSender<Event>,
-) -> io::Result<Births> {
-    // The engine makes it with its first container.
-    std::fs::create_dir_all(&settings.namespaces)?;
-    let (expected, events) = (Arc::clone(expected), events.clone());
-    Births::watch(&settings.namespaces, move |birth: Birth| {
-        let Some(container) = birth.id else { return };
-        let is_expected = expected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&container);
-        if !is_expected {
-            return;
-        }
-        let inside = Arc::new(Inside::from(birth.namespace));
-        let guarded = guard::set(&inside, &Guard::default());
-        let guarded = guarded.map(drop).map_err(|error| error.to_string());
-        let _ends_with_the_daemon = events.send(Event::Born(Newborn {
-            container,
-            inside,
-            guarded,
-        }));
-    })
 }
 
 impl Daemon {
@@ -366,27 +235,6 @@ impl Daemon {
         self.act(id);
     }
 
-    /// Asks who is in a network that a container is about to be in; the container itself cannot be asked for while it
-    /// starts.
-    fn find_neighbours(&self, id: String, network: String) {
-        let (engine, events) = (self.engine.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let networks = engine.subnets(&network).await;
-            let _ends_with_the_daemon = events.send(Event::Neighbours(id, networks));
-        });
-    }
-
-    fn inspect(&self, id: String) {
-        if !self.entries.contains_key(&id) {
-            return;
-        }
-        let (engine, events) = (self.engine.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let container = engine.inspect(&id).await.ok().flatten();
-            let _ends_with_the_daemon = events.send(Event::Inspected(id, container));
-        });
-    }
-
     /// Takes what the engine knows of a container: it is running, or is not.
     fn handle_inspected(&mut self, id: &str, container: Option<Container>) {
         let Some(container) = container else {
@@ -423,13 +271,7 @@ impl Daemon {
         // It runs, and nobody asked for its tunnel: it may have one from before.
         self.turn = turn;
         entry.turn = turn;
-        let task = entry.task();
-        let (saved, events) = (self.saved.clone(), self.events.clone());
-        let id = id.to_owned();
-        tokio::task::spawn_blocking(move || {
-            let found = work::find(&saved, &id, &task);
-            let _ends_with_the_daemon = events.send(Event::Found(id, turn, Box::new(found)));
-        });
+        self.find(id);
     }
 
     fn handle_found(&mut self, id: &str, turn: u64, found: Found, now: Instant) {
@@ -444,13 +286,12 @@ impl Daemon {
                 if let Some(provider) = settings.providers.find(&provider) {
                     provider.adopt(id, &offer.server);
                 }
-                let attachment = if is_whole {
+                if is_whole {
                     (self.say)(&format!("{}: goes on with its tunnel to {}", entry.name, offer.server));
-                    Attachment::adopted(offer, wants_port, now)
+                    entry.attachment = Some(Attachment::adopted(offer, wants_port, now));
                 } else {
-                    Attachment::returning(offer, wants_port)
-                };
-                entry.adopt(attachment);
+                    entry.begin(turn);
+                }
             }
             _ => entry.begin(turn),
         }
@@ -471,26 +312,6 @@ impl Daemon {
         entry.resolv_conf = root.map(|root| root.join("resolv.conf")).filter(|path| path.exists());
         self.begin(&newborn.container);
         self.settle(&newborn.container);
-    }
-
-    /// Makes the container what it is to be, as far as that is known.
-    fn settle(&mut self, id: &str) {
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        if entry.inside.is_none() {
-            return;
-        }
-        let (task, turn, lock) = (entry.task(), entry.turn, Arc::clone(&entry.lock));
-        let (settings, saved, events) = (Arc::clone(&self.settings), self.saved.clone(), self.events.clone());
-        let id = id.to_owned();
-        tokio::spawn(async move {
-            let _one_at_a_time = lock.lock_owned().await;
-            let done = tokio::task::spawn_blocking({
-                let id = id.clone();
-                move || work::settle(&settings, &saved, &id, &task)
-            });
-            let settled = done.await.unwrap_or_else(|panic| Settled::failed(&panic.to_string()));
-            let _ends_with_the_daemon = events.send(Event::Settled(id, turn, settled));
-        });
     }
 
     fn handle_settled(&mut self, id: &str, turn: u64, settled: Settled, now: Instant) {
@@ -594,79 +415,11 @@ impl Daemon {
                     entry.placing = Some(offer.server.clone());
                     self.settle(id);
                 }
-                Action::Look | Action::Probe | Action::Forward => self.look(id, &action),
+                Action::Look => self.look(id),
+                Action::Probe => self.probe(id),
+                Action::Forward => self.forward(id),
             }
         }
-    }
-
-    fn ask(&mut self, id: &str, avoid: BTreeSet<String>, again: Option<crate::Offer>) {
-        let Some(entry) = self.entries.get(id) else { return };
-        let Ok(wish) = &entry.wish else { return };
-        let ask = Ask {
-            holder: id.to_owned(),
-            name: entry.name.clone(),
-            region: wish.region.clone(),
-            conf: wish.conf.clone(),
-            avoid,
-            again: again.filter(|offer| offer.private_key != PrivateKey::from_bytes([0; 32])),
-        };
-        let (turn, events, dns) = (entry.turn, self.events.clone(), wish.dns.clone());
-        let provider = self.settings.providers.of(wish);
-        tokio::spawn(async move {
-            let result = match provider {
-                Ok(provider) => provider.connect(&ask).await,
-                Err(error) => Err(ProviderError::Refused(error)),
-            };
-            let result = result.map(|mut offer| {
-                if !dns.is_empty() {
-                    offer.dns = dns;
-                }
-                offer
-            });
-            let _ends_with_the_daemon = events.send(Event::Offered(ask.holder, turn, result));
-        });
-    }
-
-    fn look(&self, id: &str, action: &Action) {
-        let Some(entry) = self.entries.get(id) else { return };
-        let (task, turn, lock) = (entry.task(), entry.turn, Arc::clone(&entry.lock));
-        let (settings, events, id) = (Arc::clone(&self.settings), self.events.clone(), id.to_owned());
-        match action {
-            Action::Look => {
-                tokio::spawn(async move {
-                    let _one_at_a_time = lock.lock_owned().await;
-                    let looked = tokio::task::spawn_blocking({
-                        let id = id.clone();
-                        move || work::look(&id, &task)
-                    });
-                    let result = looked.await.unwrap_or_else(|panic| Err(panic.to_string()));
-                    let _ends_with_the_daemon = events.send(Event::Sampled(id, turn, result));
-                });
-            }
-            Action::Probe => {
-                tokio::spawn(async move {
-                    let result = work::probe(&settings, &task).await;
-                    let _ends_with_the_daemon = events.send(Event::Probed(id, turn, result));
-                });
-            }
-            Action::Forward => {
-                tokio::spawn(async move {
-                    let result = work::forward(&settings, &id, &task).await;
-                    let _ends_with_the_daemon = events.send(Event::Forwarded(id, turn, result));
-                });
-            }
-            Action::Ask { .. } | Action::Place(_) => {}
-        }
-    }
-
-    fn list_after(&self, pause: Duration) {
-        let (engine, events) = (self.engine.clone(), self.events.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            let listed = engine.list().await.map_err(|error| error.to_string());
-            let root = engine.root().await;
-            let _ends_with_the_daemon = events.send(Event::Listed(listed, root));
-        });
     }
 
     fn status(&self) -> Status {
@@ -691,23 +444,4 @@ impl Daemon {
 /// Buries the processes of tunnels that have ended: they are this process's children.
 fn reap() {
     while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-}
-
-impl Entry {
-    /// What is to be done for it, as it is known at this moment.
-    fn task(&self) -> Task {
-        Task {
-            inside: self.inside.clone(),
-            container: self.container.clone(),
-            neighbours: self.neighbours.clone(),
-            is_alone: self.networks.iter().all(|network| network == "none") && !self.networks.is_empty(),
-            resolv_conf: self.resolv_conf.clone().filter(|_| !self.has_names()),
-            wish: self.wish.clone().ok(),
-            offer: self
-                .attachment
-                .as_ref()
-                .and_then(|attachment| attachment.offer().cloned()),
-            is_placing: self.placing.is_some(),
-        }
-    }
 }

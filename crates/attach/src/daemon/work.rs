@@ -10,7 +10,7 @@ use crate::{
     Container, Offer, Wish,
     attachment::Sample,
     inside::{
-        Inside, carrier,
+        self, Inside, carrier,
         guard::{self, Guard},
         place::{self, Direct, Surroundings},
         probe::{self, Through},
@@ -133,13 +133,7 @@ fn set_up(
     offer: &Offer,
 ) -> Result<(), String> {
     let name = carrier::name_of(id);
-    let said = |error: &dyn std::fmt::Display| error.to_string();
-    let is_there = place::look(inside).map_err(|error| said(&error))?.is_some();
-    if !is_there || carrier::status(&name, inside).is_err() {
-        carrier::make(&name, settings.plane, inside).map_err(|error| said(&error))?;
-    }
-    carrier::configure(&name, inside, offer).map_err(|error| said(&error))?;
-    place::place(inside, offer, &surroundings(task)).map_err(|error| said(&error))?;
+    inside::set_up(inside, &name, settings.plane, offer, &surroundings(task)).map_err(|error| error.to_string())?;
     let provider = task.wish.as_ref().map(|wish| settings.providers.name_of(wish));
     saved
         .keep(id, provider.unwrap_or_default(), offer)

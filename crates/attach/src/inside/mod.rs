@@ -9,8 +9,13 @@ pub mod resolv;
 use std::{io, path::Path};
 
 use linux::netns::{Identity, Namespace};
+use tunnel::Plane;
 
-use crate::Container;
+use self::{
+    carrier::CarrierError,
+    place::{PlaceError, Surroundings},
+};
+use crate::{Container, Offer};
 
 /// A container's network namespace.
 #[derive(Debug)]
@@ -82,4 +87,34 @@ impl Inside {
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> io::Result<R> {
         self.namespace.run(work)
     }
+}
+
+/// A tunnel could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The interface, its keys or its peers.
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
+    /// Its addresses or routes.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+/// Sees to it that the tunnel `name` is there, and is what the offer says. One that works is changed in place.
+///
+/// # Errors
+///
+/// [`SetUpError`]. What was done is done; a repeat goes on from there.
+pub fn set_up(
+    inside: &Inside,
+    name: &str,
+    plane: Plane,
+    offer: &Offer,
+    surroundings: &Surroundings,
+) -> Result<(), SetUpError> {
+    if place::look(inside)?.is_none() || carrier::status(name, inside).is_err() {
+        carrier::make(name, plane, inside)?;
+    }
+    carrier::configure(name, inside, offer)?;
+    Ok(place::place(inside, offer, surroundings)?)
 }
