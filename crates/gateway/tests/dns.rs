@@ -41,9 +41,8 @@ struct Upstream {
 impl Upstream {
     /// Answers `A` questions with `address`, and other names as [`answer`] says.
     fn start(address: Ipv4Addr) -> Self {
-        let udp = UdpSocket::bind(LOOPBACK).unwrap();
+        let (udp, tcp) = pair();
         let local = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(local).unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
         std::thread::spawn(move || {
@@ -70,6 +69,17 @@ impl Upstream {
             }
         });
         Self { address: local, asked }
+    }
+}
+
+/// A port of the loopback for both UDP and TCP; a free one of UDP may be somebody's of TCP.
+fn pair() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind(LOOPBACK).unwrap();
+        match TcpListener::bind(udp.local_addr().unwrap()) {
+            Ok(tcp) => return (udp, tcp),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse),
+        }
     }
 }
 
