@@ -157,6 +157,16 @@ impl Expressions {
         self.push("masq", &Attributes::default());
     }
 
+    /// Sends the packet's flow to this port of this host.
+    pub(super) fn redirect(&mut self, port: u16) {
+        self.with("immediate", |data| {
+            data.number(1, REGISTER).nested(2, &value(&port.to_be_bytes()));
+        });
+        self.with("redir", |data| {
+            data.number(1, REGISTER);
+        });
+    }
+
     pub(super) fn reject(&mut self, how: Reject) {
         const TCP_RESET: u32 = 1;
         const ICMP_OF_ANY_FAMILY: u32 = 2;

@@ -100,6 +100,25 @@ impl Nftables {
         )
     }
 
+    /// All rules of a table in their order: each by its chain, and its comment if it has one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn rules(&mut self, family: TableFamily, table: &str) -> Result<Vec<(String, Option<String>)>, Error> {
+        let mut wanted = Attributes::default();
+        wanted.text(1, table);
+        let action = format!("listing the rules of the table {table}");
+        self.dump(GET_RULE, Some(family), wanted.as_bytes(), &action, |found, bytes| {
+            // Kernels differ in what they filter by.
+            if found != family || attribute::find_text(bytes, 1)? != table {
+                return None;
+            }
+            let comment = attribute::find(bytes, 7).and_then(attribute::read_comment);
+            Some((attribute::find_text(bytes, 2)?, comment))
+        })
+    }
+
     /// The rules of a table that have a comment.
     ///
     /// # Errors

@@ -200,6 +200,15 @@ impl Rule {
         })
     }
 
+    /// Messages of this type. Comes after ICMP.
+    #[must_use]
+    pub fn icmp_type(self, kind: u8) -> Self {
+        self.step(|steps| {
+            steps.payload(Header::Transport, 0, 1);
+            steps.compare(Compare::Equal, &[kind]);
+        })
+    }
+
     /// Packets to these ports. Comes after TCP or UDP.
     #[must_use]
     pub fn to_ports(self, first: u16, last: u16) -> Self {
@@ -292,6 +301,12 @@ impl Rule {
     #[must_use]
     pub fn masquerade(self) -> Self {
         self.step(Expressions::masquerade)
+    }
+
+    /// Sends the packet's flow to this port of this host; a rule of `nat` chains, for TCP or UDP.
+    #[must_use]
+    pub fn redirect(self, port: u16) -> Self {
+        self.step(|steps| steps.redirect(port))
     }
 
     /// Sets the MSS of a SYN to what the path takes, if that is less.
