@@ -10,6 +10,7 @@ use crate::load::sys;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
+const ICMP: u8 = 1;
 const UDP: u8 = 17;
 const TCP: u8 = 6;
 
@@ -22,7 +23,7 @@ pub struct Seen {
     pub destination: IpAddr,
     /// The protocol's number, of IPv6 that of the first header behind the fixed one.
     pub protocol: u8,
-    /// The ports of TCP and UDP.
+    /// The ports of TCP and UDP; the type and the code of ICMP.
     pub ports: Option<(u16, u16)>,
 }
 
@@ -96,6 +97,10 @@ fn read(frame: &[u8]) -> Option<Seen> {
     let port = |at: usize| Some(u16::from_be_bytes(packet.get(at..at + 2)?.try_into().ok()?));
     let ports = match protocol {
         TCP | UDP => port(header).zip(port(header + 2)),
+        ICMP => packet
+            .get(header)
+            .zip(packet.get(header + 1))
+            .map(|(kind, code)| (u16::from(*kind), u16::from(*code))),
         _ => None,
     };
     Some(Seen {

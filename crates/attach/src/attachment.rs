@@ -153,6 +153,14 @@ impl Attachment {
         attachment
     }
 
+    /// A container whose provider was asked before it was known: the tunnel is set up at once.
+    pub fn offered(offer: Offer, wants_port: bool, now: Instant) -> Self {
+        let mut attachment = Self::new(wants_port);
+        attachment.actions.clear();
+        attachment.handle_offer(Ok(offer), now);
+        attachment
+    }
+
     /// A container that has its tunnel from before: it is tried at once, and nothing is changed.
     pub fn adopted(offer: Offer, wants_port: bool, now: Instant) -> Self {
         let mut attachment = Self::new(wants_port);

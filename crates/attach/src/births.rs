@@ -88,7 +88,7 @@ impl Drop for Births {
 }
 
 /// Waits for an event; false once the watch is to end.
-fn wait(inotify: &OwnedFd, stop: &OwnedFd) -> bool {
+pub(crate) fn wait(inotify: &OwnedFd, stop: &OwnedFd) -> bool {
     loop {
         let mut polled = [PollFd::new(inotify, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut polled, None) {
@@ -119,17 +119,27 @@ fn find(path: &Path) -> Option<Birth> {
     while Instant::now() < limit {
         let namespace = Namespace::open(path).ok()?;
         if is_namespace(&namespace) {
-            let (id, by_process) = namespace.identity().ok().and_then(owner).unzip();
-            return Some(Birth {
-                path: path.to_owned(),
-                id: id.flatten(),
-                // What is held by the file would keep the engine from unmounting it.
-                namespace: by_process.unwrap_or(namespace),
-            });
+            return Some(birth(path, namespace));
         }
         thread::sleep(MOUNT_INTERVAL);
     }
     None
+}
+
+/// The namespace that is mounted on a file already; `None` if none is.
+pub fn find_now(path: &Path) -> Option<Birth> {
+    let namespace = Namespace::open(path).ok()?;
+    is_namespace(&namespace).then(|| birth(path, namespace))
+}
+
+fn birth(path: &Path, namespace: Namespace) -> Birth {
+    let (id, by_process) = namespace.identity().ok().and_then(owner).unzip();
+    Birth {
+        path: path.to_owned(),
+        id: id.flatten(),
+        // What is held by the file would keep the engine from unmounting it.
+        namespace: by_process.unwrap_or(namespace),
+    }
 }
 
 fn is_namespace(namespace: &Namespace) -> bool {
@@ -148,8 +158,12 @@ fn owner(namespace: Identity) -> Option<(Option<String>, Namespace)> {
         let there = Namespace::open(format!("/proc/{pid}/ns/net")).ok()?;
         (there.identity().ok()? == namespace).then_some((pid, there))
     })?;
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
-    Some((groups.ok().and_then(|groups| container_of(&groups)), there))
+    Some((container_of_process(pid), there))
+}
+
+/// The container whose process this is, as its control group tells; `None` if that tells of none.
+pub fn container_of_process(pid: u32) -> Option<String> {
+    container_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
 }
 
 /// The container's ID in the text of `/proc/PID/cgroup`: the last 64 hexadecimal digits of a path, as in `/docker/ID`,

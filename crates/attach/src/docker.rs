@@ -1,5 +1,6 @@
 //! The container engine: Docker, or Podman by its compatible socket.
 
+mod names;
 mod networks;
 
 use std::{
@@ -54,6 +55,8 @@ pub enum Event {
         id: String,
         /// The network's name.
         network: String,
+        /// The network's ID.
+        network_id: String,
     },
     /// A network was taken from a container, which may run or have failed to start.
     Disconnected {
@@ -82,6 +85,16 @@ pub enum Event {
         /// The new one.
         name: String,
     },
+}
+
+impl Event {
+    /// Whether containers may be called otherwise after this, or others be in networks.
+    pub fn changes_names(&self) -> bool {
+        match self {
+            Self::Connecting { .. } | Self::Disconnected { .. } | Self::Started { .. } | Self::Renamed { .. } => true,
+            Self::Back | Self::Lost(_) | Self::Created { .. } | Self::Ended { .. } | Self::Removed { .. } => false,
+        }
+    }
 }
 
 /// The way to the engine.
@@ -176,6 +189,7 @@ impl Engine {
                 .map(plain)
                 .unwrap_or_default(),
             labels: summary.labels.unwrap_or_default().into_iter().collect(),
+            networks: memberships(summary.network_settings.and_then(|settings| settings.networks)),
             ..Container::default()
         });
         Ok(containers.collect())
@@ -253,6 +267,7 @@ fn read(message: EventMessage) -> Option<Event> {
         (EventMessageTypeEnum::NETWORK, "connect") => Some(Event::Connecting {
             id: attributes.remove("container")?,
             network: attributes.remove("name").unwrap_or_default(),
+            network_id: id,
         }),
         (EventMessageTypeEnum::NETWORK, "disconnect") => Some(Event::Disconnected {
             id: attributes.remove("container")?,
@@ -269,7 +284,6 @@ fn container(found: ContainerInspectResponse) -> Container {
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > 0 && is_running);
     let network = found.network_settings.unwrap_or_default();
-    let networks = network.networks.unwrap_or_default().into_iter();
     Container {
         id: found.id.unwrap_or_default(),
         name: found.name.map(plain).unwrap_or_default(),
@@ -288,10 +302,15 @@ fn container(found: ContainerInspectResponse) -> Container {
             .resolv_conf_path
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
-        networks: networks
-            .map(|(name, found)| (name.clone(), membership(&name, found)))
-            .collect(),
+        networks: memberships(network.networks),
     }
+}
+
+fn memberships(networks: Option<HashMap<String, EndpointSettings>>) -> BTreeMap<String, Membership> {
+    let networks = networks.unwrap_or_default().into_iter();
+    networks
+        .map(|(name, found)| (name.clone(), membership(&name, found)))
+        .collect()
 }
 
 /// Whether a network's containers find each other by name: not on Docker's own networks, which have these names.
@@ -370,6 +389,7 @@ mod tests {
                 Some(Event::Connecting {
                     id: "c".to_owned(),
                     network: "bridge".to_owned(),
+                    network_id: id(),
                 }),
             ),
             (message(NETWORK, "connect", &[]), None),

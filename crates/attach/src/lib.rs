@@ -13,6 +13,7 @@ mod metrics;
 mod offer;
 pub mod once;
 pub mod provider;
+pub mod resolver;
 pub mod saved;
 pub mod status;
 pub mod wish;

@@ -75,13 +75,15 @@ pub async fn run(once: &Once) -> Result<Done, OnceError> {
         let inside = Inside::of(&container).map_err(|error| said(&error))?;
         let guard = Guard {
             direct: container.neighbours(),
+            // Nobody would answer in its place once this has ended.
+            resolver: None,
         };
         let surroundings = Surroundings {
             is_alone: guard.direct.is_empty(),
             ..Surroundings::default()
         };
         guard::set(&inside, &guard).map_err(|error| said(&error))?;
-        inside::set_up(&inside, &name, plane, &offer, &surroundings).map_err(|error| said(&error))?;
+        inside::set_up(&inside, &name, plane, &offer, &surroundings, None).map_err(|error| said(&error))?;
         if let (Some(path), false) = (&container.resolv_conf, offer.dns.is_empty()) {
             resolv::set(path, &offer.dns, &offer.search).map_err(|error| said(&error))?;
         }

@@ -1,6 +1,6 @@
 //! What is kept of a tunnel for the next start of the daemon: all but its private key, which the tunnel itself has.
 //!
-//! One file a holder, in a directory of mode 0700 that goes at the next boot, as the tunnels do.
+//! One file a container, in a directory of mode 0700 that goes at the next boot, as the tunnels do.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wg::{IpNet, PrivateKey};
 
-use crate::{Offer, Server};
+use crate::{Offer, Server, driver::Endpoint};
 
 /// The files of all tunnels.
 #[derive(Clone, Debug)]
@@ -21,10 +21,31 @@ pub struct Saved {
     directory: PathBuf,
 }
 
+/// Where a kept tunnel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The provider's name.
+    pub provider: String,
+    /// What it calls the other end.
+    pub server: String,
+    /// The endpoint of a driver's network, if there is one.
+    pub endpoint: Option<Endpoint>,
+}
+
+impl Origin {
+    /// Who holds the tunnel of the container `id`.
+    pub fn holder<'a>(&'a self, id: &'a str) -> &'a str {
+        self.endpoint.as_ref().map_or(id, |endpoint| &endpoint.holder)
+    }
+}
+
 /// What a file holds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Text {
     provider: String,
+    /// The endpoint of a driver's network; `None` if labels asked for the tunnel.
+    #[serde(default)]
+    endpoint: Option<Endpoint>,
     server: String,
     region: Option<String>,
     addresses: Vec<IpNet>,
@@ -54,14 +75,14 @@ impl Saved {
         Ok(Self { directory })
     }
 
-    /// Keeps a holder's tunnel, instead of what was kept of it.
+    /// Keeps a container's tunnel, instead of what was kept of it.
     ///
     /// # Errors
     ///
     /// Those of the files; then the old one is left.
-    pub fn keep(&self, holder: &str, provider: &str, offer: &Offer) -> io::Result<()> {
-        let text = serde_json::to_vec(&Text::of(provider, offer))?;
-        let (path, beside) = (self.path(holder, "json"), self.path(holder, "new"));
+    pub fn keep(&self, id: &str, provider: &str, endpoint: Option<&Endpoint>, offer: &Offer) -> io::Result<()> {
+        let text = serde_json::to_vec(&Text::of(provider, endpoint, offer))?;
+        let (path, beside) = (self.path(id, "json"), self.path(id, "new"));
         let written = write(&beside, &text).and_then(|()| fs::rename(&beside, &path));
         if written.is_err() {
             let _was_never_there = fs::remove_file(&beside);
@@ -69,39 +90,54 @@ impl Saved {
         written
     }
 
-    /// Forgets a holder's tunnel; nothing if nothing is kept.
-    pub fn forget(&self, holder: &str) {
-        let _was_never_there = fs::remove_file(self.path(holder, "json"));
+    /// Forgets a container's tunnel; nothing if nothing is kept.
+    pub fn forget(&self, id: &str) {
+        let _was_never_there = fs::remove_file(self.path(id, "json"));
     }
 
-    /// The holders of which something is kept.
-    pub fn holders(&self) -> Vec<String> {
+    /// The containers of which something is kept.
+    pub fn containers(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let mut holders: Vec<_> = entries
+        let mut containers: Vec<_> = entries
             .filter_map(|entry| Some(entry.file_name().into_string().ok()?.strip_suffix(".json")?.to_owned()))
             .collect();
-        holders.sort();
-        holders
+        containers.sort();
+        containers
     }
 
-    /// The provider and the tunnel of a holder, with the keys of `device`: the tunnel as it is, or nothing if there is
+    /// The provider and the tunnel of a container, with the keys of `device`: the tunnel as it is, or nothing if there is
     /// none. `None` if nothing is kept that can be read.
-    pub fn find(&self, holder: &str, device: &wg::Device) -> Option<(String, Offer)> {
-        let text = fs::read(self.path(holder, "json")).ok()?;
-        let text: Text = serde_json::from_slice(&text).ok()?;
+    pub fn find(&self, id: &str, device: &wg::Device) -> Option<(String, Offer)> {
+        let text = self.read(id)?;
         let provider = text.provider.clone();
         Some((provider, text.offer(device)?))
     }
 
-    fn path(&self, holder: &str, ending: &str) -> PathBuf {
-        self.directory.join(format!("{holder}.{ending}"))
+    /// Who holds a container's tunnel, of which provider, and to which server. `None` if nothing is kept.
+    pub fn origin(&self, id: &str) -> Option<Origin> {
+        let text = self.read(id)?;
+        Some(Origin {
+            provider: text.provider,
+            server: text.server,
+            endpoint: text.endpoint,
+        })
+    }
+
+    fn read(&self, id: &str) -> Option<Text> {
+        let text = fs::read(self.path(id, "json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn path(&self, id: &str, ending: &str) -> PathBuf {
+        self.directory.join(format!("{id}.{ending}"))
     }
 }
 
 impl Text {
-    fn of(provider: &str, offer: &Offer) -> Self {
+    fn of(provider: &str, endpoint: Option<&Endpoint>, offer: &Offer) -> Self {
         Self {
             provider: provider.to_owned(),
+            endpoint: endpoint.cloned(),
             server: offer.server.clone(),
             region: offer.region.clone(),
             addresses: offer.addresses.clone(),
@@ -197,7 +233,7 @@ mod tests {
     fn a_tunnel_is_found_again_with_the_keys_that_it_has_itself() {
         let folder = tempfile::tempdir().unwrap();
         let saved = Saved::open(folder.path().join("state")).unwrap();
-        saved.keep("a", "pia", &offer()).unwrap();
+        saved.keep("a", "pia", None, &offer()).unwrap();
         let path = folder.path().join("state/a.json");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&path).unwrap();
@@ -212,10 +248,11 @@ mod tests {
         };
         device.peers.insert(key(2).public_key(), peer);
         assert_eq!(saved.find("a", &device), Some(("pia".to_owned(), offer())));
-        assert_eq!(saved.holders(), ["a"]);
+        assert_eq!(saved.containers(), ["a"]);
+        assert_eq!(saved.origin("a").unwrap().holder("a"), "a");
         saved.forget("a");
         assert_eq!(saved.find("a", &device), None);
-        assert!(saved.holders().is_empty());
+        assert!(saved.containers().is_empty());
     }
 
     #[test]

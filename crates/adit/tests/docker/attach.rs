@@ -18,10 +18,10 @@ use crate::engine::Engine;
 use crate::network::Network;
 
 /// What the image of busybox is called.
-const IMAGE: &str = "busybox";
+pub(crate) const IMAGE: &str = "busybox";
 
 /// Asks the server for an echo, once, and says what came back.
-const ASK: &str = "echo hello | nc -w 5 198.51.100.2 7";
+pub(crate) const ASK: &str = "echo hello | timeout 10 nc -w 5 198.51.100.2 7";
 
 /// The server's interface.
 const TUNNEL: &str = "wgs";
@@ -29,14 +29,25 @@ const TUNNEL: &str = "wgs";
 /// The server's UDP port.
 const PORT: u16 = 51_820;
 
+/// What asks the tunnel's name server gets the lab's.
+const NAMES: &str = "table ip names
+delete table ip names
+table ip names {
+    chain prerouting {
+        type nat hook prerouting priority dstnat;
+        ip daddr 10.77.0.1 dnat to 198.51.100.2
+    }
+}
+";
+
 /// How long something may take that takes a moment.
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// An Engine, an `adit attach` beside it, and a wireguard-go that serves so many configurations.
-struct Stage {
-    engine: Engine,
+pub(crate) struct Stage {
+    pub(crate) engine: Engine,
     network: Network,
-    daemon: Option<Process>,
+    pub(crate) daemon: Option<Process>,
     server: Option<Process>,
     keys: Vec<(String, String)>,
     server_key: String,
@@ -44,7 +55,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(configurations: usize) -> Self {
+    pub(crate) fn new(configurations: usize) -> Self {
         let network = Network::new();
         let engine = Engine::start_empty(&network);
         let keys = (0..configurations).map(|_| key_pair(&network)).collect();
@@ -71,7 +82,9 @@ impl Stage {
         std::fs::create_dir_all(root.join("bin")).expect("make a root");
         let busybox = netlab::tool("busybox").expect("asked for before");
         std::fs::copy(busybox, root.join("bin/busybox")).expect("copy busybox");
-        for name in ["sh", "nc", "ip", "cat", "sleep", "ping", "nslookup"] {
+        for name in [
+            "sh", "nc", "ip", "cat", "sleep", "ping", "nslookup", "timeout", "grep", "head", "ls", "wc", "true",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("link a name");
         }
         let archive = self.engine.path("root.tar");
@@ -111,15 +124,18 @@ impl Stage {
         set.run();
         host.add_address(TUNNEL, "10.77.0.1/16");
         host.ip(&format!("link set {TUNNEL} up"));
+        // The server's names, at an address of the tunnel's own.
+        host.command("nft").args(["-f", "/dev/stdin"]).input(NAMES).run();
         self.server = Some(server);
     }
 
-    fn start_daemon(&mut self) {
+    pub(crate) fn start_daemon(&mut self) {
         let attach = self
             .adit(&["attach"])
             .arg("--namespaces")
             .arg(self.engine.path("exec/netns"));
         let attach = attach.arg("--conf-dir").arg(&self.folder);
+        let attach = attach.arg("--networks").arg(self.engine.path("networks.json"));
         let attach = attach.args(["--probe", "198.51.100.2:7", "--probe-name", "none", "--plane", "tun"]);
         let mut daemon = attach.spawn();
         daemon.wait_for("adit attach watches", SOON);
@@ -130,7 +146,7 @@ impl Stage {
     }
 
     /// Kills the daemon as nothing can prepare for.
-    fn kill_daemon(&mut self) {
+    pub(crate) fn kill_daemon(&mut self) {
         let mut daemon = self.daemon.take().expect("it runs");
         let kill = self.engine.beside("pkill").args(["-KILL", "-f", "adit attach"]);
         kill.run();
@@ -157,7 +173,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn wait_for_state(&self, name: &str, state: &str) -> serde_json::Value {
+    pub(crate) fn wait_for_state(&self, name: &str, state: &str) -> serde_json::Value {
         wait_until(&format!("{name} is {state}"), SOON, || {
             let status = self.status_of(name)?;
             (status["state"] == state).then_some(status)
@@ -165,7 +181,7 @@ impl Stage {
     }
 
     /// `docker run` with a label that asks for a tunnel by a configuration.
-    fn run(&self, name: &str, conf: &str, options: &[&str], script: &str) -> Command {
+    pub(crate) fn run(&self, name: &str, conf: &str, options: &[&str], script: &str) -> Command {
         let label = format!("adit.conf={conf}");
         let command = self
             .engine
@@ -173,17 +189,17 @@ impl Stage {
         command.args(options).args([IMAGE, "sh", "-c", script])
     }
 
-    fn exec(&self, name: &str, script: &str) -> netlab::Output {
+    pub(crate) fn exec(&self, name: &str, script: &str) -> netlab::Output {
         self.engine.docker(&["exec", name, "sh", "-c", script]).output()
     }
 
     /// Frames of the gateway's interfaces that belong to a container and are none of WireGuard, nor between neighbours.
-    fn leaks(&self) -> Capture {
+    pub(crate) fn leaks(&self) -> Capture {
         Capture::start(&self.engine.host, |packet| !is_allowed(packet))
     }
 
     /// What is there of tunnels and their processes.
-    fn left(&self) -> String {
+    pub(crate) fn left(&self) -> String {
         let links = self.engine.host.links();
         let links: Vec<_> = links.into_iter().filter(|link| link.starts_with("adit")).collect();
         let listed = self
@@ -199,7 +215,7 @@ impl Stage {
 }
 
 /// What `left` says when there is nothing.
-const NOTHING: &str = "[] /run/adit/attach: /run/wireguard:";
+pub(crate) const NOTHING: &str = "[] /run/adit/attach: /run/wireguard:";
 
 /// The address of a configuration.
 fn address(number: usize) -> Ipv4Addr {
@@ -219,8 +235,9 @@ fn is_allowed(packet: &Seen) -> bool {
         IpAddr::V4(address) => address.is_multicast() || address.is_loopback(),
         IpAddr::V6(address) => address.is_multicast() || address.is_unicast_link_local() || address.is_loopback(),
     };
-    // The server's host says that its tunnel is gone; none of that comes from a container.
-    let is_answer = packet.source == IpAddr::from([198, 51, 100, 2]) && packet.protocol == 1;
+    // A host says that there is no tunnel any more (port unreachable); none of that comes from a container.
+    let hosts = [[198, 51, 100, 2], [203, 0, 113, 2]].map(IpAddr::from);
+    let is_answer = hosts.contains(&packet.source) && packet.protocol == 1 && packet.ports == Some((3, 3));
     let is_tunnel = packet.ports.is_some_and(|(from, to)| from == PORT || to == PORT) && packet.protocol == 17;
     is_tunnel
         || is_answer

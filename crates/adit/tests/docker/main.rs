@@ -16,9 +16,11 @@ mod engine;
 mod attach;
 mod contents;
 mod dockerfile;
+mod driver;
 mod drop_in;
 mod examples;
 mod kernel;
+mod names;
 mod ways;
 
 /// What every test here needs of the machine.

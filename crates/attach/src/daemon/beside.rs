@@ -7,14 +7,11 @@ use super::{
     entry::Entry,
     work::{self, Settled},
 };
-use crate::{
-    Offer,
-    provider::{Ask, ProviderError},
-};
+use crate::{Offer, driver, provider::Ask, resolver::Resolver};
 
 impl Daemon {
     /// Runs something that ends with an event.
-    fn beside(&self, work: impl Future<Output = Event> + Send + 'static) {
+    pub(super) fn beside(&self, work: impl Future<Output = Event> + Send + 'static) {
         let events = self.events.clone();
         tokio::spawn(async move {
             let _ends_with_the_daemon = events.send(work.await);
@@ -23,9 +20,15 @@ impl Daemon {
 
     /// Asks for all containers.
     pub(super) fn list_after(&self, pause: Duration) {
-        let engine = self.engine.clone();
+        let (engine, driver) = (self.engine.clone(), self.driver.clone());
         self.beside(async move {
             tokio::time::sleep(pause).await;
+            if let Some(driver) = driver {
+                for (id, network) in engine.networks(driver::NAME).await.unwrap_or_default() {
+                    // What is not kept is told again at the next start.
+                    let _kept = driver.restore(&id, network);
+                }
+            }
             let listed = engine.list().await.map_err(|error| error.to_string());
             Event::Listed(listed, engine.root().await)
         });
@@ -62,10 +65,14 @@ impl Daemon {
     }
 
     /// Makes a container what it is to be, as far as that is known.
-    pub(super) fn settle(&self, id: &str) {
+    pub(super) fn settle(&mut self, id: &str) {
+        self.keep_resolver(id);
         let Some(entry) = self.entries.get(id).filter(|entry| entry.inside.is_some()) else {
             return;
         };
+        if let Some(path) = &entry.resolv_conf {
+            self.rewrites.watch(id, path);
+        }
         let (task, turn, lock) = (entry.task(), entry.turn, Arc::clone(&entry.lock));
         let (settings, saved, id) = (Arc::clone(&self.settings), self.saved.clone(), id.to_owned());
         self.beside(async move {
@@ -84,25 +91,17 @@ impl Daemon {
         let Some(entry) = self.entries.get(id) else { return };
         let Ok(wish) = &entry.wish else { return };
         let ask = Ask {
-            holder: id.to_owned(),
+            holder: entry.holder.clone(),
             name: entry.name.clone(),
             region: wish.region.clone(),
             conf: wish.conf.clone(),
             avoid,
             again,
         };
-        let (turn, dns, provider) = (entry.turn, wish.dns.clone(), self.settings.providers.of(wish));
+        let (turn, wish, settings, id) = (entry.turn, wish.clone(), Arc::clone(&self.settings), id.to_owned());
         self.beside(async move {
-            let mut result = match provider {
-                Ok(provider) => provider.connect(&ask).await,
-                Err(error) => Err(ProviderError::Refused(error)),
-            };
-            if let Ok(offer) = &mut result
-                && !dns.is_empty()
-            {
-                offer.dns = dns;
-            }
-            Event::Offered(ask.holder, turn, result)
+            let result = work::connect(&settings, &wish, &ask).await;
+            Event::Offered(id, turn, result)
         });
     }
 
@@ -112,10 +111,7 @@ impl Daemon {
         let (task, turn, lock, id) = (entry.task(), entry.turn, Arc::clone(&entry.lock), id.to_owned());
         self.beside(async move {
             let _one_at_a_time = lock.lock_owned().await;
-            let looked = tokio::task::spawn_blocking({
-                let id = id.clone();
-                move || work::look(&id, &task)
-            });
+            let looked = tokio::task::spawn_blocking(move || work::look(&task));
             let result = looked.await.unwrap_or_else(|panic| Err(panic.to_string()));
             Event::Sampled(id, turn, result)
         });
@@ -135,7 +131,7 @@ impl Daemon {
         let (task, turn) = (entry.task(), entry.turn);
         let (settings, id) = (Arc::clone(&self.settings), id.to_owned());
         self.beside(async move {
-            let result = work::forward(&settings, &id, &task).await;
+            let result = work::forward(&settings, &task).await;
             Event::Forwarded(id, turn, result)
         });
     }
@@ -149,11 +145,16 @@ impl Entry {
             .as_ref()
             .and_then(|attachment| attachment.offer().cloned());
         work::Task {
+            holder: self.holder.clone(),
+            endpoint: self.endpoint.clone(),
+            arrival: self.arrival,
             inside: self.inside.clone(),
             container: self.container.clone(),
             neighbours: self.neighbours.clone(),
-            is_alone: self.networks.iter().all(|network| network == "none") && !self.networks.is_empty(),
-            resolv_conf: self.resolv_conf.clone().filter(|_| !self.has_names()),
+            is_alone: self.is_alone(),
+            resolv_conf: self.resolv_conf.clone(),
+            has_names: self.has_names(),
+            resolver: self.resolver.as_ref().map(Resolver::port),
             wish: self.wish.clone().ok(),
             offer,
             is_placing: self.placing.is_some(),

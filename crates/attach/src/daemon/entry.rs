@@ -7,10 +7,12 @@ use wg::IpNet;
 
 use super::settings::Settings;
 use crate::{
-    Container, Wish,
+    Container, Offer, Wish,
     attachment::{Attachment, Phase},
     docker,
+    driver::Endpoint,
     inside::{Inside, carrier},
+    resolver::Resolver,
     status,
 };
 
@@ -18,6 +20,14 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
+    /// Who holds the tunnel: the container itself, or the endpoint of a driver's network.
+    pub(super) holder: String,
+    /// Whether it is a driver's network that gives it the tunnel, and not its labels.
+    pub(super) is_networked: bool,
+    /// The endpoint of that network, once it is known.
+    pub(super) endpoint: Option<Endpoint>,
+    /// The last route of an interface that the engine is moving there.
+    pub(super) arrival: Option<IpNet>,
     /// What it asks for, or why that makes no sense.
     pub(super) wish: Result<Wish, String>,
     /// Its namespace, once it has one.
@@ -28,6 +38,8 @@ pub(super) struct Entry {
     pub(super) networks: BTreeSet<String>,
     /// Their addresses.
     pub(super) neighbours: Vec<IpNet>,
+    /// Answers what is asked of Docker's resolver.
+    pub(super) resolver: Option<Resolver>,
     /// What the engine knows of it, once it runs.
     pub(super) container: Option<Container>,
     /// Whether its guard is set.
@@ -42,14 +54,19 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(name: String, wish: Result<Wish, String>) -> Self {
+    pub(super) fn new(id: &str, name: String, wish: Result<Wish, String>) -> Self {
         Self {
             name,
+            holder: id.to_owned(),
+            is_networked: false,
+            endpoint: None,
+            arrival: None,
             wish,
             inside: None,
             resolv_conf: None,
             networks: BTreeSet::new(),
             neighbours: Vec::new(),
+            resolver: None,
             container: None,
             closed: Ok(()),
             attachment: None,
@@ -64,9 +81,24 @@ impl Entry {
         self.turn != 0
     }
 
-    /// Whether Docker's own resolver serves it, since it finds its neighbours by name.
+    /// Whether it finds its neighbours by name.
     pub(super) fn has_names(&self) -> bool {
-        self.networks.iter().any(|network| docker::has_names(network))
+        self.named_networks().next().is_some()
+    }
+
+    /// Its networks in which containers find each other by name.
+    pub(super) fn named_networks(&self) -> impl Iterator<Item = &String> {
+        self.networks.iter().filter(|network| docker::has_names(network))
+    }
+
+    /// Whether something may ask Docker's own resolver, which is closed.
+    pub(super) fn needs_resolver(&self) -> bool {
+        self.is_networked || self.has_names()
+    }
+
+    /// Whether the tunnel is known to be its only interface, and to stay that: Docker adds no network to `none`.
+    pub(super) fn is_alone(&self) -> bool {
+        self.networks.iter().all(|network| network == "none") && !self.networks.is_empty()
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -81,13 +113,30 @@ impl Entry {
         }
     }
 
+    /// Begins a life with a tunnel that the provider gave already, and whose interface comes by the engine.
+    pub(super) fn begin_with(&mut self, turn: u64, offer: Offer, now: Instant) {
+        self.turn = turn;
+        let wants_port = self.wish.as_ref().is_ok_and(|wish| wish.port_forward);
+        self.attachment = Some(Attachment::offered(offer, wants_port, now));
+    }
+
+    /// Takes note of the endpoint by which it has its tunnel.
+    pub(super) fn belong_to(&mut self, endpoint: Endpoint) {
+        self.is_networked = true;
+        self.holder.clone_from(&endpoint.holder);
+        self.endpoint = Some(endpoint);
+    }
+
     /// Ends a life.
     pub(super) fn end(&mut self) {
         self.inside = None;
         self.resolv_conf = None;
         self.networks.clear();
         self.neighbours.clear();
+        self.resolver = None;
         self.container = None;
+        self.endpoint = None;
+        self.arrival = None;
         self.closed = Ok(());
         self.attachment = None;
         self.placing = None;
@@ -147,7 +196,7 @@ impl Entry {
             entry.region.clone_from(&offer.region);
             entry.endpoint = offer.peers.first().map(|peer| peer.endpoint);
             entry.plane = Some(settings.plane.to_string());
-            entry.tunnel = Some(carrier::name_of(id));
+            entry.tunnel = Some(carrier::name_of(&self.holder));
             entry.addresses = offer.addresses.iter().map(IpNet::addr).collect();
         }
         if let Some(sample) = attachment.sample() {

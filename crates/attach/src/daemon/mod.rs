@@ -4,7 +4,12 @@
 //! as an event with the turn in which it began; what comes back for another turn is let go.
 
 mod beside;
+mod births;
 mod entry;
+mod expected;
+mod names;
+mod network;
+mod rewrites;
 mod settings;
 mod start;
 mod work;
@@ -12,7 +17,7 @@ mod work;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,23 +27,31 @@ use wg::IpNet;
 
 use self::{
     entry::Entry,
+    expected::Expected,
+    names::{Members, Names},
+    network::Networked,
+    rewrites::Rewrites,
     work::{Found, Settled},
 };
 use crate::{
     Container, Wish,
     attachment::{Action, Attachment, Sample},
     docker::{self, Engine},
-    inside::Inside,
+    driver::{Driver, Endpoint},
+    inside::{Inside, carrier},
     provider::{Forwarded, ProviderError},
     saved::Saved,
     status::Status,
 };
 
-pub use settings::{Providers, Settings};
+pub use settings::{DriverPlace, Providers, Settings};
 pub use start::{StartError, run};
 
 /// How long the daemon waits for an engine that does not answer, before it asks again.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is said of a container whose tunnel was taken from it.
+const LEFT: &str = "it was taken out of its tunnel's network; it stays closed until it ends";
 
 /// What happens.
 enum Event {
@@ -64,6 +77,12 @@ enum Event {
     Probed(String, u64, Result<(), String>),
     /// The forwarded port.
     Forwarded(String, u64, Result<Forwarded, ProviderError>),
+    /// The engine takes a container out of a driver's network.
+    Left(Endpoint),
+    /// Who is in networks.
+    Members(Members),
+    /// Somebody wrote a container's resolvers.
+    Rewritten(String),
     /// Somebody wants to know.
     Asked(oneshot::Sender<Status>),
 }
@@ -73,6 +92,8 @@ struct Newborn {
     container: String,
     inside: Arc<Inside>,
     guarded: Result<(), String>,
+    /// By which it has its tunnel, if that is by a driver's network.
+    endpoint: Option<Endpoint>,
 }
 
 /// The daemon, as it runs.
@@ -81,9 +102,14 @@ struct Daemon {
     engine: Engine,
     saved: Saved,
     entries: BTreeMap<String, Entry>,
-    /// Containers whose namespaces are closed as soon as they come to be.
-    expected: Arc<Mutex<BTreeSet<String>>>,
+    /// Whose namespaces are closed as soon as they come to be.
+    expected: Arc<Expected>,
+    /// The network driver, and the tunnels that it asked for.
+    driver: Option<Arc<Driver>>,
+    networked: Arc<Networked>,
     events: mpsc::UnboundedSender<Event>,
+    names: Names,
+    rewrites: Rewrites,
     engine_is_up: bool,
     /// Where the engine keeps its containers' files.
     root: Option<PathBuf>,
@@ -95,7 +121,13 @@ impl Daemon {
     fn handle(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Docker(event) => self.handle_docker(event),
+            Event::Docker(event) => {
+                let changes_names = event.changes_names();
+                self.handle_docker(event);
+                if changes_names {
+                    self.ask_for_names();
+                }
+            }
             Event::Listed(Ok(containers), root) => {
                 self.root = root;
                 self.handle_list(&containers);
@@ -126,6 +158,9 @@ impl Daemon {
                 attachment.handle_probe(result, now);
             }),
             Event::Forwarded(id, turn, result) => self.handle_forwarded(&id, turn, result, now),
+            Event::Members(members) => self.handle_members(members),
+            Event::Rewritten(id) => self.settle(&id),
+            Event::Left(endpoint) => self.handle_left(&endpoint),
             Event::Asked(asked) => {
                 let _reader_went = asked.send(self.status());
             }
@@ -149,15 +184,21 @@ impl Daemon {
                 labels,
                 ..Container::default()
             }),
-            Docker::Connecting { id, network } => {
+            Docker::Connecting { id, network_id, .. } if self.wish_of(&network_id).is_some() => {
+                self.expect_networked(&id, &network_id);
+            }
+            Docker::Connecting { id, network, .. } => {
                 let Some(entry) = self.entries.get_mut(&id) else { return };
                 if entry.container.is_some() {
                     // Its neighbours are others.
                     self.inspect(id);
                 } else {
                     entry.networks.insert(network.clone());
+                    let is_networked = entry.is_networked;
                     self.find_neighbours(id.clone(), network);
-                    self.begin(&id);
+                    if !is_networked {
+                        self.begin(&id);
+                    }
                 }
             }
             Docker::Disconnected { id } => {
@@ -171,11 +212,7 @@ impl Daemon {
             }
             Docker::Started { id } => self.inspect(id),
             Docker::Ended { id } => self.end(&id),
-            Docker::Removed { id } => {
-                self.end(&id);
-                self.lock_expected().remove(&id);
-                self.entries.remove(&id);
-            }
+            Docker::Removed { id } => self.forget(&id),
             Docker::Renamed { id, name } => {
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.name = name;
@@ -190,9 +227,7 @@ impl Daemon {
         let there: BTreeSet<_> = containers.iter().map(|container| container.id.clone()).collect();
         let gone: Vec<_> = self.entries.keys().filter(|id| !there.contains(*id)).cloned().collect();
         for id in gone {
-            self.end(&id);
-            self.lock_expected().remove(&id);
-            self.entries.remove(&id);
+            self.forget(&id);
         }
         for container in containers {
             self.admit(container);
@@ -200,26 +235,81 @@ impl Daemon {
                 self.inspect(container.id.clone());
             }
         }
-        for holder in self.saved.holders() {
-            if !self.entries.contains_key(&holder) {
-                let saved = self.saved.clone();
-                tokio::task::spawn_blocking(move || work::clear(&saved, &holder));
+        for id in self.saved.containers() {
+            if !self.entries.contains_key(&id) {
+                self.clear_orphan(id);
             }
+        }
+        self.sweep();
+    }
+
+    /// Removes tunnels that are nobody's: those of a daemon that was killed before it could keep what it made.
+    fn sweep(&self) {
+        let names = carrier::names();
+        let saved = self.saved.containers().into_iter().filter_map(|id| {
+            let origin = self.saved.origin(&id)?;
+            Some(carrier::name_of(origin.holder(&id)))
+        });
+        let entries = self.entries.values().map(|entry| carrier::name_of(&entry.holder));
+        let reserved = self
+            .networked
+            .holders()
+            .into_iter()
+            .map(|holder| carrier::name_of(&holder));
+        let known: BTreeSet<_> = saved.chain(entries).chain(reserved).collect();
+        for name in names.into_iter().filter(|name| !known.contains(name)) {
+            (self.say)(&format!("removes {name}, a tunnel that is nobody's"));
+            tokio::task::spawn_blocking(move || carrier::remove(&name));
+        }
+    }
+
+    /// Forgets a container that is no more.
+    fn forget(&mut self, id: &str) {
+        self.end(id);
+        self.expected.remove_container(id);
+        self.entries.remove(id);
+    }
+
+    /// What the containers of a network are to have; `None` if it is none of the driver's.
+    fn wish_of(&self, network: &str) -> Option<Result<Wish, String>> {
+        self.driver.as_ref()?.wish(network)
+    }
+
+    /// Notes a container that is about to have its tunnel by a driver's network.
+    fn expect_networked(&mut self, id: &str, network: &str) {
+        let Some(wish) = self.wish_of(network) else { return };
+        let short = || id.get(..12).unwrap_or(id).to_owned();
+        let entry = self.entries.entry(id.to_owned());
+        let entry = entry.or_insert_with(|| Entry::new(id, short(), wish.clone()));
+        if !entry.has_begun() {
+            entry.wish = wish;
+            entry.is_networked = true;
         }
     }
 
     /// Notes a container that asks for a tunnel.
     fn admit(&mut self, container: &Container) {
-        let wish = Wish::of_labels(&container.labels);
-        if wish == Ok(None) || self.entries.contains_key(&container.id) {
+        if self.entries.contains_key(&container.id) {
             return;
         }
-        self.lock_expected().insert(container.id.clone());
+        let of_driver = container
+            .networks
+            .values()
+            .find(|one| self.wish_of(&one.network).is_some());
+        if let Some(network) = of_driver.map(|membership| membership.network.clone()) {
+            self.expect_networked(&container.id, &network);
+            return;
+        }
+        let wish = Wish::of_labels(&container.labels);
+        if wish == Ok(None) {
+            return;
+        }
+        self.expected.add_container(container.id.clone());
         let wish = wish.map(Option::unwrap_or_default).map_err(|error| error.to_string());
         if let Err(error) = &wish {
             (self.say)(&format!("{}: {error}; it stays closed", container.name));
         }
-        let entry = Entry::new(container.name.clone(), wish);
+        let entry = Entry::new(&container.id, container.name.clone(), wish);
         self.entries.insert(container.id.clone(), entry);
     }
 
@@ -237,17 +327,23 @@ impl Daemon {
 
     /// Takes what the engine knows of a container: it is running, or is not.
     fn handle_inspected(&mut self, id: &str, container: Option<Container>) {
-        let Some(container) = container else {
+        let Some(mut container) = container else {
             self.end(id);
             return;
         };
+        let endpoint = self.take_endpoint(&mut container);
         let turn = self.turn + 1;
         let Some(entry) = self.entries.get_mut(id) else { return };
         if container.pid.is_none() {
             if entry.container.is_some() {
                 self.end(id);
+            } else if !entry.has_begun() {
+                self.clear_orphan(id.to_owned());
             }
             return;
+        }
+        if let Some(endpoint) = endpoint.filter(|_| !entry.has_begun()) {
+            entry.belong_to(endpoint);
         }
         entry.name.clone_from(&container.name);
         if entry.inside.is_none() {
@@ -274,6 +370,38 @@ impl Daemon {
         self.find(id);
     }
 
+    /// Takes the driver's network out of a container's: its own address in it means nothing, and nobody else is there.
+    fn take_endpoint(&self, container: &mut Container) -> Option<Endpoint> {
+        let driver = self.driver.as_ref()?;
+        let mut found = None;
+        container.networks.retain(|_, membership| {
+            let is_driver_s = driver.wish(&membership.network).is_some();
+            if is_driver_s && !membership.endpoint.is_empty() {
+                found = Some((membership.network.clone(), membership.endpoint.clone()));
+            }
+            !is_driver_s
+        });
+        let (network, id) = found?;
+        let by_file = container
+            .namespace
+            .as_deref()
+            .and_then(|file| self.expected.endpoint(file));
+        let kept = || self.saved.origin(&container.id).and_then(|origin| origin.endpoint);
+        let known = by_file.or_else(kept).filter(|endpoint| endpoint.id == id);
+        let endpoint = known.unwrap_or_else(|| Endpoint {
+            network,
+            holder: id.clone(),
+            id,
+            sandbox: container
+                .namespace
+                .as_ref()
+                .map(|file| file.display().to_string())
+                .unwrap_or_default(),
+        });
+        driver.adopt(endpoint.clone());
+        Some(endpoint)
+    }
+
     fn handle_found(&mut self, id: &str, turn: u64, found: Found, now: Instant) {
         let settings = Arc::clone(&self.settings);
         let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.turn == turn) else {
@@ -284,7 +412,7 @@ impl Daemon {
         match found.tunnel {
             Some((provider, offer, is_whole)) if entry.wish.is_ok() => {
                 if let Some(provider) = settings.providers.find(&provider) {
-                    provider.adopt(id, &offer.server);
+                    provider.adopt(&entry.holder, &offer.server);
                 }
                 if is_whole {
                     (self.say)(&format!("{}: goes on with its tunnel to {}", entry.name, offer.server));
@@ -300,6 +428,11 @@ impl Daemon {
     }
 
     fn handle_born(&mut self, newborn: Newborn) {
+        let reserved = newborn.endpoint.as_ref().and_then(|endpoint| {
+            self.expect_networked(&newborn.container, &endpoint.network);
+            self.networked.find(&endpoint.holder)
+        });
+        let turn = self.turn + 1;
         let Some(entry) = self.entries.get_mut(&newborn.container) else {
             return;
         };
@@ -310,8 +443,34 @@ impl Daemon {
             .as_ref()
             .map(|root| root.join("containers").join(&newborn.container));
         entry.resolv_conf = root.map(|root| root.join("resolv.conf")).filter(|path| path.exists());
+        if let (Some(endpoint), Some(reserved)) = (newborn.endpoint, reserved)
+            && entry.endpoint.as_ref() != Some(&endpoint)
+        {
+            self.turn = turn;
+            entry.belong_to(endpoint);
+            entry.wish = Ok(reserved.wish);
+            entry.arrival = network::routes(&reserved.offer).last().copied();
+            entry.begin_with(turn, reserved.offer, Instant::now());
+            self.act(&newborn.container);
+            // It may run already, and be in other networks.
+            self.inspect(newborn.container);
+            return;
+        }
         self.begin(&newborn.container);
         self.settle(&newborn.container);
+    }
+
+    /// Ends the tunnel of a container that leaves a driver's network. What it has in its namespace stays as it is: closed.
+    fn handle_left(&mut self, endpoint: &Endpoint) {
+        let found = self
+            .entries
+            .iter_mut()
+            .find(|(_, entry)| entry.endpoint.as_ref() == Some(endpoint));
+        if let Some((id, entry)) = found {
+            self.saved.forget(id);
+            entry.attachment = None;
+            entry.closed = Err(LEFT.to_owned());
+        }
     }
 
     fn handle_settled(&mut self, id: &str, turn: u64, settled: Settled, now: Instant) {
@@ -324,6 +483,7 @@ impl Daemon {
             if let Some(placed) = settled.placed
                 && entry.take_placing(&settled.server)
             {
+                entry.arrival = None;
                 attachment.handle_placed(placed, now);
             }
         });
@@ -353,19 +513,29 @@ impl Daemon {
             .as_ref()
             .ok()
             .and_then(|wish| self.settings.providers.of(wish).ok());
-        let name = entry.name.clone();
+        let (name, holder, is_networked) = (entry.name.clone(), entry.holder.clone(), entry.endpoint.is_some());
         entry.end();
         let (settings, saved, id) = (Arc::clone(&self.settings), self.saved.clone(), id.to_owned());
         let lock = Arc::clone(&entry.lock);
         tokio::spawn(async move {
             let _one_at_a_time = lock.lock_owned().await;
-            if let Some(provider) = provider {
-                provider.release(&id).await;
-            }
             settings.remove_port(&name);
-            let cleared = tokio::task::spawn_blocking(move || work::clear(&saved, &id));
+            if is_networked {
+                // The engine moves the interface back, and says when the tunnel is to go.
+                saved.forget(&id);
+                return;
+            }
+            if let Some(provider) = provider {
+                provider.release(&holder).await;
+            }
+            let cleared = tokio::task::spawn_blocking(move || work::clear(&saved, &id, &holder));
             let _done = cleared.await;
         });
+    }
+
+    fn clear_orphan(&self, id: String) {
+        let (settings, saved) = (Arc::clone(&self.settings), self.saved.clone());
+        tokio::spawn(async move { work::clear_orphan(&settings, &saved, &id).await });
     }
 
     fn handle_timeouts(&mut self) {
@@ -434,10 +604,6 @@ impl Daemon {
             engine: self.engine_is_up,
             containers,
         }
-    }
-
-    fn lock_expected(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -30,8 +30,19 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// What is tried through each tunnel.
     pub targets: Targets,
+    /// Where it serves as network driver; `None` is nowhere.
+    pub driver: Option<DriverPlace>,
     /// Where it writes the numbers of forwarded ports, a file a container; `None` is nowhere.
     pub ports: Option<PathBuf>,
+}
+
+/// Where the daemon serves as network driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverPlace {
+    /// The socket, in the folder where the engine looks for it.
+    pub socket: PathBuf,
+    /// What it keeps of its networks over a boot.
+    pub networks: PathBuf,
 }
 
 /// The providers by their names.
@@ -71,6 +82,11 @@ impl Providers {
                 known()
             )
         })
+    }
+
+    /// Each of them.
+    pub(super) fn all(&self) -> Vec<Arc<dyn Provider>> {
+        self.all.values().cloned().collect()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Arc<dyn Provider>> {

@@ -1,22 +1,17 @@
 //! Starts the daemon, and runs its loop until it is to end.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Daemon, Event, Newborn, Settings, entry::Entry};
+use super::{
+    Daemon, Event, Settings, births, entry::Entry, expected::Expected, names::Names, network::Networked,
+    rewrites::Rewrites,
+};
 use crate::{
-    births::{Birth, Births},
     control::Socket,
     docker::Engine,
-    inside::{
-        Inside,
-        guard::{self, Guard},
-    },
+    driver::{self, Driver},
     metrics,
     saved::Saved,
 };
@@ -57,8 +52,23 @@ pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()
     };
     let engine = Engine::new(&settings.engine);
     let (sender, mut events) = mpsc::unbounded_channel();
-    let expected = Arc::new(Mutex::new(BTreeSet::new()));
-    let births = watch_births(&settings, &expected, &sender);
+    let (settings, expected) = (Arc::new(settings), Arc::<Expected>::default());
+    let networked = Networked::new(Arc::clone(&settings), Arc::clone(&expected), sender.clone());
+    let networked = Arc::new(networked);
+    let plugin = match &settings.driver {
+        Some(place) => Some((
+            Driver::open(&place.networks, Arc::<Networked>::clone(&networked))
+                .map(Arc::new)
+                .map_err(failed(format!(
+                    "keeping the driver's networks in {}",
+                    place.networks.display()
+                )))?,
+            driver::Socket::bind(&place.socket).map_err(failed(place.socket.display().to_string()))?,
+        )),
+        None => None,
+    };
+    let rewrites = Rewrites::start(sender.clone()).map_err(failed("watching files".to_owned()))?;
+    let births = births::watch(&settings, &expected, &sender);
     if let Err(cause) = &births {
         say(&format!(
             "note: {}: {cause}: containers are closed when they have started, not before; \
@@ -67,12 +77,16 @@ pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()
         ));
     }
     let mut daemon = Daemon {
-        settings: Arc::new(settings),
+        settings,
         engine: engine.clone(),
         saved,
         entries: BTreeMap::new(),
         expected,
+        driver: plugin.as_ref().map(|(driver, _)| Arc::clone(driver)),
+        networked,
         events: sender.clone(),
+        names: Names::default(),
+        rewrites,
         engine_is_up: false,
         root: None,
         turn: 0,
@@ -88,6 +102,12 @@ pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()
     let serve_page = async {
         match page {
             Some(listener) => metrics::serve(listener, ask.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let serve_driver = async {
+        match plugin {
+            Some((driver, socket)) => driver.serve(&socket).await,
             None => std::future::pending().await,
         }
     };
@@ -113,37 +133,9 @@ pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()
         () = watch => {}
         () = socket.serve(ask.clone()) => {}
         () = serve_page => {}
+        () = serve_driver => {}
         () = work => {}
     }
     drop(births);
     Ok(())
-}
-
-/// Closes namespaces of containers that are expected, on the thread that sees them first.
-fn watch_births(
-    settings: &Settings,
-    expected: &Arc<Mutex<BTreeSet<String>>>,
-    events: &mpsc::UnboundedSender<Event>,
-) -> io::Result<Births> {
-    // The engine makes it with its first container.
-    std::fs::create_dir_all(&settings.namespaces)?;
-    let (expected, events) = (Arc::clone(expected), events.clone());
-    Births::watch(&settings.namespaces, move |birth: Birth| {
-        let Some(container) = birth.id else { return };
-        let is_expected = expected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&container);
-        if !is_expected {
-            return;
-        }
-        let inside = Arc::new(Inside::from(birth.namespace));
-        let guarded = guard::set(&inside, &Guard::default());
-        let guarded = guarded.map(drop).map_err(|error| error.to_string());
-        let _ends_with_the_daemon = events.send(Event::Born(Newborn {
-            container,
-            inside,
-            guarded,
-        }));
-    })
 }

@@ -9,6 +9,7 @@ use super::settings::Settings;
 use crate::{
     Container, Offer, Wish,
     attachment::Sample,
+    driver::Endpoint,
     inside::{
         self, Inside, carrier,
         guard::{self, Guard},
@@ -16,21 +17,31 @@ use crate::{
         probe::{self, Through},
         resolv,
     },
-    provider::{Forwarded, ProviderError},
+    provider::{Ask, Forwarded, ProviderError},
     saved::Saved,
 };
 
 /// A container, and what it is to have, as it was known when the work began.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
+    /// Who holds the tunnel.
+    pub(super) holder: String,
+    /// The endpoint of a driver's network, if it is by that that the container has its tunnel.
+    pub(super) endpoint: Option<Endpoint>,
+    /// The last route of an interface that the engine is moving there.
+    pub(super) arrival: Option<IpNet>,
     pub(super) inside: Option<Arc<Inside>>,
     pub(super) container: Option<Container>,
     /// The networks of its neighbours, as far as they are known.
     pub(super) neighbours: Vec<IpNet>,
     /// Whether it is known to have no other network.
     pub(super) is_alone: bool,
-    /// The file of its resolvers, if they are to be set there.
+    /// The file of its resolvers.
     pub(super) resolv_conf: Option<PathBuf>,
+    /// Whether it finds its neighbours by name.
+    pub(super) has_names: bool,
+    /// The port of the resolver that answers what Docker's is asked.
+    pub(super) resolver: Option<u16>,
     pub(super) wish: Option<Wish>,
     pub(super) offer: Option<Offer>,
     /// Whether the offer is to be set up.
@@ -75,7 +86,7 @@ pub(super) fn find(saved: &Saved, id: &str, task: &Task) -> Found {
         };
     };
     let closed = close(inside, task);
-    let name = carrier::name_of(id);
+    let name = carrier::name_of(&task.holder);
     let there = place::look(inside).ok().flatten();
     let device = carrier::status(&name, inside).map(|status| status.device);
     let is_whole = there.is_some() && device.is_ok();
@@ -118,7 +129,11 @@ pub(super) fn settle(settings: &Settings, saved: &Saved, id: &str, task: &Task) 
 fn close(inside: &Inside, task: &Task) -> Result<(), String> {
     let mut direct = task.neighbours.clone();
     direct.extend(task.wish.iter().flat_map(|wish| &wish.lan));
-    match guard::set(inside, &Guard { direct }) {
+    let guard = Guard {
+        direct,
+        resolver: task.resolver,
+    };
+    match guard::set(inside, &guard) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("its network cannot be closed: {error}")),
     }
@@ -132,11 +147,12 @@ fn set_up(
     task: &Task,
     offer: &Offer,
 ) -> Result<(), String> {
-    let name = carrier::name_of(id);
-    inside::set_up(inside, &name, settings.plane, offer, &surroundings(task)).map_err(|error| error.to_string())?;
+    let name = carrier::name_of(&task.holder);
+    inside::set_up(inside, &name, settings.plane, offer, &surroundings(task), task.arrival)
+        .map_err(|error| error.to_string())?;
     let provider = task.wish.as_ref().map(|wish| settings.providers.name_of(wish));
     saved
-        .keep(id, provider.unwrap_or_default(), offer)
+        .keep(id, provider.unwrap_or_default(), task.endpoint.as_ref(), offer)
         .map_err(|error| format!("its state cannot be kept: {error}"))
 }
 
@@ -171,19 +187,21 @@ fn surroundings(task: &Task) -> Surroundings {
     }
 }
 
-/// Sets the container's resolvers, unless Docker's own resolver serves it.
+/// Sets the container's resolvers: the tunnel's, or Docker's address if that knows neighbours by name.
 fn set_resolvers(task: &Task, offer: &Offer) -> Result<(), String> {
     let (Some(path), false) = (&task.resolv_conf, offer.dns.is_empty()) else {
         return Ok(());
     };
-    match resolv::set(path, &offer.dns, &offer.search) {
+    let own = [guard::ENGINE_RESOLVER];
+    let servers = if task.has_names { &own[..] } else { &offer.dns };
+    match resolv::set(path, servers, &offer.search) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("its resolvers cannot be set in {}: {error}", path.display())),
     }
 }
 
 /// How the tunnel is; mends the guard and the resolvers if somebody touched them.
-pub(super) fn look(id: &str, task: &Task) -> Result<Sample, String> {
+pub(super) fn look(task: &Task) -> Result<Sample, String> {
     let inside = task.inside.as_ref().ok_or(NO_NAMESPACE)?;
     close(inside, task)?;
     if let Some(offer) = &task.offer {
@@ -192,7 +210,7 @@ pub(super) fn look(id: &str, task: &Task) -> Result<Sample, String> {
     if place::look(inside).map_err(|error| error.to_string())?.is_none() {
         return Err("its interface is gone; it is made again".to_owned());
     }
-    let status = carrier::status(&carrier::name_of(id), inside).map_err(|error| error.to_string())?;
+    let status = carrier::status(&carrier::name_of(&task.holder), inside).map_err(|error| error.to_string())?;
     let newest = status.peers.values().filter_map(|peer| peer.latest_handshake).max();
     let age = newest.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
     Ok(Sample {
@@ -210,16 +228,43 @@ pub(super) async fn probe(settings: &Settings, task: &Task) -> Result<(), String
 }
 
 /// Binds the forwarded port, through the tunnel.
-pub(super) async fn forward(settings: &Settings, id: &str, task: &Task) -> Result<Forwarded, ProviderError> {
+pub(super) async fn forward(settings: &Settings, task: &Task) -> Result<Forwarded, ProviderError> {
     let (Some(inside), Some(wish), Some(offer)) = (&task.inside, &task.wish, &task.offer) else {
         return Err(ProviderError::Unavailable(NO_NAMESPACE.to_owned()));
     };
     let provider = settings.providers.of(wish).map_err(ProviderError::Refused)?;
-    provider.forward_port(id, offer, &Through(Arc::clone(inside))).await
+    provider
+        .forward_port(&task.holder, offer, &Through(Arc::clone(inside)))
+        .await
+}
+
+/// Asks the provider for a tunnel.
+pub(super) async fn connect(settings: &Settings, wish: &Wish, ask: &Ask) -> Result<Offer, ProviderError> {
+    let provider = settings.providers.of(wish).map_err(ProviderError::Refused)?;
+    let mut offer = provider.connect(ask).await?;
+    if !wish.dns.is_empty() {
+        offer.dns.clone_from(&wish.dns);
+    }
+    Ok(offer)
 }
 
 /// Clears away what is left of a tunnel whose container is gone.
-pub(super) fn clear(saved: &Saved, id: &str) {
+pub(super) fn clear(saved: &Saved, id: &str, holder: &str) {
     saved.forget(id);
-    carrier::remove(&carrier::name_of(id));
+    carrier::remove(&carrier::name_of(holder));
+}
+
+/// Clears away a tunnel whose container went while no daemon watched, and gives it back to its provider.
+pub(super) async fn clear_orphan(settings: &Settings, saved: &Saved, id: &str) {
+    let Some(origin) = saved.origin(id) else {
+        saved.forget(id);
+        return;
+    };
+    let holder = origin.holder(id).to_owned();
+    if let Some(provider) = settings.providers.find(&origin.provider) {
+        provider.adopt(&holder, &origin.server);
+        provider.release(&holder).await;
+    }
+    let (saved, id) = (saved.clone(), id.to_owned());
+    let _done = tokio::task::spawn_blocking(move || clear(&saved, &id, &holder)).await;
 }

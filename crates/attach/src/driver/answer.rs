@@ -225,7 +225,7 @@ impl Driver {
     }
 }
 
-fn wish(network: &Network) -> Result<Wish, String> {
+pub(super) fn wish(network: &Network) -> Result<Wish, String> {
     Wish::of_options(&network.options).map_err(|error| error.to_string())
 }
 

@@ -35,6 +35,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use wg::IpNet;
 
 use self::{ledger::Ledger, networks::Networks};
@@ -95,7 +96,7 @@ pub trait Tunnels: Send + Sync {
 }
 
 /// A container's place in a network of the driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The network's ID.
     pub network: String,
@@ -149,6 +150,11 @@ impl Driver {
     /// That of the file.
     pub fn restore(&self, id: &str, network: Network) -> io::Result<()> {
         self.networks().add(id, network)
+    }
+
+    /// What the containers of a network are to have; `None` if it is none of the driver's.
+    pub fn wish(&self, network: &str) -> Option<Result<Wish, String>> {
+        self.networks().find(network).map(answer::wish)
     }
 
     /// Learns who holds the tunnel of an endpoint from before the daemon's start; one that is known already is left alone.

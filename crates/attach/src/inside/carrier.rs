@@ -1,5 +1,7 @@
 //! The tunnel itself: an interface inside the container, and a name for it on this host.
 //!
+//! An interface is made inside, or here for the engine to move. What handles its packets does not care.
+//!
 //! What handles its packets stays with the host, sockets and all: the kernel, or a process of its own (`adit device`), which
 //! lives on when the daemon ends. It goes when the interface goes, and that goes with the container's namespace.
 
@@ -16,13 +18,16 @@ use tunnel::{
     device::{self, DeviceError, Home},
     uapi,
 };
-use wg::{Device, Peer, Status};
+use wg::{Device, Peer, PrivateKey, Status};
 
 use super::Inside;
 use crate::{INTERFACE, Offer};
 
 /// The MTU of a tunnel whose provider names none, in bytes: an outer IPv6 packet of 1,500 bytes holds it.
 const MTU: u16 = 1420;
+
+/// What the name begins with.
+const PREFIX: &str = "adit";
 
 /// Digits of the holder's ID in the name; an interface's has 15 bytes.
 const DIGITS: usize = 11;
@@ -49,7 +54,7 @@ pub enum CarrierError {
 
 /// The name, on this host, of a holder's tunnel.
 pub fn name_of(holder: &str) -> String {
-    format!("adit{}", holder.get(..DIGITS).unwrap_or(holder))
+    format!("{PREFIX}{}", holder.get(..DIGITS).unwrap_or(holder))
 }
 
 /// The MTU of an offer's tunnel, in bytes.
@@ -87,12 +92,57 @@ pub fn make(name: &str, plane: Plane, inside: &Inside) -> Result<(), CarrierErro
     Ok(())
 }
 
-/// Ends the process of the tunnel `name`, if it has one. An interface of the kernel goes with its namespace.
+/// Makes the tunnel `name` in this process's own namespace, with its keys, peers and MTU, and off. Whoever moves it takes
+/// it to where it belongs. One that is left from before goes first.
+///
+/// # Errors
+///
+/// [`CarrierError`]; then nothing is left.
+pub fn make_here(name: &str, plane: Plane, offer: &Offer) -> Result<(), CarrierError> {
+    remove(name);
+    let made = (|| {
+        if plane == Plane::Kernel {
+            wireguard::create(&mut Netlink::route()?, name, 0)?;
+        } else {
+            device::start(name, &Home::Here, None)?;
+        }
+        let mut netlink = Netlink::route()?;
+        if let Some(link) = link::find(&mut netlink, name)? {
+            link::set_mtu(&mut netlink, link.index, mtu_of(offer).into())?;
+        }
+        bring_to(&mut Control::open(name)?, offer)?;
+        Ok(())
+    })();
+    if made.is_err() {
+        remove(name);
+    }
+    made
+}
+
+/// Ends the tunnel `name`: its process, if it has one, and its interface, if that is here. An interface of the kernel that
+/// is inside goes with its namespace.
 pub fn remove(name: &str) {
     if let Some(path) = uapi::find(name) {
         // Its process ends with its socket.
         let _gone_already = std::fs::remove_file(path);
     }
+    let _gone_already = Netlink::route().and_then(|mut netlink| match link::find(&mut netlink, name)? {
+        Some(link) => link::delete(&mut netlink, link.index),
+        None => Ok(()),
+    });
+}
+
+/// The holders' tunnels that have a name here: by their names.
+pub fn names() -> Vec<String> {
+    let links = Netlink::route().and_then(|mut netlink| link::list(&mut netlink));
+    let links = links.unwrap_or_default().into_iter().map(|link| link.name);
+    let sockets = uapi::list().into_iter().map(|(name, _)| name);
+    let is_ours = |name: &String| {
+        let digits = name.strip_prefix(PREFIX).unwrap_or_default();
+        digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let names: std::collections::BTreeSet<_> = links.chain(sockets).filter(is_ours).collect();
+    names.into_iter().collect()
 }
 
 /// Gives the tunnel the keys and peers of an offer, wherever it is. What is so already is left alone, sessions too.
@@ -101,18 +151,26 @@ pub fn remove(name: &str) {
 ///
 /// [`CarrierError`].
 pub fn configure(name: &str, inside: &Inside, offer: &Offer) -> Result<(), CarrierError> {
-    let wanted = device(offer);
-    with(name, inside, |control| {
-        let there = control.status()?.device;
-        let mut wanted = wanted;
-        wanted.listen_port = there.listen_port;
-        let update = there.difference(&wanted);
-        if update.is_empty() {
-            Ok(())
-        } else {
-            control.change(&update)
-        }
-    })
+    with(name, inside, |control| bring_to(control, offer))
+}
+
+fn bring_to(control: &mut Control, offer: &Offer) -> Result<(), ControlError> {
+    let there = control.status()?.device;
+    let mut wanted = device(offer);
+    wanted.listen_port = there.listen_port;
+    let is_same = |one: &PrivateKey, other: &PrivateKey| one.public_key() == other.public_key();
+    if let (Some(own), Some(key)) = (&there.private_key, &wanted.private_key)
+        && is_same(own, key)
+    {
+        // The kernel clamps what it is given (*curve25519*), and shows that.
+        wanted.private_key.clone_from(&there.private_key);
+    }
+    let update = there.difference(&wanted);
+    if update.is_empty() {
+        Ok(())
+    } else {
+        control.change(&update)
+    }
 }
 
 /// The tunnel as it is, keys and all.

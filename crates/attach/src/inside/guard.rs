@@ -3,7 +3,11 @@
 //! It is the same before, during and after the tunnel's life, for it asks for the interface's name, not for the interface:
 //! while there is none of that name, nothing leaves.
 
-use std::fmt::Write as _;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use linux::{
     Family,
@@ -25,14 +29,35 @@ const PRIORITY: i32 = 0;
 /// The address of the loopback interface's name.
 const LOOPBACK: &str = "lo";
 
-/// The comment of the last rule, by which it is seen that nobody emptied the table.
-const LAST: &str = "closed";
+/// The chains.
+const INPUT: &str = "input";
+const OUTPUT: &str = "output";
+const FORWARD: &str = "forward";
+const NAMES: &str = "names";
+const CHAINS: [&str; 4] = [INPUT, OUTPUT, FORWARD, NAMES];
+
+/// Where the chain for names hangs: before Docker's own, at -100, since a flow is redirected once.
+const NAMES_PRIORITY: i32 = -150;
+
+/// Where Docker's own resolver answers, in networks in which containers find each other by name.
+pub const ENGINE_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+
+/// The port of DNS.
+const DNS: u16 = 53;
+
+/// Types of ICMPv6: neighbour solicitation and advertisement (*RFC 4861*).
+const NEIGHBOUR_DISCOVERY: [u8; 2] = [135, 136];
+
+/// What reaches no further than the link.
+const LINK_LOCAL: [&str; 2] = ["fe80::/10", "ff02::/16"];
 
 /// What may pass beside the tunnel. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     /// Networks that are reached without the tunnel: those of the neighbours, and those that stay direct.
     pub direct: Vec<IpNet>,
+    /// The port of the loopback to which questions to Docker's resolver go; without one they are refused.
+    pub resolver: Option<u16>,
 }
 
 /// The guard could not be set.
@@ -52,84 +77,134 @@ pub enum GuardError {
 ///
 /// [`GuardError`]; what was there is there still.
 pub fn set(inside: &Inside, guard: &Guard) -> Result<bool, GuardError> {
+    let wanted = Table::of(guard);
     Ok(inside.run(|| {
         let mut nftables = Nftables::open()?;
-        let wanted = mark(guard);
         let tables = nftables.tables()?;
         let found = tables
             .iter()
             .find(|table| table.family == TableFamily::Inet && table.name == TABLE);
-        if let Some(found) = found
-            && found.comment.as_ref() == Some(&wanted)
+        if found.is_some_and(|found| found.comment.as_ref() == Some(&wanted.mark)) && is_whole(&mut nftables, &wanted)?
         {
-            let rules = nftables.commented_rules(TableFamily::Inet, TABLE)?;
-            let whole =
-                ["input", "output"].map(|chain| rules.iter().any(|rule| rule.chain == chain && rule.comment == LAST));
-            if whole == [true; 2] {
-                return Ok(false);
-            }
+            return Ok(false);
         }
         let mut batch = Batch::new();
         if found.is_some() {
             batch.remove_table(TableFamily::Inet, TABLE);
         }
-        describe(guard, &wanted, &mut batch);
+        batch.add_table(TableFamily::Inet, TABLE, &wanted.mark);
+        batch.append(wanted.batch);
         nftables.commit(&batch, || "setting the guard".to_owned())?;
         Ok::<_, Error>(true)
     })??)
 }
 
-/// A word for what the guard says, that is another one for another guard.
-fn mark(guard: &Guard) -> String {
-    let mut text = String::from("adit guard 1");
-    for network in &guard.direct {
-        let _written = write!(text, " {network}");
+/// Whether the table has its chains, and no rules but its own, in their order.
+fn is_whole(nftables: &mut Nftables, wanted: &Table) -> Result<bool, Error> {
+    let chains = nftables.chains()?;
+    let drops = |name: &str| {
+        let mut own = chains
+            .iter()
+            .filter(|chain| chain.family == TableFamily::Inet && chain.table == TABLE);
+        own.any(|chain| chain.name == name && chain.drops && chain.hook.is_some())
+    };
+    if ![INPUT, OUTPUT, FORWARD].into_iter().all(drops) {
+        return Ok(false);
     }
-    let digest = Sha256::digest(text.as_bytes());
-    let short = digest.iter().take(8).fold(String::new(), |mut short, byte| {
-        let _written = write!(short, "{byte:02x}");
-        short
-    });
-    format!("adit {short}")
+    let rules = nftables.rules(TableFamily::Inet, TABLE)?;
+    let of = |chain: &str| -> Vec<_> { rules.iter().filter(|(found, _)| found == chain).collect() };
+    Ok(CHAINS.into_iter().all(|chain| {
+        let found = of(chain);
+        let wanted = wanted.rules.get(chain).copied().unwrap_or_default();
+        let numbers = found
+            .iter()
+            .map(|(_, comment)| comment.as_deref().and_then(|text| text.parse().ok()));
+        found.len() == wanted && numbers.eq((0..wanted).map(Some))
+    }))
 }
 
-fn describe(guard: &Guard, mark: &str, batch: &mut Batch) {
-    let inet = TableFamily::Inet;
-    batch.add_table(inet, TABLE, mark);
-    for (chain, hook) in [
-        ("input", Hook::Input),
-        ("output", Hook::Output),
-        ("forward", Hook::Forward),
-    ] {
-        let base = Chain {
-            kind: ChainType::Filter,
-            hook,
-            priority: PRIORITY,
-            policy: Policy::Drop,
+/// The table of a guard.
+struct Table {
+    batch: Batch,
+    /// How many rules each chain has. Each rule's comment is its number.
+    rules: BTreeMap<&'static str, usize>,
+    /// A word for what the guard says, that is another one for another guard.
+    mark: String,
+}
+
+impl Table {
+    fn of(guard: &Guard) -> Self {
+        let mut table = Self {
+            batch: Batch::new(),
+            rules: BTreeMap::new(),
+            mark: String::new(),
         };
-        batch.add_chain(inet, TABLE, chain, Some(base));
+        table.describe(guard);
+        let digest = Sha256::digest(format!("{:?}", table.batch));
+        table.mark = digest.iter().take(8).fold("adit ".to_owned(), |mut mark, byte| {
+            let _written = write!(mark, "{byte:02x}");
+            mark
+        });
+        table
     }
-    let accept = |rule: Rule| rule.verdict(&Verdict::Accept);
-    for name in [LOOPBACK, INTERFACE] {
-        batch.add_rule(inet, TABLE, "input", &accept(Rule::new().from_interface(name)));
-        batch.add_rule(inet, TABLE, "output", &accept(Rule::new().to_interface(name)));
+
+    fn chain(&mut self, name: &'static str, kind: ChainType, hook: Hook, priority: i32, policy: Policy) {
+        let base = Chain {
+            kind,
+            hook,
+            priority,
+            policy,
+        };
+        self.batch.add_chain(TableFamily::Inet, TABLE, name, Some(base));
     }
-    for network in &guard.direct {
-        let rule = Rule::new().family(Family::of(network.addr()));
-        batch.add_rule(inet, TABLE, "input", &accept(rule.clone().from_network(*network)));
-        batch.add_rule(inet, TABLE, "output", &accept(rule.to_network(*network)));
+
+    fn rule(&mut self, chain: &'static str, rule: Rule) {
+        let number = self.rules.entry(chain).or_default();
+        let rule = rule.comment(&number.to_string());
+        *number += 1;
+        self.batch.add_rule(TableFamily::Inet, TABLE, chain, &rule);
     }
-    if guard.direct.iter().any(|network| network.addr().is_ipv6()) {
-        // Neighbours of IPv6 find each other by ICMPv6 to addresses that reach no further than the link (RFC 4861).
-        let icmp = || Rule::new().family(Family::V6).icmp(Family::V6);
-        for link in ["fe80::/10", "ff02::/16"].map(|text| text.parse::<IpNet>().expect("it is a network")) {
-            batch.add_rule(inet, TABLE, "output", &accept(icmp().to_network(link)));
-            batch.add_rule(inet, TABLE, "input", &accept(icmp().to_network(link)));
+
+    fn accept(&mut self, chain: &'static str, rule: Rule) {
+        self.rule(chain, rule.verdict(&Verdict::Accept));
+    }
+
+    fn describe(&mut self, guard: &Guard) {
+        for (chain, hook) in [(INPUT, Hook::Input), (OUTPUT, Hook::Output), (FORWARD, Hook::Forward)] {
+            self.chain(chain, ChainType::Filter, hook, PRIORITY, Policy::Drop);
         }
+        let engine_s = || Rule::new().family(Family::V4).to_network(ENGINE_RESOLVER.into());
+        if let Some(port) = guard.resolver {
+            self.chain(NAMES, ChainType::Nat, Hook::Output, NAMES_PRIORITY, Policy::Accept);
+            for rule in [engine_s().udp(), engine_s().tcp()] {
+                self.rule(NAMES, rule.to_ports(DNS, DNS).redirect(port));
+            }
+        }
+        // It asks other resolvers on this host's behalf, and not through the tunnel.
+        self.rule(OUTPUT, engine_s().prohibit());
+        for name in [LOOPBACK, INTERFACE] {
+            self.accept(INPUT, Rule::new().from_interface(name));
+            self.accept(OUTPUT, Rule::new().to_interface(name));
+        }
+        for network in &guard.direct {
+            let rule = Rule::new().family(Family::of(network.addr()));
+            self.accept(INPUT, rule.clone().from_network(*network));
+            self.accept(OUTPUT, rule.to_network(*network));
+        }
+        if guard.direct.iter().any(|network| network.addr().is_ipv6()) {
+            // Neighbours of IPv6 find each other by ICMPv6 to addresses that reach no further than the link (RFC 4861).
+            for kind in NEIGHBOUR_DISCOVERY {
+                let icmp = || Rule::new().family(Family::V6).icmp(Family::V6).icmp_type(kind);
+                for link in LINK_LOCAL.map(|text| text.parse().expect("it is a network")) {
+                    self.accept(OUTPUT, icmp().to_network(link));
+                    self.accept(INPUT, icmp().to_network(link));
+                }
+            }
+        }
+        self.rule(OUTPUT, Rule::new().tcp().reset());
+        self.rule(OUTPUT, Rule::new().prohibit());
+        self.rule(INPUT, Rule::new().verdict(&Verdict::Drop));
     }
-    batch.add_rule(inet, TABLE, "output", &Rule::new().tcp().reset());
-    batch.add_rule(inet, TABLE, "output", &Rule::new().prohibit().comment(LAST));
-    batch.add_rule(inet, TABLE, "input", &Rule::new().verdict(&Verdict::Drop).comment(LAST));
 }
 
 #[cfg(test)]
@@ -149,46 +224,19 @@ mod tests {
         let inside = Inside::from(Namespace::anonymous().unwrap());
         let guard = Guard {
             direct: ["172.18.0.0/16", "fd07::/64"].map(|text| text.parse().unwrap()).into(),
+            resolver: Some(5353),
         };
         assert!(set(&inside, &Guard::default()).unwrap());
         assert!(set(&inside, &guard).unwrap());
         assert!(!set(&inside, &guard).unwrap(), "it is there already");
         let text = inside.run(listed).unwrap();
-        let comment = mark(&guard);
-        assert_eq!(
-            text,
-            format!(
-                "table inet adit {{\n\
-                 \tcomment \"{comment}\"\n\
-                 \tchain input {{\n\
-                 \t\ttype filter hook input priority filter; policy drop;\n\
-                 \t\tiifname \"lo\" accept\n\
-                 \t\tiifname \"wg0\" accept\n\
-                 \t\tip saddr 172.18.0.0/16 accept\n\
-                 \t\tip6 saddr fd07::/64 accept\n\
-                 \t\tmeta l4proto ipv6-icmp ip6 daddr fe80::/10 accept\n\
-                 \t\tmeta l4proto ipv6-icmp ip6 daddr ff02::/16 accept\n\
-                 \t\tdrop comment \"closed\"\n\
-                 \t}}\n\n\
-                 \tchain output {{\n\
-                 \t\ttype filter hook output priority filter; policy drop;\n\
-                 \t\toifname \"lo\" accept\n\
-                 \t\toifname \"wg0\" accept\n\
-                 \t\tip daddr 172.18.0.0/16 accept\n\
-                 \t\tip6 daddr fd07::/64 accept\n\
-                 \t\tmeta l4proto ipv6-icmp ip6 daddr fe80::/10 accept\n\
-                 \t\tmeta l4proto ipv6-icmp ip6 daddr ff02::/16 accept\n\
-                 \t\tmeta l4proto tcp reject with tcp reset\n\
-                 \t\treject with icmpx admin-prohibited comment \"closed\"\n\
-                 \t}}\n\n\
-                 \tchain forward {{\n\
-                 \t\ttype filter hook forward priority filter; policy drop;\n\
-                 \t}}\n\
-                 }}\n"
-            )
-        );
+        let comment = Table::of(&guard).mark;
+        assert_eq!(text, format!(include_str!("guard.nft"), comment = comment));
         for command in [
             "flush chain inet adit output",
+            "insert rule inet adit output accept",
+            "add rule inet adit input ip saddr 192.0.2.0/24 accept comment \"1\"",
+            "add chain inet adit output { policy accept ; }",
             "delete table inet adit",
             "flush ruleset",
         ] {

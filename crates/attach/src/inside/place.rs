@@ -1,6 +1,12 @@
 //! Sets up a tunnel inside a container: gives it addresses and routes. What is so already is left alone.
 
-use std::{collections::BTreeSet, io, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use linux::{
     Family, address, link,
@@ -19,6 +25,10 @@ const TABLE: u32 = 51_820;
 
 /// Where the rules stand that lead to it: before those of the kernel (32766) and of most others.
 const PRIORITY: u32 = 100;
+
+/// How long the engine may take to move an interface, and how often it is looked whether it has.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(10);
+const ARRIVAL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A tunnel could not be set up in its container.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +74,29 @@ pub fn place(inside: &Inside, offer: &Offer, surroundings: &Surroundings) -> Res
     inside.run(|| arrange(offer, surroundings))?
 }
 
+/// Waits until the engine has moved the tunnel's interface here, and has given it its last route: until then it must not be
+/// touched, since the engine takes what it finds done for somebody else's. Gives up after ten seconds.
+///
+/// # Errors
+///
+/// [`PlaceError`].
+pub fn wait_for(inside: &Inside, last: IpNet) -> Result<(), PlaceError> {
+    inside.run(|| {
+        let limit = Instant::now() + ARRIVAL_LIMIT;
+        let mut netlink = Netlink::route()?;
+        while Instant::now() < limit {
+            let index = link::find(&mut netlink, INTERFACE)?.map(|link| link.index);
+            let routes = route::list(&mut netlink, Family::of(last.addr()), route::MAIN)?;
+            let has_come = |route: &Route| route.destination == last && route.interface == index;
+            if index.is_some() && routes.iter().any(has_come) {
+                break;
+            }
+            thread::sleep(ARRIVAL_INTERVAL);
+        }
+        Ok(())
+    })?
+}
+
 /// Whether the container has a tunnel's interface, and its addresses.
 ///
 /// # Errors
@@ -95,20 +128,12 @@ fn arrange(offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError>
         sysctl::write(&key, "0").map_err(PlaceError::Sysctl)?;
     }
     let wanted: BTreeSet<_> = offer.addresses.iter().copied().collect();
-    let there: BTreeSet<_> = address::list(&mut netlink, index)?
-        .into_iter()
-        .filter(is_global)
-        .collect();
-    for address in wanted.difference(&there) {
-        address::add(&mut netlink, index, *address)?;
-    }
-    for address in there.difference(&wanted) {
-        address::delete(&mut netlink, index, *address)?;
-    }
+    set_addresses(&mut netlink, index, &wanted)?;
     if !found.up {
         link::set_up(&mut netlink, index)?;
     }
     set_routes(&mut netlink, index, offer, surroundings)?;
+    remove_engine_routes(&mut netlink, index, &wanted)?;
     for Direct { network, router } in &surroundings.direct {
         let route = Route {
             router: Some(*router),
@@ -116,6 +141,41 @@ fn arrange(offer: &Offer, surroundings: &Surroundings) -> Result<(), PlaceError>
             ..Route::direct(*network, index)
         };
         route::replace(&mut netlink, &route)?;
+    }
+    Ok(())
+}
+
+/// Gives the interface the addresses that are wanted, and takes all others.
+fn set_addresses(netlink: &mut Netlink, index: u32, wanted: &BTreeSet<IpNet>) -> Result<(), NetlinkError> {
+    let there = |netlink: &mut Netlink| -> Result<BTreeSet<_>, NetlinkError> {
+        Ok(address::list(netlink, index)?.into_iter().filter(is_global).collect())
+    };
+    let before = there(netlink)?;
+    for address in wanted.difference(&before) {
+        address::add(netlink, index, *address)?;
+    }
+    let others: Vec<_> = before.difference(wanted).collect();
+    for address in &others {
+        ignore_missing(address::delete(netlink, index, **address))?;
+    }
+    if !others.is_empty() {
+        // The kernel takes a network's second address with its first (`promote_secondaries`).
+        for address in wanted.difference(&there(netlink)?) {
+            address::add(netlink, index, *address)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the routes that the engine gave an interface that it moved here. The tunnel's own table has them, and in the
+/// main one the engine takes them for a reason not to add another network.
+fn remove_engine_routes(netlink: &mut Netlink, index: u32, own: &BTreeSet<IpNet>) -> Result<(), NetlinkError> {
+    for route in route::list(netlink, Family::V4, route::MAIN)? {
+        let is_own = own.iter().any(|own| own.trunc() == route.destination);
+        let is_default = route.destination == Family::V4.everything();
+        if route.interface == Some(index) && !is_own && !is_default {
+            ignore_missing(route::delete(netlink, &route))?;
+        }
     }
     Ok(())
 }

@@ -8,10 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{
-    net::{TcpStream, UdpSocket},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::Inside;
 use crate::provider::Dial;
@@ -52,7 +49,7 @@ impl Default for Targets {
 pub async fn probe(inside: &Arc<Inside>, targets: &Targets, dns: &[IpAddr]) -> Result<(), String> {
     let by_tcp = async {
         let to = targets.tcp?;
-        let opened = timeout(LIMIT, connect(inside, to)).await;
+        let opened = timeout(LIMIT, inside.tcp(to)).await;
         let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         Some(
             opened
@@ -76,28 +73,9 @@ pub async fn probe(inside: &Arc<Inside>, targets: &Targets, dns: &[IpAddr]) -> R
     Err(tried.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; "))
 }
 
-/// Opens a TCP connection from inside.
-async fn connect(inside: &Arc<Inside>, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = open(inside, move || match to {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
-    });
-    socket.await?.connect(to).await
-}
-
 /// Asks a name server for the address of a name; any answer to this question will do.
 async fn ask(inside: &Arc<Inside>, server: SocketAddr, name: &str) -> io::Result<()> {
-    let local: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = open(inside, move || {
-        let socket = std::net::UdpSocket::bind(local)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    });
-    let socket = UdpSocket::from_std(socket.await?)?;
-    socket.connect(server).await?;
+    let socket = inside.udp(server).await?;
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
     let question = question(id, name);
@@ -132,16 +110,6 @@ fn question(id: [u8; 2], name: &str) -> Vec<u8> {
     message
 }
 
-/// Opens a socket inside, on a thread of its own.
-async fn open<T: Send + 'static>(
-    inside: &Arc<Inside>,
-    open: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let inside = Arc::clone(inside);
-    let opened = tokio::task::spawn_blocking(move || inside.run(open).flatten());
-    opened.await.map_err(io::Error::other)?
-}
-
 /// The container's own way through its tunnel.
 #[derive(Clone, Debug)]
 pub struct Through(pub Arc<Inside>);
@@ -149,7 +117,7 @@ pub struct Through(pub Arc<Inside>);
 #[async_trait]
 impl Dial for Through {
     async fn tcp(&self, to: SocketAddr) -> io::Result<TcpStream> {
-        connect(&self.0, to).await
+        self.0.tcp(to).await
     }
 }
 

@@ -1,11 +1,15 @@
 //! The file that a container sees as `/etc/resolv.conf`.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
+    fs::OpenOptions,
+    io::{self, Read},
     net::IpAddr,
+    os::unix::fs::FileExt as _,
     path::Path,
 };
+
+/// Of a longer file, in bytes, the last lines are cut off.
+const LONGEST: usize = 64 << 10;
 
 /// Gives the file the name servers `dns`, and `search` if there are such; the container's other lines stay. True if it had
 /// to be changed.
@@ -16,13 +20,21 @@ use std::{
 ///
 /// The file's.
 pub fn set(path: &Path, dns: &[IpAddr], search: &[String]) -> io::Result<bool> {
-    let there = fs::read_to_string(path)?;
-    let wanted = text(&there, dns, search);
-    if wanted == there {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    // The container may write anything there, too.
+    let mut there = Vec::new();
+    Read::by_ref(&mut file).take(LONGEST as u64).read_to_end(&mut there)?;
+    let mut wanted = text(&String::from_utf8_lossy(&there), dns, search);
+    if wanted.len() > LONGEST {
+        let end = wanted.as_bytes()[..LONGEST].iter().rposition(|byte| *byte == b'\n');
+        wanted.truncate(end.map_or(0, |end| end + 1));
+    }
+    if wanted.as_bytes() == there && file.metadata()?.len() == wanted.len() as u64 {
         return Ok(false);
     }
-    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
-    file.write_all(wanted.as_bytes())?;
+    // Cut last: who reads meanwhile finds name servers.
+    file.write_all_at(wanted.as_bytes(), 0)?;
+    file.set_len(wanted.len() as u64)?;
     Ok(true)
 }
 
@@ -47,7 +59,7 @@ fn text(there: &str, dns: &[IpAddr], search: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::{fs, os::unix::fs::MetadataExt as _};
 
     use super::*;
 
@@ -82,5 +94,19 @@ mod tests {
         assert!(set(&path, &dns, &[]).unwrap());
         assert!(!set(&path, &dns, &[]).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+        for spoilt in [
+            vec![b'#'; 1 << 20],
+            b"nameserver 192.0.2.1\n\xff\xfe".to_vec(),
+            Vec::new(),
+        ] {
+            fs::write(&path, spoilt).unwrap();
+            assert!(set(&path, &dns, &[]).unwrap());
+            assert!(!set(&path, &dns, &[]).unwrap(), "it is as it should be");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(
+                text.starts_with("nameserver 10.0.0.1\n") && !text.contains("192.0.2.1"),
+                "{text}"
+            );
+        }
     }
 }

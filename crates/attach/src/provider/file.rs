@@ -177,7 +177,7 @@ impl Provider for File {
         let mut candidates = self.candidates(ask)?;
         let identities = candidates.iter().map(|candidate| candidate.identity.clone());
         let Some(taken) = self.held.take(&ask.holder, identities) else {
-            return Err(ProviderError::Unavailable(in_use(&candidates, &self.held)));
+            return Err(ProviderError::Unavailable(in_use(&candidates)));
         };
         let found = candidates.iter().position(|candidate| candidate.identity == taken);
         let candidate = candidates.swap_remove(found.unwrap_or_default());
@@ -201,17 +201,13 @@ impl Provider for File {
 }
 
 /// Why none of the configurations is to be had.
-fn in_use(candidates: &[Candidate], held: &Reservations) -> String {
+fn in_use(candidates: &[Candidate]) -> String {
     match candidates {
-        [one] => {
-            let holder = held.holder_of(&one.identity).unwrap_or_default();
-            format!(
-                "the key of {} is in use by the container {}, and no two may share it: add a configuration, or make a \
-                 directory of several and name that",
-                one.name,
-                holder.get(..12).unwrap_or(&holder)
-            )
-        }
+        [one] => format!(
+            "the key of {} is in use by another container, and no two may share it (adit attach status says whose it \
+             is): add a configuration, or make a directory of several and name that",
+            one.name
+        ),
         _ => format!(
             "all {} configurations are in use by other containers, and no two may share a key: add another",
             candidates.len()
@@ -376,7 +372,7 @@ mod tests {
         );
         assert_eq!(server("a", "alone").as_deref(), Ok("alone.conf"));
         let error = server("c", "alone").unwrap_err().to_string();
-        let expected = "the key of alone.conf is in use by the container a, and no two may share it: ";
+        let expected = "the key of alone.conf is in use by another container, and no two may share it ";
         assert!(error.starts_with(expected), "{error}");
         assert_eq!(server("c", "pool").as_deref(), Ok("pool/1.conf"), "what a had");
         // After a restart of the daemon.

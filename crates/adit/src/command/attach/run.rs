@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use attach::{
     control,
-    daemon::{self, Providers, Settings},
+    daemon::{self, DriverPlace, Providers, Settings},
+    driver,
     inside::probe::Targets,
     provider::{
         file::File,
@@ -76,6 +77,17 @@ pub(super) struct RunArguments {
         default_value = "example.com"
     )]
     probe_name: String,
+    /// Where the daemon serves as Docker's network driver `adit`; `none` does not.
+    #[arg(long, value_name = "FILE", env = "ADIT_ATTACH_DRIVER", default_value = driver::SOCKET)]
+    driver: PathBuf,
+    /// What the driver keeps of its networks, over a boot.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ADIT_ATTACH_NETWORKS",
+        default_value = "/var/lib/adit/networks.json"
+    )]
+    networks: PathBuf,
     /// Where the daemon keeps what its next start needs.
     #[arg(
         long,
@@ -172,6 +184,10 @@ impl RunArguments {
                 name: Some(self.probe_name).filter(|name| name != "none"),
             },
             ports: self.port_dir,
+            driver: (self.driver.as_os_str() != "none").then_some(DriverPlace {
+                socket: self.driver,
+                networks: self.networks,
+            }),
         })
     }
 }
