@@ -31,7 +31,7 @@ const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// How often a tunnel is looked at until it has its first handshake.
-const EARLY_INTERVAL: Duration = Duration::from_millis(200);
+const EARLY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a tunnel is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);

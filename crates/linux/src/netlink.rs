@@ -11,7 +11,7 @@ use netlink_packet_core::{
     NetlinkSerializable, NlasIterator, Parseable as _,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Length of a netlink message's header (RFC 3549, section 2.3.2).
 const HEADER_LEN: usize = 16;
@@ -280,15 +280,11 @@ impl Netlink {
         message.serialize(&mut request);
         retry(|| self.socket.send(&request, 0))?;
 
-        let mut buffer = Zeroizing::new(Vec::with_capacity(RECEIVE_LEN));
+        let mut buffer = Scrubbed::new();
         let mut interrupted = false;
         loop {
-            buffer.clear();
-            let length = retry(|| self.socket.recv(&mut *buffer, libc::MSG_TRUNC))?;
-            if length > buffer.len() {
-                return Err(io::Error::other("an answer longer than any that the kernel gives").into());
-            }
-            if self.answered(&buffer, each, &mut interrupted)? {
+            let datagram = buffer.receive(&self.socket)?;
+            if self.answered(datagram, each, &mut interrupted)? {
                 return if interrupted { Err(Failure::Interrupted) } else { Ok(()) };
             }
         }
@@ -315,6 +311,40 @@ impl Netlink {
             }
         }
         Ok(false)
+    }
+}
+
+/// Room for a datagram, of which nothing is left behind. Only what was received is overwritten: that is mostly little.
+struct Scrubbed {
+    bytes: Vec<u8>,
+    /// The length of the longest datagram.
+    used: usize,
+}
+
+impl Scrubbed {
+    fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(RECEIVE_LEN),
+            used: 0,
+        }
+    }
+
+    fn receive(&mut self, socket: &Socket) -> Result<&[u8], Failure> {
+        self.bytes.clear();
+        let length = retry(|| socket.recv(&mut self.bytes, libc::MSG_TRUNC))?;
+        self.used = self.used.max(self.bytes.len());
+        if length > self.bytes.len() {
+            return Err(io::Error::other("an answer longer than any that the kernel gives").into());
+        }
+        Ok(&self.bytes)
+    }
+}
+
+impl Drop for Scrubbed {
+    fn drop(&mut self) {
+        // Within its capacity.
+        self.bytes.resize(self.used, 0);
+        self.bytes.as_mut_slice().zeroize();
     }
 }
 

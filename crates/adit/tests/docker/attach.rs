@@ -392,28 +392,32 @@ fn wrong_labels_leave_a_container_closed_and_say_why() {
 fn many_containers_come_and_go_at_once_and_leave_nothing() {
     crate::needs_containers!();
     let count = std::env::var("ADIT_TEST_CONTAINERS").map_or(12, |text| text.parse().expect("a number"));
-    let stage = Stage::new(count);
+    let wanted = std::env::var("ADIT_TEST_NETWORK").ok();
+    let mut stage = Stage::new(count);
     let leaks = stage.leaks();
     let names: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
+    let begin = Instant::now();
     std::thread::scope(|scope| {
         for name in &names {
             scope.spawn(|| {
-                let network = if name.ends_with(['0', '2', '4', '6', '8']) {
+                let by_turns = if name.ends_with(['0', '2', '4', '6', '8']) {
                     "none"
                 } else {
                     "bridge"
                 };
+                let network = wanted.as_deref().unwrap_or(by_turns);
                 let run = stage.run(
                     name,
                     "pool",
                     &["--detach", "--network", network],
                     &format!("while ! {ASK}; do sleep 0.1; done; sleep 600"),
                 );
-                run.limit(Duration::from_secs(300)).run();
+                run.limit(Duration::from_secs(900)).run();
             });
         }
     });
     let start = Instant::now();
+    let began = begin.elapsed();
     for name in &names {
         let status = stage.wait_for_state(name, "up");
         assert!(status["error"].is_null(), "{status}");
@@ -421,7 +425,27 @@ fn many_containers_come_and_go_at_once_and_leave_nothing() {
             (stage.engine.docker(&["logs", name]).run() == "hello\n").then_some(())
         });
     }
-    eprintln!("{count} tunnels were up {:?} after the last start", start.elapsed());
+    eprintln!(
+        "{count} containers started in {began:?}; all tunnels were seen to be up {:?} later",
+        start.elapsed()
+    );
+    // They lose their tunnels, and get them again.
+    let mut server = stage.server.take().expect("it runs");
+    server.signal(libc::SIGKILL);
+    server.wait(SOON);
+    for name in &names {
+        assert_eq!(
+            stage.exec(name, "echo hello | nc -w 1 198.51.100.2 7").stdout,
+            "",
+            "{name}"
+        );
+    }
+    stage.start_server();
+    for name in &names {
+        wait_until("the tunnel is back", Duration::from_secs(60), || {
+            (stage.exec(name, ASK).stdout == "hello\n").then_some(())
+        });
+    }
     std::thread::scope(|scope| {
         for name in &names {
             scope.spawn(|| {
@@ -432,6 +456,71 @@ fn many_containers_come_and_go_at_once_and_leave_nothing() {
     });
     wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
     assert_eq!(leaks.seen(), []);
+}
+
+#[test]
+fn containers_one_after_the_other_answer_at_once_and_leave_nothing() {
+    crate::needs_containers!();
+    let count = std::env::var("ADIT_TEST_SEQUENCE").map_or(6, |text| text.parse().expect("a number"));
+    let stage = Stage::new(2);
+    let memory = || {
+        let daemon = stage.engine.beside("pgrep").args(["-f", "adit attach --name"]).run();
+        let status = stage
+            .engine
+            .beside("cat")
+            .arg(format!("/proc/{}/status", daemon.trim()))
+            .run();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+            .expect("it has memory")
+    };
+    let (mut delays, mut after_ten) = (Vec::new(), 0);
+    for number in 0..count {
+        let name = format!("c{number}");
+        let run = stage.run(&name, "pool", &["--detach", "--network", "none"], ASK);
+        run.run();
+        wait_until("it has its answer", SOON, || {
+            stage
+                .engine
+                .docker(&["logs", &name])
+                .run()
+                .contains("hello")
+                .then_some(())
+        });
+        let (answered, started) = (moment_of_log(&stage, &name), moment_of_start(&stage, &name));
+        delays.push((answered - started) / 1_000_000);
+        stage.engine.docker(&["rm", "--force", &name]).run();
+        if number == 9 {
+            after_ten = memory();
+        }
+    }
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    delays.sort_unstable();
+    eprintln!(
+        "{count} containers: first answer {} ms after the start (median; 9 in 10 within {}, worst {}); the daemon \
+         had {after_ten} kB after ten and has {} kB",
+        delays[count / 2],
+        delays[count * 9 / 10],
+        delays[count - 1],
+        memory()
+    );
+}
+
+/// When the engine got the first line of a container, in nanoseconds of the clock.
+fn moment_of_log(stage: &Stage, name: &str) -> i64 {
+    let log = stage.engine.docker(&["logs", "--timestamps", name]).run();
+    nanoseconds(stage, log.split_whitespace().next().expect("it has a line"))
+}
+
+/// When the engine started a container's process, of which its event tells just after that.
+fn moment_of_start(stage: &Stage, name: &str) -> i64 {
+    let inspect = ["inspect", "--format", "{{.State.StartedAt}}", name];
+    nanoseconds(stage, stage.engine.docker(&inspect).run().trim())
+}
+
+fn nanoseconds(stage: &Stage, time: &str) -> i64 {
+    let date = stage.engine.host.command("date").args(["+%s%N", "--date", time]).run();
+    date.trim().parse().expect("a number")
 }
 
 /// What every test here needs of the machine.

@@ -63,7 +63,7 @@ fn neighbours_have_names_and_no_other_question_is_seen_outside_the_tunnel() {
         "sleep",
         "600",
     ]);
-    let sees = |name: &str| stage.exec("one", &look_up(name)).stdout != "";
+    let sees = |name: &str| !stage.exec("one", &look_up(name)).stdout.is_empty();
     wait_until("the newcomer is seen", SOON, || sees("late").then_some(()));
     docker(&["rm", "--force", "late"]);
     wait_until("it is seen no more", SOON, || (!sees("late")).then_some(()));

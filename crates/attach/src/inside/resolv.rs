@@ -1,8 +1,8 @@
 //! The file that a container sees as `/etc/resolv.conf`.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Read},
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
     net::IpAddr,
     os::unix::fs::FileExt as _,
     path::Path,
@@ -20,10 +20,10 @@ const LONGEST: usize = 64 << 10;
 ///
 /// The file's.
 pub fn set(path: &Path, dns: &[IpAddr], search: &[String]) -> io::Result<bool> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let file = File::open(path)?;
     // The container may write anything there, too.
     let mut there = Vec::new();
-    Read::by_ref(&mut file).take(LONGEST as u64).read_to_end(&mut there)?;
+    (&file).take(LONGEST as u64).read_to_end(&mut there)?;
     let mut wanted = text(&String::from_utf8_lossy(&there), dns, search);
     if wanted.len() > LONGEST {
         let end = wanted.as_bytes()[..LONGEST].iter().rposition(|byte| *byte == b'\n');
@@ -32,6 +32,8 @@ pub fn set(path: &Path, dns: &[IpAddr], search: &[String]) -> io::Result<bool> {
     if wanted.as_bytes() == there && file.metadata()?.len() == wanted.len() as u64 {
         return Ok(false);
     }
+    // Who watches the file hears of whoever had it open to write: it is opened so only now.
+    let file = OpenOptions::new().write(true).open(path)?;
     // Cut last: who reads meanwhile finds name servers.
     file.write_all_at(wanted.as_bytes(), 0)?;
     file.set_len(wanted.len() as u64)?;
