@@ -176,6 +176,11 @@ impl Attachment {
         self.phase
     }
 
+    /// Whether the tunnel is set up.
+    pub fn is_placed(&self) -> bool {
+        self.placed.is_some()
+    }
+
     /// The tunnel that is set up, or about to be.
     pub fn offer(&self) -> Option<&Offer> {
         self.offer.as_ref()

@@ -38,6 +38,8 @@ pub struct Birth {
     pub path: PathBuf,
     /// The container's ID; `None` if its process is none of a container.
     pub id: Option<String>,
+    /// The process that is, or becomes, the container's first, if it has a numbering of its own.
+    pub process: Option<i32>,
     /// The namespace.
     pub namespace: Namespace,
 }
@@ -133,10 +135,12 @@ pub fn find_now(path: &Path) -> Option<Birth> {
 }
 
 fn birth(path: &Path, namespace: Namespace) -> Birth {
-    let (id, by_process) = namespace.identity().ok().and_then(owner).unzip();
+    let found = namespace.identity().ok().and_then(owner);
+    let (process, by_process) = found.unzip();
     Birth {
         path: path.to_owned(),
-        id: id.flatten(),
+        id: process.and_then(container_of_process),
+        process: process.filter(|pid| is_first(*pid)).map(u32::cast_signed),
         // What is held by the file would keep the engine from unmounting it.
         namespace: by_process.unwrap_or(namespace),
     }
@@ -146,19 +150,33 @@ fn is_namespace(namespace: &Namespace) -> bool {
     rustix::fs::fstatfs(namespace).is_ok_and(|statfs| statfs.f_type == NSFS_MAGIC)
 }
 
-/// The container whose processes are in a namespace, and the namespace by way of them; `None` if it has no process. The
-/// youngest processes are looked at first.
-fn owner(namespace: Identity) -> Option<(Option<String>, Namespace)> {
+/// A process in a namespace, and the namespace by way of it; `None` if it has none. It is the first of its numbering
+/// (*pid_namespaces(7)*) if there is such a one. The youngest are looked at first.
+fn owner(namespace: Identity) -> Option<(u32, Namespace)> {
     let entries = fs::read_dir("/proc").ok()?.flatten();
     let mut pids: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     pids.sort_unstable_by(|one, other| other.cmp(one));
-    let (pid, there) = pids.into_iter().find_map(|pid| {
-        let there = Namespace::open(format!("/proc/{pid}/ns/net")).ok()?;
-        (there.identity().ok()? == namespace).then_some((pid, there))
-    })?;
-    Some((container_of_process(pid), there))
+    let mut found = None;
+    for pid in pids {
+        let there = Namespace::open(format!("/proc/{pid}/ns/net")).ok();
+        let Some(there) = there.filter(|there| there.identity().is_ok_and(|identity| identity == namespace)) else {
+            continue;
+        };
+        if is_first(pid) {
+            return Some((pid, there));
+        }
+        found.get_or_insert((pid, there));
+    }
+    found
+}
+
+/// Whether a process is the first of its own numbering, with which all others of that end.
+fn is_first(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.and_then(|numbers| numbers.split_whitespace().last()) == Some("1")
 }
 
 /// The container whose process this is, as its control group tells; `None` if that tells of none.

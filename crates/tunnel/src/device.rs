@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::OsString,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::process::CommandExt as _},
@@ -24,6 +24,8 @@ use linux::{
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fs::inotify,
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 
 use crate::{
@@ -60,6 +62,8 @@ pub enum Home {
         namespace: PathBuf,
         /// The interface's name there.
         interface: String,
+        /// The process with which it is over: what holds the interface holds the namespace, so that would never end.
+        process: Option<i32>,
     },
 }
 
@@ -147,13 +151,21 @@ pub fn start(name: &str, home: &Home, held: Option<OwnedFd>) -> Result<(), Devic
         .arg0("adit")
         .args(["device", name, "--foreground"])
         .args(match home {
-            Home::Here => Vec::new(),
-            Home::Inside { namespace, interface } => vec![
-                OsStr::new("--namespace"),
-                namespace.as_os_str(),
-                OsStr::new("--interface"),
-                OsStr::new(interface),
-            ],
+            Home::Here => Vec::<OsString>::new(),
+            Home::Inside {
+                namespace,
+                interface,
+                process,
+            } => {
+                let mut words = vec![
+                    OsString::from("--namespace"),
+                    namespace.into(),
+                    "--interface".into(),
+                    interface.into(),
+                ];
+                words.extend(process.map(|process| format!("--process={process}").into()));
+                words
+            }
         })
         .env(CHILD_VARIABLE, "1")
         .env_remove(FOREGROUND_VARIABLE)
@@ -224,13 +236,22 @@ fn serve(name: &str, home: &Home, ready: impl FnOnce() -> Result<(), DeviceError
         mtu: MTU,
         place: match home {
             Home::Here => Place::BareTun,
-            Home::Inside { namespace, interface } => Place::TunInside {
+            Home::Inside {
+                namespace, interface, ..
+            } => Place::TunInside {
                 namespace: Arc::new(Namespace::open(namespace).map_err(failed("opening the namespace"))?),
                 interface: interface.clone(),
             },
         },
     };
+    let process = match home {
+        Home::Inside {
+            process: Some(process), ..
+        } => Some(follow(*process).map_err(failed("following the process of the namespace"))?),
+        Home::Inside { process: None, .. } | Home::Here => None,
+    };
     let tunnel = Arc::new(Tunnel::open(&spec)?);
+    drop(spec);
     let server = Server::start(name, Arc::new(Served(Arc::downgrade(&tunnel))))?;
     let socket = Watch::new(server.path()).map_err(failed("watching the socket"))?;
     let gone = eventfd(0, EventfdFlags::CLOEXEC)
@@ -244,7 +265,7 @@ fn serve(name: &str, home: &Home, ready: impl FnOnce() -> Result<(), DeviceError
             reason
         });
         let waiter = waiter.map_err(failed("starting a thread"))?;
-        let waited = ready().and_then(|()| wait(&signals, &socket, &gone).map_err(failed("waiting")));
+        let waited = ready().and_then(|()| wait(&signals, &socket, &gone, process.as_ref()).map_err(failed("waiting")));
         tunnel.stop();
         let reason = waiter.join();
         waited?;
@@ -273,7 +294,7 @@ impl uapi::Interface for Served {
     fn apply(&self, update: &wg::Update) -> Result<(), i32> {
         match self.0.upgrade() {
             Some(tunnel) => uapi::Interface::apply(&*tunnel, update),
-            None => Err(rustix::io::Errno::NODEV.raw_os_error()),
+            None => Err(Errno::NODEV.raw_os_error()),
         }
     }
 }
@@ -294,8 +315,14 @@ fn wait_for_predecessor(name: &str) {
     }
 }
 
-/// Waits for the first of: a signal, the end of the socket, the end of the interface.
-fn wait(signals: &Signals, socket: &Watch, gone: &OwnedFd) -> io::Result<()> {
+/// A descriptor that is readable once the process has ended.
+fn follow(process: i32) -> io::Result<OwnedFd> {
+    let process = Pid::from_raw(process).ok_or(Errno::SRCH)?;
+    Ok(pidfd_open(process, PidfdFlags::empty())?)
+}
+
+/// Waits for the first of: a signal, the end of the socket, of the interface, of the process that it belongs to.
+fn wait(signals: &Signals, socket: &Watch, gone: &OwnedFd, process: Option<&OwnedFd>) -> io::Result<()> {
     loop {
         if signals.try_next()?.is_some() || socket.is_gone()? {
             return Ok(());
@@ -304,12 +331,14 @@ fn wait(signals: &Signals, socket: &Watch, gone: &OwnedFd) -> io::Result<()> {
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&socket.inotify, PollFlags::IN),
             PollFd::new(gone, PollFlags::IN),
+            // Twice the same, where there is no process.
+            PollFd::new(process.unwrap_or(gone), PollFlags::IN),
         ];
         match poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if !polled[2].revents().is_empty() {
+        if polled[2..].iter().any(|polled| !polled.revents().is_empty()) {
             return Ok(());
         }
     }
@@ -344,7 +373,7 @@ impl Watch {
         loop {
             match reader.next() {
                 Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// The interface's name in that namespace; NAME is that of its socket here.
     #[arg(long, value_name = "NAME", requires = "namespace")]
     interface: Option<String>,
+    /// Ends when this process does; it is one of that namespace.
+    #[arg(long, value_name = "PID", requires = "namespace")]
+    process: Option<i32>,
 }
 
 /// Makes the interface and, in the foreground, waits for its end.
@@ -33,6 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (Some(namespace), Some(interface)) => Home::Inside {
             namespace: namespace.clone(),
             interface: interface.clone(),
+            process: arguments.process,
         },
         _ => Home::Here,
     };

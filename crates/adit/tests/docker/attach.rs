@@ -7,7 +7,7 @@
 //!
 //! The way past the tunnel is open: a container that is not closed reaches the server by Docker's own masquerade.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -46,12 +46,12 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// An Engine, an `adit attach` beside it, and a wireguard-go that serves so many configurations.
 pub(crate) struct Stage {
     pub(crate) engine: Engine,
-    network: Network,
+    pub(crate) network: Network,
     pub(crate) daemon: Option<Process>,
     server: Option<Process>,
     keys: Vec<(String, String)>,
     server_key: String,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Stage {
@@ -93,7 +93,7 @@ impl Stage {
         self.engine.docker(&["import"]).arg(&archive).arg(IMAGE).run();
     }
 
-    /// `pool/1.conf` and so on; the first is also `one.conf`.
+    /// `pool/000.conf` and so on; the first is also `one.conf`, the last, with IPv6 in it, `six.conf`.
     fn write_configurations(&self, server_public: &str) {
         let pool = self.folder.join("pool");
         std::fs::create_dir_all(&pool).expect("make a folder");
@@ -106,6 +106,12 @@ impl Stage {
             std::fs::write(pool.join(format!("{number:03}.conf")), text).expect("write a configuration");
         }
         std::fs::copy(pool.join("000.conf"), self.folder.join("one.conf")).expect("copy a configuration");
+        // The last with both families.
+        let last = self.keys.len() - 1;
+        let text = std::fs::read_to_string(pool.join(format!("{last:03}.conf"))).expect("read a configuration");
+        let text = text.replace("/32\n", &format!("/32, {}/128\n", address_v6(last)));
+        let text = text.replace("0.0.0.0/0", "0.0.0.0/0, ::/0");
+        std::fs::write(self.folder.join("six.conf"), text).expect("write a configuration");
     }
 
     fn start_server(&mut self) {
@@ -118,11 +124,16 @@ impl Stage {
         });
         let mut text = format!("[Interface]\nPrivateKey = {}\nListenPort = {PORT}\n", self.server_key);
         for (number, (_, public)) in self.keys.iter().enumerate() {
-            text += &format!("[Peer]\nPublicKey = {public}\nAllowedIPs = {}/32\n", address(number));
+            text += &format!(
+                "[Peer]\nPublicKey = {public}\nAllowedIPs = {}/32, {}/128\n",
+                address(number),
+                address_v6(number)
+            );
         }
         let set = host.command("wg").args(["setconf", TUNNEL, "/dev/stdin"]).input(text);
         set.run();
         host.add_address(TUNNEL, "10.77.0.1/16");
+        host.add_address(TUNNEL, "fd77::1:1/64");
         host.ip(&format!("link set {TUNNEL} up"));
         // The server's names, at an address of the tunnel's own.
         host.command("nft").args(["-f", "/dev/stdin"]).input(NAMES).run();
@@ -135,6 +146,7 @@ impl Stage {
             .arg("--namespaces")
             .arg(self.engine.path("exec/netns"));
         let attach = attach.arg("--conf-dir").arg(&self.folder);
+        let attach = attach.arg("--gateways").arg(self.engine.path("gateways"));
         let attach = attach.arg("--networks").arg(self.engine.path("networks.json"));
         let attach = attach.args(["--probe", "198.51.100.2:7", "--probe-name", "none", "--plane", "tun"]);
         let mut daemon = attach.spawn();
@@ -153,7 +165,7 @@ impl Stage {
         daemon.wait(SOON);
     }
 
-    fn adit(&self, words: &[&str]) -> Command {
+    pub(crate) fn adit(&self, words: &[&str]) -> Command {
         let command = self.engine.beside(env!("CARGO_BIN_EXE_adit")).args(words);
         command
             .env(
@@ -164,7 +176,7 @@ impl Stage {
     }
 
     /// What `adit attach status` says of a container; `None` if the daemon does not answer, null if it knows none.
-    fn status_of(&self, name: &str) -> Option<serde_json::Value> {
+    pub(crate) fn status_of(&self, name: &str) -> Option<serde_json::Value> {
         let output = self.adit(&["attach", "status", "--json"]).output();
         let status: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
         let entries = status["containers"].as_array()?.clone();
@@ -222,6 +234,10 @@ fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::from(0x0a4d_0100 + u32::try_from(number).expect("few"))
 }
 
+fn address_v6(number: usize) -> Ipv6Addr {
+    Ipv6Addr::from((0xfd77 << 112) + u128::try_from(number + 2).expect("few"))
+}
+
 fn key_pair(network: &Network) -> (String, String) {
     let private = network.server.command("wg").arg("genkey").run().trim().to_owned();
     let public = network.server.command("wg").arg("pubkey").input(private.clone()).run();
@@ -230,7 +246,10 @@ fn key_pair(network: &Network) -> (String, String) {
 
 /// What may be seen on the gateway: WireGuard with the server, what does not leave a link, and neighbours among themselves.
 fn is_allowed(packet: &Seen) -> bool {
-    let is_docker = |address: IpAddr| matches!(address, IpAddr::V4(address) if address.octets()[0] == 172);
+    let is_docker = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets()[0] == 172,
+        IpAddr::V6(address) => address.segments()[0] == 0xfd07,
+    };
     let is_local = |address: IpAddr| match address {
         IpAddr::V4(address) => address.is_multicast() || address.is_loopback(),
         IpAddr::V6(address) => address.is_multicast() || address.is_unicast_link_local() || address.is_loopback(),

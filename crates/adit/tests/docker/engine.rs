@@ -20,12 +20,13 @@ pub(crate) const IMAGE: &str = "ADIT_TEST_IMAGE";
 /// What the image is called in the archive.
 pub(crate) const TAG: &str = "adit:latest";
 
-/// Lets the Engine see its own processes, and keeps what it writes beside its folder from the machine.
+/// Lets the Engine see its own processes, keeps what it writes beside its folder from the machine, and starts it again when
+/// it ends.
 const START: &str = r#"
 for folder in /etc/docker /run/docker /run/adit /run/wireguard; do
     mkdir -p $folder && mount -t tmpfs none $folder
 done
-exec "$@"
+while :; do "$@"; done
 "#;
 
 /// The Engine, its image loaded.
@@ -70,6 +71,18 @@ impl Engine {
             engine.docker(&["version"]).output().status.success().then_some(())
         });
         engine
+    }
+
+    /// Restarts the Engine as its service does: it ends its containers, and starts again those that are to.
+    #[track_caller]
+    pub(crate) fn restart(&self) {
+        let number = || self.beside("pgrep").args(["-x", "dockerd"]).output().stdout;
+        let before = number();
+        self.beside("pkill").args(["-TERM", "-x", "dockerd"]).run();
+        wait_until("the Engine is another", Duration::from_secs(60), || {
+            let is_another = !number().trim().is_empty() && number() != before;
+            (is_another && self.docker(&["version"]).output().status.success()).then_some(())
+        });
     }
 
     /// A program where the Engine is: with its processes, its mounts and its network.

@@ -20,6 +20,7 @@ mod driver;
 mod drop_in;
 mod examples;
 mod kernel;
+mod lives;
 mod names;
 mod ways;
 

@@ -63,7 +63,7 @@ fn ask(again: Option<Offer>) -> Ask {
 }
 
 /// Waits for what the provider does on this host.
-fn wait<T: Send>(host: &Host, task: impl Future<Output = T> + Send) -> T {
+pub(crate) fn wait<T: Send>(host: &Host, task: impl Future<Output = T> + Send) -> T {
     host.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(task)
@@ -72,19 +72,21 @@ fn wait<T: Send>(host: &Host, task: impl Future<Output = T> + Send) -> T {
 
 /// Brings up what was offered.
 #[track_caller]
-fn up(host: &Host, offer: &Offer) -> Peer {
+pub(crate) fn up(host: &Host, offer: &Offer) -> Peer {
     let list = |networks: &[wg::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let [server] = offer.peers.as_slice() else {
         panic!("one gateway is one peer: {offer:?}");
     };
-    let preshared = server.preshared_key.as_ref().expect("a preshared key").danger_base64();
+    let preshared = server.preshared_key.as_ref().map(wg::PresharedKey::danger_base64);
+    let preshared = preshared
+        .map(|key| format!("PresharedKey = {}\n", *key))
+        .unwrap_or_default();
     let text = format!(
-        "[Interface]\nPrivateKey = {}\nAddress = {}\n[Peer]\nPublicKey = {}\nPresharedKey = {}\nEndpoint = {}\n\
+        "[Interface]\nPrivateKey = {}\nAddress = {}\n[Peer]\nPublicKey = {}\n{preshared}Endpoint = {}\n\
          AllowedIPs = {}\n",
         *offer.private_key.danger_base64(),
         list(&offer.addresses),
         server.public_key,
-        *preshared,
         server.endpoint,
         list(&server.allowed_ips),
     );

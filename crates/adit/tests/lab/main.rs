@@ -23,6 +23,7 @@ mod isolation;
 mod kernel;
 mod live;
 mod observe;
+mod pia;
 mod ping;
 mod redial;
 mod refusal;

@@ -7,7 +7,7 @@ use super::{
     entry::Entry,
     work::{self, Settled},
 };
-use crate::{Offer, driver, provider::Ask, resolver::Resolver};
+use crate::{Offer, attachment::Attachment, driver, provider::Ask, resolver::Resolver};
 
 impl Daemon {
     /// Runs something that ends with an event.
@@ -158,6 +158,7 @@ impl Entry {
             wish: self.wish.clone().ok(),
             offer,
             is_placing: self.placing.is_some(),
+            is_placed: self.attachment.as_ref().is_some_and(Attachment::is_placed),
         }
     }
 }

@@ -40,7 +40,7 @@ fn handle(birth: Birth, expected: &Expected, events: &mpsc::UnboundedSender<Even
     if endpoint.is_none() && !expected.has_container(&container) {
         return;
     }
-    let inside = Arc::new(Inside::from(birth.namespace));
+    let inside = Arc::new(Inside::new(birth.namespace, birth.process));
     let guarded = guard::set(&inside, &Guard::default());
     let guarded = guarded.map(drop).map_err(|error| error.to_string());
     let _ends_with_the_daemon = events.send(Event::Born(Newborn {

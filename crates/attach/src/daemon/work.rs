@@ -46,6 +46,8 @@ pub(super) struct Task {
     pub(super) offer: Option<Offer>,
     /// Whether the offer is to be set up.
     pub(super) is_placing: bool,
+    /// Whether it was.
+    pub(super) is_placed: bool,
 }
 
 /// What became of it.
@@ -118,6 +120,10 @@ pub(super) fn settle(settings: &Settings, saved: &Saved, id: &str, task: &Task) 
         (Ok(()), true) => Some(set_up(settings, saved, id, inside, task, offer)),
         (_, false) => None,
     };
+    if task.is_placed && !task.is_placing {
+        // It may be in other networks than it was. A tunnel that is gone is made again by who looks at it.
+        let _gone = place::place(inside, offer, &surroundings(task));
+    }
     let resolved = set_resolvers(task, offer);
     Settled {
         closed: closed.and(resolved),

@@ -87,6 +87,7 @@ pub fn make(name: &str, plane: Plane, inside: &Inside) -> Result<(), CarrierErro
         // The descriptor that the process is given as its standard input.
         namespace: PathBuf::from("/proc/self/fd/0"),
         interface: INTERFACE.to_owned(),
+        process: inside.process(),
     };
     device::start(name, &home, Some(namespace.try_clone_to_owned()?))?;
     Ok(())

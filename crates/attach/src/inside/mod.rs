@@ -28,15 +28,29 @@ use crate::{Container, Offer, births};
 #[derive(Debug)]
 pub struct Inside {
     namespace: Namespace,
+    process: Option<i32>,
 }
 
 impl From<Namespace> for Inside {
     fn from(namespace: Namespace) -> Self {
-        Self { namespace }
+        Self {
+            namespace,
+            process: None,
+        }
     }
 }
 
 impl Inside {
+    /// A namespace, and the container's first process in it, if that is known.
+    pub fn new(namespace: Namespace, process: Option<i32>) -> Self {
+        Self { namespace, process }
+    }
+
+    /// The container's first process, with which its tunnel is over.
+    pub fn process(&self) -> Option<i32> {
+        self.process
+    }
+
     /// The namespace whose file this is.
     ///
     /// # Errors
@@ -54,11 +68,11 @@ impl Inside {
     /// to be closed.
     pub fn of(container: &Container) -> io::Result<Self> {
         let by_process = container.pid.map(|pid| {
-            let inside = Self::open(Path::new(&format!("/proc/{pid}/ns/net")))?;
+            let namespace = Namespace::open(Path::new(&format!("/proc/{pid}/ns/net")))?;
             // The number may have gone to another process since the engine told it.
             match births::container_of_process(pid.cast_unsigned()) {
                 Some(other) if other != container.id => Err(io::Error::from(io::ErrorKind::NotFound)),
-                Some(_) | None => Ok(inside),
+                Some(_) | None => Ok(Self::new(namespace, Some(pid))),
             }
         });
         let by_file = || match &container.namespace {
