@@ -52,10 +52,15 @@ pub(crate) struct Stage {
     keys: Vec<(String, String)>,
     server_key: String,
     pub(crate) folder: PathBuf,
+    plane: &'static str,
 }
 
 impl Stage {
     pub(crate) fn new(configurations: usize) -> Self {
+        Self::on_plane("tun", configurations)
+    }
+
+    pub(crate) fn on_plane(plane: &'static str, configurations: usize) -> Self {
         let network = Network::new();
         let engine = Engine::start_empty(&network);
         let keys = (0..configurations).map(|_| key_pair(&network)).collect();
@@ -69,6 +74,7 @@ impl Stage {
             keys,
             server_key,
             folder,
+            plane,
         };
         stage.import_busybox();
         stage.write_configurations(&server_public);
@@ -148,7 +154,14 @@ impl Stage {
         let attach = attach.arg("--conf-dir").arg(&self.folder);
         let attach = attach.arg("--gateways").arg(self.engine.path("gateways"));
         let attach = attach.arg("--networks").arg(self.engine.path("networks.json"));
-        let attach = attach.args(["--probe", "198.51.100.2:7", "--probe-name", "none", "--plane", "tun"]);
+        let attach = attach.args([
+            "--probe",
+            "198.51.100.2:7",
+            "--probe-name",
+            "none",
+            "--plane",
+            self.plane,
+        ]);
         let mut daemon = attach.spawn();
         daemon.wait_for("adit attach watches", SOON);
         wait_until("the daemon has its socket", SOON, || {

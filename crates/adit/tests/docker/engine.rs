@@ -23,6 +23,7 @@ pub(crate) const TAG: &str = "adit:latest";
 /// Lets the Engine see its own processes, keeps what it writes beside its folder from the machine, and starts it again when
 /// it ends.
 const START: &str = r#"
+mount --make-rshared /
 for folder in /etc/docker /run/docker /run/adit /run/wireguard; do
     mkdir -p $folder && mount -t tmpfs none $folder
 done
@@ -43,11 +44,17 @@ impl Engine {
     #[track_caller]
     pub(crate) fn start(network: &Network) -> Self {
         let engine = Self::start_empty(network);
+        engine.load();
+        engine
+    }
+
+    /// Loads the image.
+    #[track_caller]
+    pub(crate) fn load(&self) {
         let archive = std::env::var_os(IMAGE).expect("asked for before");
-        let load = engine.docker(&["load", "--quiet", "--input"]).arg(archive);
+        let load = self.docker(&["load", "--quiet", "--input"]).arg(archive);
         let said = load.limit(Duration::from_secs(120)).run();
         assert!(said.contains(TAG), "{said}");
-        engine
     }
 
     /// Starts the Engine on `network.gateway`, without an image.

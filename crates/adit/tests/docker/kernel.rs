@@ -3,6 +3,7 @@
 //! It runs in the guest of `cargo xtask test`, an order of magnitude slower than on hardware: nothing here is repeated
 //! that `ways.rs` shows.
 
+use crate::attach::{ASK, IMAGE, NOTHING, SOON, Stage};
 use crate::client::uses;
 use crate::engine::Engine;
 use crate::network::Network;
@@ -37,4 +38,45 @@ fn with_net_admin_it_serves_on_the_kernel_plane() {
     uses(&network.other, &file("peer2"));
     assert!(gateway.run(&["adit", "health"]).starts_with("healthy"));
     gateway.stop();
+}
+
+#[test]
+fn containers_have_the_kernel_s_tunnel() {
+    crate::needs_containers!();
+    netlab::requires!("/sys/module/wireguard");
+    let mut stage = Stage::on_plane("kernel", 2);
+    let leaks = stage.leaks();
+    let script = format!("while ! {ASK}; do sleep 0.1; done; sleep 600");
+    stage
+        .run("one", "pool", &["--detach", "--network", "none"], &script)
+        .run();
+    let status = stage.wait_for_state("one", "up");
+    assert_eq!(status["plane"], "kernel");
+    stage.kill_daemon();
+    assert_eq!(stage.exec("one", ASK).stdout, "hello\n");
+    stage.start_daemon();
+    stage.wait_for_state("one", "up");
+    // By a network of the driver, at the first attempt.
+    let create = [
+        "network",
+        "create",
+        "--driver",
+        "adit",
+        "--ipam-driver",
+        "adit",
+        "--opt",
+        "conf=pool",
+        "own",
+    ];
+    stage.engine.docker(&create).run();
+    let run = stage
+        .engine
+        .docker(&["run", "--rm", "--network", "own", IMAGE, "sh", "-c"]);
+    assert_eq!(
+        run.arg(format!("{ASK} || exit 1; ls /sys/class/net")).run(),
+        "hello\nlo\nwg0\n"
+    );
+    stage.engine.docker(&["rm", "--force", "one"]).run();
+    netlab::wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    assert_eq!(leaks.seen(), []);
 }

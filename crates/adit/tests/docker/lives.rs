@@ -5,6 +5,7 @@ use std::time::Duration;
 use netlab::wait_until;
 
 use crate::attach::{ASK, IMAGE, NOTHING, SOON, Stage};
+use crate::examples::example;
 
 /// Asks the server for an echo over IPv6, once.
 const ASK_V6: &str = "echo hello | timeout 10 nc -w 5 2001:db8:2::2 7";
@@ -239,5 +240,64 @@ fn an_engine_s_restart_leaves_tunnels_and_closes_what_comes_after() {
     assert_eq!(said, "hello\n");
     stage.engine.docker(&["rm", "--force", "one"]).run();
     wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    assert_eq!(leaks.seen(), []);
+}
+
+#[test]
+fn the_daemon_runs_as_a_container() {
+    crate::needs_an_engine!();
+    crate::needs_containers!();
+    netlab::requires!("docker-compose");
+    let mut stage = Stage::new(2);
+    stage.kill_daemon();
+    stage.engine.load();
+    let leaks = stage.leaks();
+    let (config, state) = (stage.engine.path("config"), stage.engine.path("state"));
+    std::fs::create_dir_all(&config).expect("make a folder");
+    std::fs::rename(&stage.folder, config.join("tunnels")).expect("move the configurations");
+    let compose = |words: &[&str]| {
+        let command = stage
+            .engine
+            .tool("docker-compose")
+            .arg("--file")
+            .arg(example("attach.yml"));
+        let command = command
+            .env("DOCKER_SOCKET", stage.engine.path("socket").display().to_string())
+            .env("DOCKER_NETNS", stage.engine.path("exec/netns").display().to_string())
+            .env("DOCKER_ROOT", stage.engine.path("data").display().to_string())
+            .env("ADIT_CONFIG", config.display().to_string())
+            .env("ADIT_STATE", state.display().to_string())
+            .env("ADIT_ATTACH_PROBE", "198.51.100.2:7")
+            .env("ADIT_ATTACH_PROBE_NAME", "none");
+        command.args(words).run()
+    };
+    compose(&["up", "--detach"]);
+    let ready = || stage.engine.docker(&["logs", "adit-attach"]).output();
+    wait_until("it watches", SOON, || {
+        let said = ready();
+        (said.stdout + &said.stderr)
+            .contains("adit attach watches")
+            .then_some(())
+    });
+    let script = format!("{ASK} || exit 1; cat /etc/resolv.conf");
+    let said = stage
+        .run("first", "pool", &["--rm", "--network", "none"], &script)
+        .run();
+    assert_eq!(said, "hello\nnameserver 10.77.0.1\n");
+    stage.run("one", "pool", &["--detach"], "sleep 600").run();
+    wait_until("it has its tunnel", SOON, || {
+        (stage.exec("one", ASK).stdout == "hello\n").then_some(())
+    });
+    stage.engine.docker(&["restart", "--time", "1", "adit-attach"]).run();
+    wait_until("it has its tunnel again", SOON, || {
+        (stage.exec("one", ASK).stdout == "hello\n").then_some(())
+    });
+    let said = stage
+        .engine
+        .docker(&["exec", "adit-attach", "adit", "attach", "status"])
+        .run();
+    assert!(said.contains("one"), "{said}");
+    stage.engine.docker(&["rm", "--force", "one"]).run();
+    compose(&["down"]);
     assert_eq!(leaks.seen(), []);
 }

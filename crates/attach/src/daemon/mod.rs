@@ -5,6 +5,7 @@
 
 mod beside;
 mod births;
+mod containers;
 mod entry;
 mod expected;
 mod names;
@@ -15,7 +16,7 @@ mod start;
 mod work;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -34,11 +35,11 @@ use self::{
     work::{Found, Settled},
 };
 use crate::{
-    Container, Wish,
+    Container,
     attachment::{Action, Attachment, Sample},
     docker::{self, Engine},
     driver::{Driver, Endpoint},
-    inside::{Inside, carrier},
+    inside::Inside,
     provider::{Forwarded, ProviderError},
     saved::Saved,
     status::Status,
@@ -49,9 +50,6 @@ pub use start::{StartError, run};
 
 /// How long the daemon waits for an engine that does not answer, before it asks again.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
-
-/// What is said of a container whose tunnel was taken from it.
-const LEFT: &str = "it was taken out of its tunnel's network; it stays closed until it ends";
 
 /// What happens.
 enum Event {
@@ -167,154 +165,8 @@ impl Daemon {
         }
     }
 
-    fn handle_docker(&mut self, event: docker::Event) {
-        use docker::Event as Docker;
-        match event {
-            Docker::Back => {
-                self.engine_is_up = true;
-                self.list_after(Duration::ZERO);
-            }
-            Docker::Lost(reason) => {
-                self.engine_is_up = false;
-                (self.say)(&format!("the engine is gone: {reason}; tunnels stay as they are"));
-            }
-            Docker::Created { id, name, labels } => self.admit(&Container {
-                id,
-                name,
-                labels,
-                ..Container::default()
-            }),
-            Docker::Connecting { id, network_id, .. } if self.wish_of(&network_id).is_some() => {
-                self.expect_networked(&id, &network_id);
-            }
-            Docker::Connecting { id, network, .. } => {
-                let Some(entry) = self.entries.get_mut(&id) else { return };
-                if entry.container.is_some() {
-                    // Its neighbours are others.
-                    self.inspect(id);
-                } else {
-                    entry.networks.insert(network.clone());
-                    let is_networked = entry.is_networked;
-                    self.find_neighbours(id.clone(), network);
-                    if !is_networked {
-                        self.begin(&id);
-                    }
-                }
-            }
-            Docker::Disconnected { id } => {
-                let is_running = self.entries.get(&id).is_some_and(|entry| entry.container.is_some());
-                if is_running {
-                    self.inspect(id);
-                } else {
-                    // It did not start.
-                    self.end(&id);
-                }
-            }
-            Docker::Started { id } => self.inspect(id),
-            Docker::Ended { id } => self.end(&id),
-            Docker::Removed { id } => self.forget(&id),
-            Docker::Renamed { id, name } => {
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.name = name;
-                }
-            }
-        }
-    }
-
-    /// Takes the containers that there are: some may have come, gone or started while nobody looked.
-    fn handle_list(&mut self, containers: &[Container]) {
-        self.engine_is_up = true;
-        let there: BTreeSet<_> = containers.iter().map(|container| container.id.clone()).collect();
-        let gone: Vec<_> = self.entries.keys().filter(|id| !there.contains(*id)).cloned().collect();
-        for id in gone {
-            self.forget(&id);
-        }
-        for container in containers {
-            self.admit(container);
-            if self.entries.contains_key(&container.id) {
-                self.inspect(container.id.clone());
-            }
-        }
-        for id in self.saved.containers() {
-            if !self.entries.contains_key(&id) {
-                self.clear_orphan(id);
-            }
-        }
-        self.sweep();
-    }
-
-    /// Removes tunnels that are nobody's: those of a daemon that was killed before it could keep what it made.
-    fn sweep(&self) {
-        let names = carrier::names();
-        let saved = self.saved.containers().into_iter().filter_map(|id| {
-            let origin = self.saved.origin(&id)?;
-            Some(carrier::name_of(origin.holder(&id)))
-        });
-        let entries = self.entries.values().map(|entry| carrier::name_of(&entry.holder));
-        let reserved = self
-            .networked
-            .holders()
-            .into_iter()
-            .map(|holder| carrier::name_of(&holder));
-        let known: BTreeSet<_> = saved.chain(entries).chain(reserved).collect();
-        for name in names.into_iter().filter(|name| !known.contains(name)) {
-            (self.say)(&format!("removes {name}, a tunnel that is nobody's"));
-            tokio::task::spawn_blocking(move || carrier::remove(&name));
-        }
-    }
-
-    /// Forgets a container that is no more.
-    fn forget(&mut self, id: &str) {
-        self.end(id);
-        self.expected.remove_container(id);
-        self.entries.remove(id);
-    }
-
-    /// What the containers of a network are to have; `None` if it is none of the driver's.
-    fn wish_of(&self, network: &str) -> Option<Result<Wish, String>> {
-        self.driver.as_ref()?.wish(network)
-    }
-
-    /// Notes a container that is about to have its tunnel by a driver's network.
-    fn expect_networked(&mut self, id: &str, network: &str) {
-        let Some(wish) = self.wish_of(network) else { return };
-        let short = || id.get(..12).unwrap_or(id).to_owned();
-        let entry = self.entries.entry(id.to_owned());
-        let entry = entry.or_insert_with(|| Entry::new(id, short(), wish.clone()));
-        if !entry.has_begun() {
-            entry.wish = wish;
-            entry.is_networked = true;
-        }
-    }
-
-    /// Notes a container that asks for a tunnel.
-    fn admit(&mut self, container: &Container) {
-        if self.entries.contains_key(&container.id) {
-            return;
-        }
-        let of_driver = container
-            .networks
-            .values()
-            .find(|one| self.wish_of(&one.network).is_some());
-        if let Some(network) = of_driver.map(|membership| membership.network.clone()) {
-            self.expect_networked(&container.id, &network);
-            return;
-        }
-        let wish = Wish::of_labels(&container.labels);
-        if wish == Ok(None) {
-            return;
-        }
-        self.expected.add_container(container.id.clone());
-        let wish = wish.map(Option::unwrap_or_default).map_err(|error| error.to_string());
-        if let Err(error) = &wish {
-            (self.say)(&format!("{}: {error}; it stays closed", container.name));
-        }
-        let entry = Entry::new(&container.id, container.name.clone(), wish);
-        self.entries.insert(container.id.clone(), entry);
-    }
-
     /// Asks for the tunnel of a container that is about to start.
-    fn begin(&mut self, id: &str) {
+    pub(super) fn begin(&mut self, id: &str) {
         let turn = self.turn + 1;
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.has_begun() {
@@ -368,38 +220,6 @@ impl Daemon {
         self.turn = turn;
         entry.turn = turn;
         self.find(id);
-    }
-
-    /// Takes the driver's network out of a container's: its own address in it means nothing, and nobody else is there.
-    fn take_endpoint(&self, container: &mut Container) -> Option<Endpoint> {
-        let driver = self.driver.as_ref()?;
-        let mut found = None;
-        container.networks.retain(|_, membership| {
-            let is_driver_s = driver.wish(&membership.network).is_some();
-            if is_driver_s && !membership.endpoint.is_empty() {
-                found = Some((membership.network.clone(), membership.endpoint.clone()));
-            }
-            !is_driver_s
-        });
-        let (network, id) = found?;
-        let by_file = container
-            .namespace
-            .as_deref()
-            .and_then(|file| self.expected.endpoint(file));
-        let kept = || self.saved.origin(&container.id).and_then(|origin| origin.endpoint);
-        let known = by_file.or_else(kept).filter(|endpoint| endpoint.id == id);
-        let endpoint = known.unwrap_or_else(|| Endpoint {
-            network,
-            holder: id.clone(),
-            id,
-            sandbox: container
-                .namespace
-                .as_ref()
-                .map(|file| file.display().to_string())
-                .unwrap_or_default(),
-        });
-        driver.adopt(endpoint.clone());
-        Some(endpoint)
     }
 
     fn handle_found(&mut self, id: &str, turn: u64, found: Found, now: Instant) {
@@ -460,19 +280,6 @@ impl Daemon {
         self.settle(&newborn.container);
     }
 
-    /// Ends the tunnel of a container that leaves a driver's network. What it has in its namespace stays as it is: closed.
-    fn handle_left(&mut self, endpoint: &Endpoint) {
-        let found = self
-            .entries
-            .iter_mut()
-            .find(|(_, entry)| entry.endpoint.as_ref() == Some(endpoint));
-        if let Some((id, entry)) = found {
-            self.saved.forget(id);
-            entry.attachment = None;
-            entry.closed = Err(LEFT.to_owned());
-        }
-    }
-
     fn handle_settled(&mut self, id: &str, turn: u64, settled: Settled, now: Instant) {
         let say = self.say;
         self.with(id, turn, |entry, attachment| {
@@ -506,7 +313,7 @@ impl Daemon {
     }
 
     /// Ends what a container had; it is over, its namespace goes and the tunnel with it.
-    fn end(&mut self, id: &str) {
+    pub(super) fn end(&mut self, id: &str) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let provider = entry
             .wish
@@ -533,7 +340,7 @@ impl Daemon {
         });
     }
 
-    fn clear_orphan(&self, id: String) {
+    pub(super) fn clear_orphan(&self, id: String) {
         let (settings, saved) = (Arc::clone(&self.settings), self.saved.clone());
         tokio::spawn(async move { work::clear_orphan(&settings, &saved, &id).await });
     }

@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use wg::IpNet;
 
-use super::{Event, births, expected::Expected, settings::Settings, work};
+use super::{Daemon, Event, births, entry::Entry, expected::Expected, settings::Settings, work};
 use crate::{
-    Offer, Wish,
+    Container, Offer, Wish,
     driver::{Endpoint, Joined, Tunnels},
     inside::carrier,
     provider::Ask,
@@ -28,6 +28,9 @@ const SHORT: usize = 12;
 /// Networks that other networks of a container's may be in (*RFC 1918*, *RFC 6598*). The engine adds none whose addresses
 /// have a route already, so the routes by the engine leave them out; the tunnel's own table has them.
 const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+
+/// What is said of a container whose tunnel was taken from it.
+const LEFT: &str = "it was taken out of its tunnel's network; it stays closed until it ends";
 
 /// The tunnels that the driver asked for.
 pub(super) struct Networked {
@@ -127,6 +130,70 @@ impl Tunnels for Networked {
         }
         let name = carrier::name_of(holder);
         let _done = tokio::task::spawn_blocking(move || carrier::remove(&name)).await;
+    }
+}
+
+impl Daemon {
+    /// What the containers of a network are to have; `None` if it is none of the driver's.
+    pub(super) fn wish_of(&self, network: &str) -> Option<Result<Wish, String>> {
+        self.driver.as_ref()?.wish(network)
+    }
+
+    /// Notes a container that is about to have its tunnel by a driver's network.
+    pub(super) fn expect_networked(&mut self, id: &str, network: &str) {
+        let Some(wish) = self.wish_of(network) else { return };
+        let short = || id.get(..12).unwrap_or(id).to_owned();
+        let entry = self.entries.entry(id.to_owned());
+        let entry = entry.or_insert_with(|| Entry::new(id, short(), wish.clone()));
+        if !entry.has_begun() {
+            entry.wish = wish;
+            entry.is_networked = true;
+        }
+    }
+
+    /// Takes the driver's network out of a container's: its own address in it means nothing, and nobody else is there.
+    pub(super) fn take_endpoint(&self, container: &mut Container) -> Option<Endpoint> {
+        let driver = self.driver.as_ref()?;
+        let mut found = None;
+        container.networks.retain(|_, membership| {
+            let is_driver_s = driver.wish(&membership.network).is_some();
+            if is_driver_s && !membership.endpoint.is_empty() {
+                found = Some((membership.network.clone(), membership.endpoint.clone()));
+            }
+            !is_driver_s
+        });
+        let (network, id) = found?;
+        let by_file = container
+            .namespace
+            .as_deref()
+            .and_then(|file| self.expected.endpoint(file));
+        let kept = || self.saved.origin(&container.id).and_then(|origin| origin.endpoint);
+        let known = by_file.or_else(kept).filter(|endpoint| endpoint.id == id);
+        let endpoint = known.unwrap_or_else(|| Endpoint {
+            network,
+            holder: id.clone(),
+            id,
+            sandbox: container
+                .namespace
+                .as_ref()
+                .map(|file| file.display().to_string())
+                .unwrap_or_default(),
+        });
+        driver.adopt(endpoint.clone());
+        Some(endpoint)
+    }
+
+    /// Ends the tunnel of a container that leaves a driver's network. What it has in its namespace stays as it is: closed.
+    pub(super) fn handle_left(&mut self, endpoint: &Endpoint) {
+        let found = self
+            .entries
+            .iter_mut()
+            .find(|(_, entry)| entry.endpoint.as_ref() == Some(endpoint));
+        if let Some((id, entry)) = found {
+            self.saved.forget(id);
+            entry.attachment = None;
+            entry.closed = Err(LEFT.to_owned());
+        }
     }
 }
 

@@ -32,12 +32,18 @@ pub enum StartError {
     },
 }
 
-/// Runs the daemon until `end` is over. `say` gets a line for each thing that a person may want to know.
+/// Runs the daemon until `end` is over. `say` gets a line for each thing that a person may want to know; `ready` is called
+/// once its sockets are there, the network driver's among them.
 ///
 /// # Errors
 ///
 /// [`StartError`]; once it runs, nothing ends it but `end`.
-pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn run(
+    settings: Settings,
+    say: fn(&str),
+    ready: impl FnOnce(),
+    end: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     let failed = |what: String| move |cause| StartError::System { what, cause };
     let saved = Saved::open(&settings.state);
     let saved = saved.map_err(failed(format!("keeping the state in {}", settings.state.display())))?;
@@ -127,6 +133,7 @@ pub async fn run(settings: Settings, say: fn(&str), end: impl Future<Output = ()
             }
         }
     };
+    ready();
     say(&format!("adit attach watches {}", engine.place().display()));
     tokio::select! {
         () = end => {}

@@ -15,6 +15,7 @@ use attach::{
     },
 };
 use clap::Args;
+use gateway::notify::{self, Notifier};
 use linux::signal::{Signal, Signals};
 
 use super::EngineArguments;
@@ -196,6 +197,15 @@ impl RunArguments {
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let settings = arguments.settings()?;
+    let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
+    // Docker may start: its network driver is there.
+    let ready = || {
+        if let Err(error) = notifier.ready("watches the container engine") {
+            log::line(&format!(
+                "note: the service manager cannot be told that this is ready: {error}"
+            ));
+        }
+    };
     log::line(&format!("tunnels are on the {} plane", settings.plane));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
@@ -210,7 +220,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let end = async {
         let _told_or_gone = ended.await;
     };
-    let done = runtime.block_on(daemon::run(settings, log::line, end));
+    let done = runtime.block_on(daemon::run(settings, log::line, ready, end));
     runtime.shutdown_background();
     done.context("cannot run")?;
     log::line("adit attach ends; the containers keep their tunnels");
