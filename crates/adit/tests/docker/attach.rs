@@ -218,6 +218,12 @@ impl Stage {
         self.engine.docker(&["exec", name, "sh", "-c", script]).output()
     }
 
+    /// Starts a container of `options` that has no tunnel.
+    pub(crate) fn start_plain(&self, name: &str, options: &[&str], words: &[&str]) {
+        let run = self.engine.docker(&["run", "--detach", "--name", name]).args(options);
+        run.arg(IMAGE).args(words).run();
+    }
+
     /// Frames of the gateway's interfaces that belong to a container and are none of WireGuard, nor between neighbours.
     pub(crate) fn leaks(&self) -> Capture {
         Capture::start(&self.engine.host, |packet| !is_allowed(packet))
@@ -322,6 +328,31 @@ fn a_container_on_a_bridge_reaches_its_neighbours_and_all_else_by_its_tunnel() {
     });
     stage.engine.docker(&["rm", "--force", "one"]).run();
     wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    assert_eq!(leaks.seen(), []);
+}
+
+#[test]
+fn containers_that_die_in_the_middle_leave_nothing() {
+    crate::needs_containers!();
+    let stage = Stage::new(3);
+    let leaks = stage.leaks();
+    for network in ["none", "bridge", "none", "bridge"] {
+        stage
+            .run("short", "pool", &["--rm", "--network", network], "exit 0")
+            .run();
+        stage
+            .run("killed", "pool", &["--detach", "--network", network], "sleep 600")
+            .run();
+        stage.engine.docker(&["rm", "--force", "killed"]).run();
+    }
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    // No configuration is lost to them.
+    for name in ["a", "b", "c"] {
+        stage
+            .run(name, "pool", &["--detach", "--network", "none"], "sleep 600")
+            .run();
+        stage.wait_for_state(name, "up");
+    }
     assert_eq!(leaks.seen(), []);
 }
 

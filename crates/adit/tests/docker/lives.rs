@@ -88,21 +88,11 @@ fn ipv6_goes_through_the_tunnel_or_nowhere() {
     let leaks = stage.leaks();
     let docker = |words: &[&str]| stage.engine.docker(words).run();
     docker(&["network", "create", "--ipv6", "--subnet", "fd07::/64", "home"]);
-    docker(&[
-        "run",
-        "--detach",
-        "--network",
-        "home",
-        "--name",
+    stage.start_plain(
         "web",
-        IMAGE,
-        "nc",
-        "-ll",
-        "-p",
-        "99",
-        "-e",
-        "/bin/cat",
-    ]);
+        &["--network", "home"],
+        &["nc", "-ll", "-p", "99", "-e", "/bin/cat"],
+    );
     let inspect = [
         "inspect",
         "--format",

@@ -17,19 +17,11 @@ fn neighbours_have_names_and_no_other_question_is_seen_outside_the_tunnel() {
     let leaks = stage.leaks();
     let docker = |words: &[&str]| stage.engine.docker(words).run();
     docker(&["network", "create", "home"]);
-    docker(&[
-        "run",
-        "--detach",
-        "--network",
-        "home",
-        "--name",
+    stage.start_plain(
         "web",
-        "--network-alias",
-        "www",
-        IMAGE,
-        "sleep",
-        "600",
-    ]);
+        &["--network", "home", "--network-alias", "www"],
+        &["sleep", "600"],
+    );
     let inspect = [
         "inspect",
         "--format",
@@ -52,17 +44,7 @@ fn neighbours_have_names_and_no_other_question_is_seen_outside_the_tunnel() {
         "nameserver 127.0.0.11\n"
     );
     // One who comes later, and goes.
-    docker(&[
-        "run",
-        "--detach",
-        "--network",
-        "home",
-        "--name",
-        "late",
-        IMAGE,
-        "sleep",
-        "600",
-    ]);
+    stage.start_plain("late", &["--network", "home"], &["sleep", "600"]);
     let sees = |name: &str| !stage.exec("one", &look_up(name)).stdout.is_empty();
     wait_until("the newcomer is seen", SOON, || sees("late").then_some(()));
     docker(&["rm", "--force", "late"]);

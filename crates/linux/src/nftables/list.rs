@@ -106,17 +106,7 @@ impl Nftables {
     ///
     /// The kernel's refusal.
     pub fn rules(&mut self, family: TableFamily, table: &str) -> Result<Vec<(String, Option<String>)>, Error> {
-        let mut wanted = Attributes::default();
-        wanted.text(1, table);
-        let action = format!("listing the rules of the table {table}");
-        self.dump(GET_RULE, Some(family), wanted.as_bytes(), &action, |found, bytes| {
-            // Kernels differ in what they filter by.
-            if found != family || attribute::find_text(bytes, 1)? != table {
-                return None;
-            }
-            let comment = attribute::find(bytes, 7).and_then(attribute::read_comment);
-            Some((attribute::find_text(bytes, 2)?, comment))
-        })
+        self.each_rule(family, table, |chain, bytes| Some((chain, comment(bytes))))
     }
 
     /// The rules of a table that have a comment.
@@ -125,6 +115,22 @@ impl Nftables {
     ///
     /// The kernel's refusal.
     pub fn commented_rules(&mut self, family: TableFamily, table: &str) -> Result<Vec<FoundRule>, Error> {
+        self.each_rule(family, table, |chain, bytes| {
+            Some(FoundRule {
+                chain,
+                handle: attribute::find_long(bytes, 3)?,
+                comment: comment(bytes)?,
+            })
+        })
+    }
+
+    /// Reads the rules of a table, each with the name of its chain.
+    fn each_rule<R>(
+        &mut self,
+        family: TableFamily,
+        table: &str,
+        read: impl Fn(String, &[u8]) -> Option<R>,
+    ) -> Result<Vec<R>, Error> {
         let mut wanted = Attributes::default();
         wanted.text(1, table);
         let action = format!("listing the rules of the table {table}");
@@ -133,11 +139,7 @@ impl Nftables {
             if found != family || attribute::find_text(bytes, 1)? != table {
                 return None;
             }
-            Some(FoundRule {
-                chain: attribute::find_text(bytes, 2)?,
-                handle: attribute::find_long(bytes, 3)?,
-                comment: attribute::find(bytes, 7).and_then(attribute::read_comment)?,
-            })
+            read(attribute::find_text(bytes, 2)?, bytes)
         })
     }
 
@@ -173,4 +175,9 @@ impl Nftables {
             Some(read(attribute::find(bytes, 3)?))
         })
     }
+}
+
+/// A rule's comment, if it has one.
+fn comment(rule: &[u8]) -> Option<String> {
+    attribute::find(rule, 7).and_then(attribute::read_comment)
 }
