@@ -347,7 +347,7 @@ fn containers_that_die_in_the_middle_leave_nothing() {
     }
     wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
     // No configuration is lost to them.
-    for name in ["a", "b", "c"] {
+    for name in ["aa", "bb", "cc"] {
         stage
             .run(name, "pool", &["--detach", "--network", "none"], "sleep 600")
             .run();

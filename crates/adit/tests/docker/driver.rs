@@ -126,6 +126,22 @@ fn a_network_of_tunnels_goes_together_with_one_of_neighbours() {
 }
 
 #[test]
+fn a_container_that_runs_already_gets_its_tunnel_when_it_is_connected() {
+    crate::needs_containers!();
+    let stage = Stage::new(1);
+    create(&stage, "plain", &[]);
+    stage.start_plain("one", &["--network", "bridge"], &["sleep", "600"]);
+    assert_eq!(stage.exec("one", ASK).stdout, "hello\n", "it is not closed");
+    stage.engine.docker(&["network", "connect", "plain", "one"]).run();
+    stage.wait_for_state("one", "up");
+    let leaks = stage.leaks();
+    assert_eq!(stage.exec("one", ASK).stdout, "hello\n");
+    assert_eq!(leaks.seen(), []);
+    stage.engine.docker(&["rm", "--force", "one"]).run();
+    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+}
+
+#[test]
 fn docker_prints_why_a_container_of_a_network_has_no_tunnel() {
     crate::needs_containers!();
     let stage = Stage::new(1);

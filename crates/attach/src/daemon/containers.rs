@@ -14,7 +14,7 @@ impl Daemon {
             }
             Docker::Lost(reason) => {
                 self.engine_is_up = false;
-                (self.say)(&format!("the engine is gone: {reason}; tunnels stay as they are"));
+                (self.say)(None, &format!("the engine is gone: {reason}; tunnels stay as they are"));
             }
             Docker::Created { id, name, labels } => self.admit(&Container {
                 id,
@@ -96,7 +96,7 @@ impl Daemon {
             .map(|holder| carrier::name_of(&holder));
         let known: BTreeSet<_> = saved.chain(entries).chain(reserved).collect();
         for name in names.into_iter().filter(|name| !known.contains(name)) {
-            (self.say)(&format!("removes {name}, a tunnel that is nobody's"));
+            (self.say)(None, &format!("removes {name}, a tunnel that is nobody's"));
             tokio::task::spawn_blocking(move || carrier::remove(&name));
         }
     }
@@ -128,7 +128,7 @@ impl Daemon {
         self.expected.add_container(container.id.clone());
         let wish = wish.map(Option::unwrap_or_default).map_err(|error| error.to_string());
         if let Err(error) = &wish {
-            (self.say)(&format!("{}: {error}; it stays closed", container.name));
+            (self.say)(Some(&container.name), &format!("{error}; it stays closed"));
         }
         let entry = Entry::new(&container.id, container.name.clone(), wish);
         self.entries.insert(container.id.clone(), entry);

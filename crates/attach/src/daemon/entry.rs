@@ -153,13 +153,13 @@ impl Entry {
     }
 
     /// A line for the log.
-    pub(super) fn describe(&self, attachment: &Attachment) -> String {
+    pub(super) fn describe(attachment: &Attachment) -> String {
         let server = attachment
             .offer()
             .map(|offer| offer.server.as_str())
             .unwrap_or_default();
         let error = attachment.error().unwrap_or_default();
-        let what = match attachment.phase() {
+        match attachment.phase() {
             Phase::Asking if error.is_empty() => "its provider is asked for a tunnel".to_owned(),
             Phase::Asking => format!("its provider is asked again: {error}"),
             Phase::Placing => format!("gets a tunnel to {server}"),
@@ -167,8 +167,7 @@ impl Entry {
             Phase::Up => format!("{server} answers"),
             Phase::Silent => format!("{server} is silent; it is tried"),
             Phase::Failed => format!("failed: {error}"),
-        };
-        format!("{}: {what}", self.name)
+        }
     }
 
     pub(super) fn status(&self, id: &str, settings: &Settings) -> status::Entry {

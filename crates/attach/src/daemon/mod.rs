@@ -51,6 +51,9 @@ pub use start::{StartError, run};
 /// How long the daemon waits for an engine that does not answer, before it asks again.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Takes a line for whoever reads the log: the container that it is about, if it is about one, and what is so.
+pub type Say = fn(Option<&str>, &str);
+
 /// What happens.
 enum Event {
     /// The engine says something of a container, or is lost, or back.
@@ -112,7 +115,7 @@ struct Daemon {
     /// Where the engine keeps its containers' files.
     root: Option<PathBuf>,
     turn: u64,
-    say: fn(&str),
+    say: Say,
 }
 
 impl Daemon {
@@ -132,7 +135,7 @@ impl Daemon {
             }
             Event::Listed(Err(error), _) => {
                 self.engine_is_up = false;
-                (self.say)(&format!("the engine does not list its containers: {error}"));
+                (self.say)(None, &format!("the engine does not list its containers: {error}"));
                 self.list_after(ENGINE_PAUSE);
             }
             Event::Inspected(id, container) => self.handle_inspected(&id, container),
@@ -235,7 +238,10 @@ impl Daemon {
                     provider.adopt(&entry.holder, &offer.server);
                 }
                 if is_whole {
-                    (self.say)(&format!("{}: goes on with its tunnel to {}", entry.name, offer.server));
+                    (self.say)(
+                        Some(&entry.name),
+                        &format!("goes on with its tunnel to {}", offer.server),
+                    );
                     entry.attachment = Some(Attachment::adopted(offer, wants_port, now));
                 } else {
                     entry.begin(turn);
@@ -284,7 +290,7 @@ impl Daemon {
         let say = self.say;
         self.with(id, turn, |entry, attachment| {
             if let Err(error) = &settled.closed {
-                say(&format!("{}: it cannot be closed: {error}", entry.name));
+                say(Some(&entry.name), &format!("it cannot be closed: {error}"));
             }
             entry.closed = settled.closed;
             if let Some(placed) = settled.placed
@@ -303,10 +309,10 @@ impl Daemon {
             match &result {
                 Ok(forwarded) => {
                     if let Err(error) = settings.write_port(&entry.name, forwarded.port) {
-                        say(&format!("{}: the port's file: {error}", entry.name));
+                        say(Some(&entry.name), &format!("the port's file: {error}"));
                     }
                 }
-                Err(error) => say(&format!("{}: port forwarding: {error}", entry.name)),
+                Err(error) => say(Some(&entry.name), &format!("port forwarding: {error}")),
             }
             attachment.handle_forwarded(result, now);
         });
@@ -373,7 +379,7 @@ impl Daemon {
         let before = attachment.phase();
         hear(entry, &mut attachment);
         if attachment.phase() != before {
-            (self.say)(&entry.describe(&attachment));
+            (self.say)(Some(&entry.name), &Entry::describe(&attachment));
         }
         entry.attachment = Some(attachment);
         self.act(id);

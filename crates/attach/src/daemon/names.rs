@@ -66,7 +66,7 @@ impl Daemon {
         if entry.resolver.is_none() {
             match Resolver::start(inside) {
                 Ok(resolver) => entry.resolver = Some(resolver),
-                Err(error) => (self.say)(&format!("{}: its resolver: {error}", entry.name)),
+                Err(error) => (self.say)(Some(&entry.name), &format!("its resolver: {error}")),
             }
         }
         if let (Some(resolver), Some(attachment)) = (&entry.resolver, &entry.attachment) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use tokio::sync::mpsc;
 
 use super::{
-    Daemon, Event, Settings, births, entry::Entry, expected::Expected, names::Names, network::Networked,
+    Daemon, Event, Say, Settings, births, entry::Entry, expected::Expected, names::Names, network::Networked,
     rewrites::Rewrites,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub enum StartError {
 /// [`StartError`]; once it runs, nothing ends it but `end`.
 pub async fn run(
     settings: Settings,
-    say: fn(&str),
+    say: Say,
     ready: impl FnOnce(),
     end: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
@@ -76,11 +76,14 @@ pub async fn run(
     let rewrites = Rewrites::start(sender.clone()).map_err(failed("watching files".to_owned()))?;
     let births = births::watch(&settings, &expected, &sender);
     if let Err(cause) = &births {
-        say(&format!(
-            "note: {}: {cause}: containers are closed when they have started, not before; \
+        say(
+            None,
+            &format!(
+                "note: {}: {cause}: containers are closed when they have started, not before; \
              name the engine's folder of namespaces by --namespaces",
-            settings.namespaces.display()
-        ));
+                settings.namespaces.display()
+            ),
+        );
     }
     let mut daemon = Daemon {
         settings,
@@ -134,7 +137,7 @@ pub async fn run(
         }
     };
     ready();
-    say(&format!("adit attach watches {}", engine.place().display()));
+    say(None, &format!("adit attach watches {}", engine.place().display()));
     tokio::select! {
         () = end => {}
         () = watch => {}

@@ -15,7 +15,11 @@ use attach::{
     },
 };
 use clap::Args;
-use gateway::notify::{self, Notifier};
+use gateway::{
+    entry::Entry,
+    environment::{self, LogFormat},
+    notify::{self, Notifier},
+};
 use linux::signal::{Signal, Signals};
 
 use super::EngineArguments;
@@ -89,6 +93,9 @@ pub(super) struct RunArguments {
         default_value = "/var/lib/adit/networks.json"
     )]
     networks: PathBuf,
+    /// How the log is written, `text` or `json`.
+    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text", value_parser = environment::log_format)]
+    log_format: LogFormat,
     /// Where the daemon keeps what its next start needs.
     #[arg(
         long,
@@ -193,9 +200,18 @@ impl RunArguments {
     }
 }
 
+/// A line of the log.
+fn say(container: Option<&str>, text: &str) {
+    match container {
+        Some(name) => log::entry(&Entry::new("container", format!("{name}: {text}")).with("container", name)),
+        None => log::line(text),
+    }
+}
+
 /// Runs the daemon until a signal ends it. Tunnels live on.
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
+    log::set_format(arguments.log_format);
     let settings = arguments.settings()?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
     // Docker may start: its network driver is there.
@@ -220,7 +236,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let end = async {
         let _told_or_gone = ended.await;
     };
-    let done = runtime.block_on(daemon::run(settings, log::line, ready, end));
+    let done = runtime.block_on(daemon::run(settings, say, ready, end));
     runtime.shutdown_background();
     done.context("cannot run")?;
     log::line("adit attach ends; the containers keep their tunnels");
