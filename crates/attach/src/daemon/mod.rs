@@ -296,7 +296,9 @@ impl Daemon {
             if let Some(placed) = settled.placed
                 && entry.take_placing(&settled.server)
             {
-                entry.arrival = None;
+                if placed.is_ok() {
+                    entry.arrival = None;
+                }
                 attachment.handle_placed(placed, now);
             }
         });

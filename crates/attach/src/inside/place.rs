@@ -27,8 +27,8 @@ const TABLE: u32 = 51_820;
 const PRIORITY: u32 = 100;
 
 /// How long the engine may take to move an interface, and how often it is looked whether it has.
-const ARRIVAL_LIMIT: Duration = Duration::from_secs(10);
-const ARRIVAL_INTERVAL: Duration = Duration::from_millis(1);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
+const ARRIVAL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A tunnel could not be set up in its container.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,9 @@ pub enum PlaceError {
     /// It is not there.
     #[error("the container has no interface {INTERFACE}")]
     Gone,
+    /// The engine did not move it there.
+    #[error("the container engine has not moved the tunnel's interface into the container; it is waited for")]
+    Absent,
     /// IPv6 cannot be switched on.
     #[error(transparent)]
     Sysctl(sysctl::Error),
@@ -75,11 +78,11 @@ pub fn place(inside: &Inside, offer: &Offer, surroundings: &Surroundings) -> Res
 }
 
 /// Waits until the engine has moved the tunnel's interface here, and has given it its last route: until then it must not be
-/// touched, since the engine takes what it finds done for somebody else's. Gives up after ten seconds.
+/// touched, since the engine takes what it finds done for somebody else's.
 ///
 /// # Errors
 ///
-/// [`PlaceError`].
+/// [`PlaceError`]; [`PlaceError::Absent`] after a minute.
 pub fn wait_for(inside: &Inside, last: IpNet) -> Result<(), PlaceError> {
     inside.run(|| {
         let limit = Instant::now() + ARRIVAL_LIMIT;
@@ -89,11 +92,11 @@ pub fn wait_for(inside: &Inside, last: IpNet) -> Result<(), PlaceError> {
             let routes = route::list(&mut netlink, Family::of(last.addr()), route::MAIN)?;
             let has_come = |route: &Route| route.destination == last && route.interface == index;
             if index.is_some() && routes.iter().any(has_come) {
-                break;
+                return Ok(());
             }
             thread::sleep(ARRIVAL_INTERVAL);
         }
-        Ok(())
+        Err(PlaceError::Absent)
     })?
 }
 
