@@ -89,10 +89,14 @@ pub fn wait_for(inside: &Inside, last: IpNet) -> Result<(), PlaceError> {
         let mut netlink = Netlink::route()?;
         while Instant::now() < limit {
             let index = link::find(&mut netlink, INTERFACE)?.map(|link| link.index);
-            let routes = route::list(&mut netlink, Family::of(last.addr()), route::MAIN)?;
-            let has_come = |route: &Route| route.destination == last && route.interface == index;
-            if index.is_some() && routes.iter().any(has_come) {
-                return Ok(());
+            for table in [route::MAIN, TABLE] {
+                let routes = route::list(&mut netlink, Family::of(last.addr()), table)?;
+                // In the tunnel's own table, it was here before.
+                let has_come =
+                    |route: &Route| route.interface == index && (table == TABLE || route.destination == last);
+                if index.is_some() && routes.iter().any(has_come) {
+                    return Ok(());
+                }
             }
             thread::sleep(ARRIVAL_INTERVAL);
         }
