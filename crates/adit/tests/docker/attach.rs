@@ -63,6 +63,17 @@ impl Stage {
     pub(crate) fn on_plane(plane: &'static str, configurations: usize) -> Self {
         let network = Network::new();
         let engine = Engine::start_empty(&network);
+        Self::with(network, engine, plane, configurations)
+    }
+
+    /// As [`Stage::new`], for many containers at once.
+    fn alone(configurations: usize) -> Self {
+        let network = Network::new();
+        let engine = Engine::start_alone(&network);
+        Self::with(network, engine, "tun", configurations)
+    }
+
+    fn with(network: Network, engine: Engine, plane: &'static str, configurations: usize) -> Self {
         let keys = (0..configurations).map(|_| key_pair(&network)).collect();
         let (server_key, server_public) = key_pair(&network);
         let folder = engine.path("tunnels");
@@ -456,7 +467,7 @@ fn many_containers_come_and_go_at_once_and_leave_nothing() {
     crate::needs_containers!();
     let count = std::env::var("ADIT_TEST_CONTAINERS").map_or(12, |text| text.parse().expect("a number"));
     let wanted = std::env::var("ADIT_TEST_NETWORK").ok();
-    let mut stage = Stage::new(count);
+    let mut stage = Stage::alone(count);
     let leaks = stage.leaks();
     let names: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
     let begin = Instant::now();

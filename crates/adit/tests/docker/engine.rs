@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use netlab::{Command, Host, Process, wait_until};
@@ -37,6 +38,30 @@ pub(crate) struct Engine {
     groups: String,
     /// Ends with the test.
     daemon: Process,
+    /// Left last.
+    _turn: Turn,
+}
+
+/// Engines share the machine, but for one whose test starts many containers at once: on two cores that may hold every
+/// change of networks on the machine up for two minutes, without adit, too.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// What an Engine has of the machine.
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+impl Turn {
+    fn shared() -> Self {
+        let _guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Self::Shared { _guard }
+    }
+
+    fn alone() -> Self {
+        let _guard = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        Self::Alone { _guard }
+    }
 }
 
 impl Engine {
@@ -60,6 +85,17 @@ impl Engine {
     /// Starts the Engine on `network.gateway`, without an image.
     #[track_caller]
     pub(crate) fn start_empty(network: &Network) -> Self {
+        Self::start_in(network, Turn::shared())
+    }
+
+    /// Starts the Engine without an image, once no other is there, and while it is there no other starts.
+    #[track_caller]
+    pub(crate) fn start_alone(network: &Network) -> Self {
+        Self::start_in(network, Turn::alone())
+    }
+
+    #[track_caller]
+    fn start_in(network: &Network, turn: Turn) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let host = network.gateway.clone();
         let folder = host.folder().join("docker");
@@ -72,6 +108,7 @@ impl Engine {
             folder,
             groups,
             daemon,
+            _turn: turn,
         };
         wait_until("the Engine answers", Duration::from_secs(60), || {
             assert!(engine.daemon.poll().is_none(), "dockerd has ended");
@@ -144,7 +181,7 @@ impl Engine {
                 format!("unix://{}", self.folder.join("socket").display()),
             )
             .env("HOME", self.folder.display().to_string())
-            .limit(Duration::from_secs(60))
+            .limit(Duration::from_secs(180))
     }
 
     /// Starts a container called `name` with the `options` of `docker run`, and waits until its gateway is ready.
