@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use netlab::wait_until;
 
-use crate::attach::{ASK, IMAGE, NOTHING, SOON, Stage};
+use crate::stage::{ASK, IMAGE, SOON, Stage};
 
 /// Makes a network of tunnels, with `more` of `docker network create`.
 fn create(stage: &Stage, name: &str, more: &[&str]) {
@@ -31,7 +31,7 @@ fn a_network_s_containers_reach_the_other_end_at_the_first_attempt() {
             let said = run(&stage, network, &["--rm"], &script).run();
             assert_eq!(said, "hello\nnameserver 10.77.0.1\nlo\nwg0\n", "{network}");
         }
-        wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+        stage.wait_until_nothing_is_left();
     }
     stage.engine.docker(&["network", "rm", "own", "plain"]).run();
     assert_eq!(leaks.seen(), []);
@@ -82,7 +82,7 @@ fn a_network_s_container_outlives_the_daemon_and_its_own_restart() {
         stage.wait_for_state(name, "up");
     }
     stage.engine.docker(&["rm", "--force", "own", "plain"]).run();
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
     assert_eq!(leaks.seen(), []);
 }
 
@@ -121,7 +121,7 @@ fn a_network_of_tunnels_goes_together_with_one_of_neighbours() {
         (stage.exec("one", ASK).stdout.is_empty()).then_some(())
     });
     stage.engine.docker(&["rm", "--force", "one", "web"]).run();
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
     assert_eq!(leaks.seen(), []);
 }
 
@@ -138,7 +138,7 @@ fn a_container_that_runs_already_gets_its_tunnel_when_it_is_connected() {
     assert_eq!(stage.exec("one", ASK).stdout, "hello\n");
     assert_eq!(leaks.seen(), []);
     stage.engine.docker(&["rm", "--force", "one"]).run();
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
 }
 
 #[test]
@@ -157,5 +157,5 @@ fn docker_prints_why_a_container_of_a_network_has_no_tunnel() {
     let said = refused(&["run", "--network", "own", IMAGE, "ls"]);
     assert!(said.contains("is in use by another container"), "{said}");
     stage.engine.docker(&["rm", "--force", "one"]).run();
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
 }

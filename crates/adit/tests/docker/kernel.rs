@@ -3,11 +3,11 @@
 //! It runs in the guest of `cargo xtask test`, an order of magnitude slower than on hardware: nothing here is repeated
 //! that `ways.rs` shows.
 
-use crate::attach::{ASK, IMAGE, NOTHING, SOON, Stage};
 use crate::client::uses;
 use crate::engine::Engine;
 use crate::network::Network;
 use crate::peer::Peer;
+use crate::stage::{ASK, IMAGE, Stage};
 
 #[test]
 fn with_net_admin_it_serves_on_the_kernel_plane() {
@@ -77,6 +77,6 @@ fn containers_have_the_kernel_s_tunnel() {
         "hello\nlo\nwg0\n"
     );
     stage.engine.docker(&["rm", "--force", "one"]).run();
-    netlab::wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
     assert_eq!(leaks.seen(), []);
 }

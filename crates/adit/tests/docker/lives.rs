@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use netlab::wait_until;
 
-use crate::attach::{ASK, IMAGE, NOTHING, SOON, Stage};
 use crate::examples::example;
+use crate::stage::{ASK, IMAGE, SOON, Stage};
 
 /// Asks the server for an echo over IPv6, once.
 const ASK_V6: &str = "echo hello | timeout 10 nc -w 5 2001:db8:2::2 7";
@@ -65,7 +65,7 @@ fn a_gateway_gives_a_container_a_tunnel_for_a_key_made_here() {
     assert_eq!(peers(), 1);
     stage.engine.docker(&["rm", "--force", "one"]).run();
     wait_until("the gateway knows it no more", SOON, || (peers() == 0).then_some(()));
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
     let strays: Vec<_> = leaks
         .seen()
         .into_iter()
@@ -201,7 +201,7 @@ fn one_container_has_its_tunnel_without_a_daemon() {
         assert_eq!(stage.exec("one", ASK).stdout, "hello\n");
     }
     stage.engine.docker(&["rm", "--force", "one"]).run();
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
     assert_eq!(leaks.seen(), []);
 }
 
@@ -229,7 +229,7 @@ fn an_engine_s_restart_leaves_tunnels_and_closes_what_comes_after() {
     let said = stage.run("two", "pool", &["--rm"], ASK).run();
     assert_eq!(said, "hello\n");
     stage.engine.docker(&["rm", "--force", "one"]).run();
-    wait_until("nothing is left", SOON, || (stage.left() == NOTHING).then_some(()));
+    stage.wait_until_nothing_is_left();
     assert_eq!(leaks.seen(), []);
 }
 

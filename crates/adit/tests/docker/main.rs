@@ -12,6 +12,7 @@ mod peer;
 
 mod client;
 mod engine;
+mod stage;
 
 mod attach;
 mod contents;

@@ -2,8 +2,8 @@
 
 use netlab::wait_until;
 
-use crate::attach::{ASK, IMAGE, SOON, Stage};
 use crate::network::NAME;
+use crate::stage::{ASK, IMAGE, SOON, Stage};
 
 /// Asks for the address of a name, and prints what there is but the server's own.
 fn look_up(name: &str) -> String {
