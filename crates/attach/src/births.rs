@@ -9,15 +9,14 @@ use std::{
     mem::MaybeUninit,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
 use linux::netns::{Identity, Namespace};
-use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
-    fs::inotify,
-};
+use rustix::fs::inotify;
+
+use crate::watcher::Watcher;
 
 /// What the kernel says of a file that is a namespace: *statfs(2)*, `NSFS_MAGIC`.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -47,8 +46,7 @@ pub struct Birth {
 /// Watches a folder on a thread of its own, until this is dropped.
 #[derive(Debug)]
 pub struct Births {
-    stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
+    _watcher: Watcher,
 }
 
 impl Births {
@@ -62,43 +60,15 @@ impl Births {
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR;
         inotify::add_watch(&inotify, folder, flags)?;
-        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let (folder, stopped) = (folder.to_owned(), stop.try_clone()?);
-        let thread = thread::Builder::new().name("births".into()).spawn(move || {
-            while wait(&inotify, &stopped) {
-                for name in names(&inotify) {
-                    if let Some(birth) = find(&folder.join(name)) {
-                        hear(birth);
-                    }
+        let folder = folder.to_owned();
+        let watcher = Watcher::start("births", inotify, move |inotify| {
+            for name in names(inotify) {
+                if let Some(birth) = find(&folder.join(name)) {
+                    hear(birth);
                 }
             }
         })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Births {
-    fn drop(&mut self) {
-        let _cannot_fail = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            let _reported_already = thread.join();
-        }
-    }
-}
-
-/// Waits for an event; false once the watch is to end.
-pub(crate) fn wait(inotify: &OwnedFd, stop: &OwnedFd) -> bool {
-    loop {
-        let mut polled = [PollFd::new(inotify, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut polled, None) {
-            Ok(_) if !polled[1].revents().is_empty() => return false,
-            Ok(_) => return true,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-        }
+        Ok(Self { _watcher: watcher })
     }
 }
 

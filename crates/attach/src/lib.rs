@@ -16,6 +16,7 @@ pub mod provider;
 pub mod resolver;
 pub mod saved;
 pub mod status;
+mod watcher;
 pub mod wish;
 
 pub use container::Container;

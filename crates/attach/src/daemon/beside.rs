@@ -91,7 +91,7 @@ impl Daemon {
         let Some(entry) = self.entries.get(id) else { return };
         let Ok(wish) = &entry.wish else { return };
         let ask = Ask {
-            holder: entry.holder.clone(),
+            holder: entry.holder().to_owned(),
             name: entry.name.clone(),
             region: wish.region.clone(),
             conf: wish.conf.clone(),
@@ -145,7 +145,7 @@ impl Entry {
             .as_ref()
             .and_then(|attachment| attachment.offer().cloned());
         work::Task {
-            holder: self.holder.clone(),
+            holder: self.holder().to_owned(),
             endpoint: self.endpoint.clone(),
             arrival: self.arrival,
             inside: self.inside.clone(),

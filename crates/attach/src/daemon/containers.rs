@@ -82,13 +82,13 @@ impl Daemon {
     }
 
     /// Removes tunnels that are nobody's: those of a daemon that was killed before it could keep what it made.
-    pub(super) fn sweep(&self) {
+    fn sweep(&self) {
         let names = carrier::names();
         let saved = self.saved.containers().into_iter().filter_map(|id| {
             let origin = self.saved.origin(&id)?;
             Some(carrier::name_of(origin.holder(&id)))
         });
-        let entries = self.entries.values().map(|entry| carrier::name_of(&entry.holder));
+        let entries = self.entries.values().map(|entry| carrier::name_of(entry.holder()));
         let reserved = self
             .networked
             .holders()
@@ -102,14 +102,14 @@ impl Daemon {
     }
 
     /// Forgets a container that is no more.
-    pub(super) fn forget(&mut self, id: &str) {
+    fn forget(&mut self, id: &str) {
         self.end(id);
         self.expected.remove_container(id);
         self.entries.remove(id);
     }
 
     /// Notes a container that asks for a tunnel.
-    pub(super) fn admit(&mut self, container: &Container) {
+    fn admit(&mut self, container: &Container) {
         if self.entries.contains_key(&container.id) {
             return;
         }

@@ -20,8 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
-    /// Who holds the tunnel: the container itself, or the endpoint of a driver's network.
-    pub(super) holder: String,
+    id: String,
     /// Whether it is a driver's network that gives it the tunnel, and not its labels.
     pub(super) is_networked: bool,
     /// The endpoint of that network, once it is known.
@@ -57,7 +56,7 @@ impl Entry {
     pub(super) fn new(id: &str, name: String, wish: Result<Wish, String>) -> Self {
         Self {
             name,
-            holder: id.to_owned(),
+            id: id.to_owned(),
             is_networked: false,
             endpoint: None,
             arrival: None,
@@ -74,6 +73,11 @@ impl Entry {
             turn: 0,
             lock: Arc::default(),
         }
+    }
+
+    /// Who holds the tunnel: the endpoint of a driver's network, or the container itself.
+    pub(super) fn holder(&self) -> &str {
+        self.endpoint.as_ref().map_or(&self.id, |endpoint| &endpoint.holder)
     }
 
     /// Whether it lives, and something was done for it.
@@ -123,7 +127,6 @@ impl Entry {
     /// Takes note of the endpoint by which it has its tunnel.
     pub(super) fn belong_to(&mut self, endpoint: Endpoint) {
         self.is_networked = true;
-        self.holder.clone_from(&endpoint.holder);
         self.endpoint = Some(endpoint);
     }
 
@@ -195,7 +198,7 @@ impl Entry {
             entry.region.clone_from(&offer.region);
             entry.endpoint = offer.peers.first().map(|peer| peer.endpoint);
             entry.plane = Some(settings.plane.to_string());
-            entry.tunnel = Some(carrier::name_of(&self.holder));
+            entry.tunnel = Some(carrier::name_of(self.holder()));
             entry.addresses = offer.addresses.iter().map(IpNet::addr).collect();
         }
         if let Some(sample) = attachment.sample() {

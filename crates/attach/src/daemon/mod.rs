@@ -169,7 +169,7 @@ impl Daemon {
     }
 
     /// Asks for the tunnel of a container that is about to start.
-    pub(super) fn begin(&mut self, id: &str) {
+    fn begin(&mut self, id: &str) {
         let turn = self.turn + 1;
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.has_begun() {
@@ -235,7 +235,7 @@ impl Daemon {
         match found.tunnel {
             Some((provider, offer, is_whole)) if entry.wish.is_ok() => {
                 if let Some(provider) = settings.providers.find(&provider) {
-                    provider.adopt(&entry.holder, &offer.server);
+                    provider.adopt(entry.holder(), &offer.server);
                 }
                 if is_whole {
                     (self.say)(
@@ -321,14 +321,14 @@ impl Daemon {
     }
 
     /// Ends what a container had; it is over, its namespace goes and the tunnel with it.
-    pub(super) fn end(&mut self, id: &str) {
+    fn end(&mut self, id: &str) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let provider = entry
             .wish
             .as_ref()
             .ok()
             .and_then(|wish| self.settings.providers.of(wish).ok());
-        let (name, holder, is_networked) = (entry.name.clone(), entry.holder.clone(), entry.endpoint.is_some());
+        let (name, holder, is_networked) = (entry.name.clone(), entry.holder().to_owned(), entry.endpoint.is_some());
         entry.end();
         let (settings, saved, id) = (Arc::clone(&self.settings), self.saved.clone(), id.to_owned());
         let lock = Arc::clone(&entry.lock);
@@ -348,7 +348,7 @@ impl Daemon {
         });
     }
 
-    pub(super) fn clear_orphan(&self, id: String) {
+    fn clear_orphan(&self, id: String) {
         let (settings, saved) = (Arc::clone(&self.settings), self.saved.clone());
         tokio::spawn(async move { work::clear_orphan(&settings, &saved, &id).await });
     }

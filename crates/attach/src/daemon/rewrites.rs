@@ -4,28 +4,22 @@ use std::{
     collections::BTreeMap,
     io,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
 };
 
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    fs::inotify,
-    io::Errno,
-};
+use rustix::{fs::inotify, io::Errno};
 use tokio::sync::mpsc;
 
 use super::Event;
-use crate::births;
+use crate::watcher::Watcher;
 
 /// The files that are watched, on a thread of its own until this is dropped.
 #[derive(Debug)]
 pub(super) struct Rewrites {
     files: Arc<Files>,
-    stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
+    _watcher: Watcher,
 }
 
 #[derive(Debug)]
@@ -43,19 +37,14 @@ impl Rewrites {
             inotify: inotify::init(flags)?,
             containers: Mutex::default(),
         });
-        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let (watched, stopped) = (Arc::clone(&files), stop.try_clone()?);
-        let thread = thread::Builder::new().name("rewrites".into()).spawn(move || {
-            while births::wait(&watched.inotify, &stopped) {
-                for id in watched.written() {
-                    let _ends_with_the_daemon = events.send(Event::Rewritten(id));
-                }
+        let watcher = Watcher::start("rewrites", Arc::clone(&files), move |files| {
+            for id in files.written() {
+                let _ends_with_the_daemon = events.send(Event::Rewritten(id));
             }
         })?;
         Ok(Self {
             files,
-            stop,
-            thread: Some(thread),
+            _watcher: watcher,
         })
     }
 
@@ -95,11 +84,8 @@ impl Files {
     }
 }
 
-impl Drop for Rewrites {
-    fn drop(&mut self) {
-        let _cannot_fail = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            let _reported_already = thread.join();
-        }
+impl AsFd for Files {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
     }
 }

@@ -71,13 +71,7 @@ pub fn mtu_of(offer: &Offer) -> u16 {
 /// [`CarrierError`]; then nothing is left.
 pub fn make(name: &str, plane: Plane, inside: &Inside) -> Result<(), CarrierError> {
     remove(name);
-    inside.run(|| {
-        let mut netlink = Netlink::route()?;
-        match link::find(&mut netlink, INTERFACE)? {
-            Some(link) => link::delete(&mut netlink, link.index),
-            None => Ok(()),
-        }
-    })??;
+    inside.run(|| remove_link(INTERFACE))??;
     let namespace = inside.namespace().as_fd();
     if plane == Plane::Kernel {
         wireguard::create_inside(&mut Netlink::route()?, INTERFACE, namespace)?;
@@ -127,10 +121,16 @@ pub fn remove(name: &str) {
         // Its process ends with its socket.
         let _gone_already = std::fs::remove_file(path);
     }
-    let _gone_already = Netlink::route().and_then(|mut netlink| match link::find(&mut netlink, name)? {
+    let _gone_already = remove_link(name);
+}
+
+/// Removes the interface of this name, if there is one, in the calling thread's namespace.
+fn remove_link(name: &str) -> Result<(), NetlinkError> {
+    let mut netlink = Netlink::route()?;
+    match link::find(&mut netlink, name)? {
         Some(link) => link::delete(&mut netlink, link.index),
         None => Ok(()),
-    });
+    }
 }
 
 /// The holders' tunnels that have a name here: by their names.
