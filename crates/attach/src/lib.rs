@@ -2,24 +2,19 @@
 //! inside their network namespaces, and what happens when something fails.
 
 pub mod attachment;
-pub mod births;
-pub mod container;
 pub mod control;
 pub mod daemon;
-pub mod docker;
 pub mod driver;
 pub mod inside;
 mod metrics;
 mod offer;
 pub mod once;
 pub mod provider;
-pub mod resolver;
 pub mod saved;
 pub mod status;
-mod watcher;
 pub mod wish;
 
-pub use container::Container;
+pub use docker::Container;
 pub use offer::{Offer, Server};
 pub use wish::Wish;
 

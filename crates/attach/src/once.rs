@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use docker::Engine;
 use tunnel::Plane;
 
 use crate::{
-    docker::Engine,
     inside::{
         self, Inside, carrier,
         guard::{self, Guard},

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage, AddressScope},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
 };
 
 use crate::{
@@ -26,6 +26,23 @@ use crate::{
 /// The kernel's refusal; [`Error::is_there_already`] if the interface has it.
 pub fn add(netlink: &mut Netlink, index: u32, address: IpNet) -> Result<(), Error> {
     let message = RouteNetlinkMessage::NewAddress(message(index, address));
+    netlink.request(message, NLM_F_CREATE | NLM_F_EXCL, || {
+        format!("adding the address {address}")
+    })
+}
+
+/// Gives an interface an address as [`add`] does, and of IPv6 without asking around whether somebody else has it
+/// (*RFC 4862, 5.4*): it is of use at once.
+///
+/// # Errors
+///
+/// As [`add`].
+pub fn add_at_once(netlink: &mut Netlink, index: u32, address: IpNet) -> Result<(), Error> {
+    let mut message = message(index, address);
+    if address.addr().is_ipv6() {
+        message.header.flags |= AddressHeaderFlags::Nodad;
+    }
+    let message = RouteNetlinkMessage::NewAddress(message);
     netlink.request(message, NLM_F_CREATE | NLM_F_EXCL, || {
         format!("adding the address {address}")
     })

@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use netlink_packet_core::NlasIterator;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkMessage},
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 
 use crate::{
@@ -171,6 +171,71 @@ pub fn set_alias(netlink: &mut Netlink, index: u32, alias: &str, group: u32) -> 
     message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
     set(netlink, message, || {
         format!("marking the interface number {index} as {alias}")
+    })
+}
+
+/// Makes a bridge, off and without ports.
+///
+/// # Errors
+///
+/// The kernel's refusal; [`Error::is_there_already`] if the name is taken.
+pub fn create_bridge(netlink: &mut Netlink, name: &str) -> Result<(), Error> {
+    let info = vec![LinkInfo::Kind(InfoKind::Bridge)];
+    create(netlink, name, info, || format!("making the bridge {name}"))
+}
+
+/// Makes two interfaces, `name` and `other`, off: what enters the one comes out of the other. Each goes with the other.
+///
+/// # Errors
+///
+/// The kernel's refusal; [`Error::is_there_already`] if a name is taken.
+pub fn create_veth(netlink: &mut Netlink, name: &str, other: &str) -> Result<(), Error> {
+    let mut peer = LinkMessage::default();
+    peer.attributes.push(LinkAttribute::IfName(other.to_owned()));
+    let info = vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ];
+    create(netlink, name, info, || {
+        format!("making the interfaces {name} and {other}")
+    })
+}
+
+fn create(
+    netlink: &mut Netlink,
+    name: &str,
+    info: Vec<LinkInfo>,
+    action: impl FnOnce() -> String,
+) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::LinkInfo(info));
+    netlink.request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, action)
+}
+
+/// Makes an interface a port of a bridge.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn set_bridge(netlink: &mut Netlink, index: u32, bridge: u32) -> Result<(), Error> {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Controller(bridge));
+    set(netlink, message, || {
+        format!("putting the interface number {index} into the bridge number {bridge}")
+    })
+}
+
+/// Sets the hardware address of an interface that has one.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn set_hardware_address(netlink: &mut Netlink, index: u32, address: [u8; 6]) -> Result<(), Error> {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Address(address.to_vec()));
+    set(netlink, message, || {
+        format!("setting the hardware address of the interface number {index}")
     })
 }
 
@@ -345,6 +410,29 @@ mod tests {
                 assert!(list(&mut netlink).unwrap().contains(&changed));
                 set_down(&mut netlink, 1).unwrap();
                 assert!(!by_index(&mut netlink, 1).unwrap().unwrap().up);
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn what_enters_one_end_of_a_pair_comes_out_of_the_other_s_bridge() {
+        let Some(namespace) = netns::for_test() else { return };
+        namespace
+            .run(|| {
+                let mut netlink = Netlink::route().unwrap();
+                create_bridge(&mut netlink, "br").unwrap();
+                assert!(create_bridge(&mut netlink, "br").unwrap_err().is_there_already());
+                create_veth(&mut netlink, "here", "there").unwrap();
+                let [bridge, here, there] =
+                    ["br", "here", "there"].map(|name| find(&mut netlink, name).unwrap().unwrap());
+                assert_eq!(
+                    [bridge.kind.as_deref(), here.kind.as_deref()],
+                    [Some("bridge"), Some("veth")]
+                );
+                set_bridge(&mut netlink, here.index, bridge.index).unwrap();
+                set_hardware_address(&mut netlink, there.index, [2, 0, 0, 0, 0, 7]).unwrap();
+                delete(&mut netlink, there.index).unwrap();
+                assert_eq!(find(&mut netlink, "here").unwrap(), None);
             })
             .unwrap();
     }

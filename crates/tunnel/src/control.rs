@@ -92,6 +92,28 @@ impl Control {
         }
     }
 
+    /// Makes the tunnel what is wanted; what is so already is left alone, sessions too. A port or an endpoint that is left
+    /// open stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The tunnel's refusal.
+    pub fn bring_to(&mut self, mut wanted: wg::Device) -> Result<(), ControlError> {
+        let there = self.status()?.device;
+        if let (Some(own), Some(key)) = (&there.private_key, &wanted.private_key)
+            && own.public_key() == key.public_key()
+        {
+            // The kernel clamps what it is given (*curve25519*), and shows that.
+            wanted.private_key.clone_from(&there.private_key);
+        }
+        let update = there.difference(&wanted);
+        if update.is_empty() {
+            Ok(())
+        } else {
+            self.change(&update)
+        }
+    }
+
     /// Changes the tunnel.
     ///
     /// # Errors

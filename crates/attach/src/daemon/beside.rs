@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use docker::resolver::Resolver;
+
 use super::{
     Daemon, Event,
     entry::Entry,
     work::{self, Settled},
 };
-use crate::{Offer, attachment::Attachment, driver, provider::Ask, resolver::Resolver};
+
+use crate::{Offer, attachment::Attachment, driver, provider::Ask};
 
 impl Daemon {
     /// Runs something that ends with an event.
@@ -24,7 +27,8 @@ impl Daemon {
         self.beside(async move {
             tokio::time::sleep(pause).await;
             if let Some(driver) = driver {
-                for (id, network) in engine.networks(driver::NAME).await.unwrap_or_default() {
+                for found in engine.networks(driver::NAME).await.unwrap_or_default() {
+                    let (id, network) = driver::Network::found(found);
                     // What is not kept is told again at the next start.
                     let _kept = driver.restore(&id, network);
                 }

@@ -2,15 +2,14 @@
 
 use std::{io, path::Path, sync::Arc};
 
+use docker::births::{self, Birth, Births};
 use tokio::sync::mpsc;
 
 use super::{Event, Newborn, Settings, expected::Expected};
-use crate::{
-    births::{self, Birth, Births},
-    inside::{
-        Inside,
-        guard::{self, Guard},
-    },
+
+use crate::inside::{
+    Inside,
+    guard::{self, Guard},
 };
 
 /// Closes namespaces on the thread that sees them first.

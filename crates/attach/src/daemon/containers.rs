@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use docker::engine::Event as Docker;
+
 use super::{Daemon, entry::Entry};
-use crate::{Container, Wish, docker::Event as Docker, inside::carrier};
+
+use crate::{Container, Wish, inside::carrier};
 
 impl Daemon {
     pub(super) fn handle_docker(&mut self, event: Docker) {

@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 
+use docker::{engine, resolver::Resolver};
 use tokio::sync::Mutex;
 use wg::IpNet;
 
 use super::settings::Settings;
+
 use crate::{
     Container, Offer, Wish,
     attachment::{Attachment, Phase},
-    docker,
     driver::Endpoint,
     inside::{Inside, carrier},
-    resolver::Resolver,
     status,
 };
 
@@ -92,7 +92,7 @@ impl Entry {
 
     /// Its networks in which containers find each other by name.
     pub(super) fn named_networks(&self) -> impl Iterator<Item = &String> {
-        self.networks.iter().filter(|network| docker::has_names(network))
+        self.networks.iter().filter(|network| engine::has_names(network))
     }
 
     /// Whether something may ask Docker's own resolver, which is closed.

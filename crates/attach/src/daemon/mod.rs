@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use docker::{Engine, engine};
 use rustix::process::WaitOptions;
 use tokio::sync::{mpsc, oneshot};
 use wg::IpNet;
@@ -37,7 +38,6 @@ use self::{
 use crate::{
     Container,
     attachment::{Action, Attachment, Sample},
-    docker::{self, Engine},
     driver::{Driver, Endpoint},
     inside::Inside,
     provider::{Forwarded, ProviderError},
@@ -57,7 +57,7 @@ pub type Say = fn(Option<&str>, &str);
 /// What happens.
 enum Event {
     /// The engine says something of a container, or is lost, or back.
-    Docker(docker::Event),
+    Docker(engine::Event),
     /// The containers that there are, as the engine lists them, and where it keeps their files.
     Listed(Result<Vec<Container>, String>, Option<PathBuf>),
     /// A container, looked at.

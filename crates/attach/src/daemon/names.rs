@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use docker::resolver::{Member, Resolver};
+
 use super::{Daemon, Event, entry::Entry};
-use crate::resolver::{Member, Resolver};
 
 /// The members of networks, by the networks' names.
 pub(super) type Members = BTreeMap<String, Vec<Member>>;

@@ -9,11 +9,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use docker::watcher::Watcher;
 use rustix::{fs::inotify, io::Errno};
 use tokio::sync::mpsc;
 
 use super::Event;
-use crate::watcher::Watcher;
 
 /// The files that are watched, on a thread of its own until this is dropped.
 #[derive(Debug)]

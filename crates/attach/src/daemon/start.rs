@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use docker::Engine;
 use tokio::sync::mpsc;
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
 };
 use crate::{
     control::Socket,
-    docker::Engine,
     driver::{self, Driver},
     metrics,
     saved::Saved,

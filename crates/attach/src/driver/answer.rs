@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
+use docker::driver::Answer;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -23,12 +25,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The address space that pools belong to; Docker wants one of each kind.
 const SPACE: &str = "adit";
 
-/// A status and a body.
-pub(super) type Answer = (StatusCode, Value);
-
-impl Driver {
-    /// Answers a call. It is carried out to its end, whoever waits for the answer.
-    pub(super) async fn answer(self: Arc<Self>, method: &str, body: &[u8]) -> Answer {
+#[async_trait]
+impl Answer for Driver {
+    async fn answer(self: Arc<Self>, method: &str, body: &[u8]) -> (StatusCode, Value) {
         let result = match method {
             "Plugin.Activate" => Ok(json!({ "Implements": ["NetworkDriver", "IpamDriver"] })),
             "NetworkDriver.GetCapabilities" => Ok(json!({ "Scope": "local", "ConnectivityScope": "local" })),
@@ -60,7 +59,9 @@ impl Driver {
         // Docker prints the text of an error bare only with a status of success.
         (StatusCode::OK, result.unwrap_or_else(|text| message::error(&text)))
     }
+}
 
+impl Driver {
     /// Gives back tunnels whose endpoint has not come, for ever.
     pub(super) async fn expire(&self) {
         loop {
@@ -78,7 +79,7 @@ impl Driver {
 
     async fn create_network(&self, body: &[u8]) -> Result<Value, String> {
         let call: CreateNetwork = read(body)?;
-        let network = call.network()?;
+        let network = message::network(&call)?;
         let wish = wish(&network)?;
         self.limited(self.tunnels.check(&wish)).await?;
         let kept = self.networks().add(&call.network, network);

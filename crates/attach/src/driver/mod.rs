@@ -25,7 +25,6 @@ mod answer;
 mod ledger;
 mod message;
 mod networks;
-mod server;
 
 use std::{
     io,
@@ -35,23 +34,21 @@ use std::{
 };
 
 use async_trait::async_trait;
+use docker::driver::LIMIT;
 use serde::{Deserialize, Serialize};
 use wg::IpNet;
 
 use self::{ledger::Ledger, networks::Networks};
 use crate::Wish;
 
+pub use docker::driver::Socket;
 pub use networks::Network;
-pub use server::Socket;
 
 /// The driver's name for `docker network create -d`: the name of its socket.
 pub const NAME: &str = "adit";
 
 /// Where Docker looks for the driver's socket.
 pub const SOCKET: &str = "/run/docker/plugins/adit.sock";
-
-/// How long a provider, or the making of an interface, may take. Docker waits, and so does the person.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Who gets, makes and removes the tunnels.
 ///

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write as _},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -28,6 +28,17 @@ impl Network {
             options,
             pool: gateway.filter(|gateway| is_pool(*gateway)),
         }
+    }
+}
+
+impl Network {
+    /// A network of the engine's list, by its ID.
+    pub fn found(found: docker::engine::Network) -> (String, Self) {
+        let gateway = found.gateways.iter().find_map(|gateway| match gateway {
+            IpAddr::V4(gateway) => Some(*gateway),
+            IpAddr::V6(_) => None,
+        });
+        (found.id, Self::new(found.options, gateway))
     }
 }
 

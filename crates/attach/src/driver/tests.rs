@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, future::pending, time::Instant};
 
+use docker::driver::Answer as _;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::{
@@ -419,7 +420,7 @@ async fn calls_come_over_the_socket_and_senseless_ones_are_refused() {
     let path = bench.folder.path().join("plugins/adit.sock");
     let socket = Socket::bind(&path).unwrap();
     let error = Socket::bind(&path).unwrap_err().to_string();
-    assert!(error.contains("another adit attach"), "{error}");
+    assert!(error.contains("another daemon of adit"), "{error}");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let serve = Arc::clone(&bench.driver).serve(&socket);
     let ask = async {

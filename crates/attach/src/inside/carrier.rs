@@ -18,7 +18,7 @@ use tunnel::{
     device::{self, DeviceError, Home},
     uapi,
 };
-use wg::{Device, Peer, PrivateKey, Status};
+use wg::{Device, Peer, Status};
 
 use super::Inside;
 use crate::{INTERFACE, Offer};
@@ -105,7 +105,7 @@ pub fn make_here(name: &str, plane: Plane, offer: &Offer) -> Result<(), CarrierE
         if let Some(link) = link::find(&mut netlink, name)? {
             link::set_mtu(&mut netlink, link.index, mtu_of(offer).into())?;
         }
-        bring_to(&mut Control::open(name)?, offer)?;
+        Control::open(name)?.bring_to(device(offer))?;
         Ok(())
     })();
     if made.is_err() {
@@ -152,26 +152,7 @@ pub fn names() -> Vec<String> {
 ///
 /// [`CarrierError`].
 pub fn configure(name: &str, inside: &Inside, offer: &Offer) -> Result<(), CarrierError> {
-    with(name, inside, |control| bring_to(control, offer))
-}
-
-fn bring_to(control: &mut Control, offer: &Offer) -> Result<(), ControlError> {
-    let there = control.status()?.device;
-    let mut wanted = device(offer);
-    wanted.listen_port = there.listen_port;
-    let is_same = |one: &PrivateKey, other: &PrivateKey| one.public_key() == other.public_key();
-    if let (Some(own), Some(key)) = (&there.private_key, &wanted.private_key)
-        && is_same(own, key)
-    {
-        // The kernel clamps what it is given (*curve25519*), and shows that.
-        wanted.private_key.clone_from(&there.private_key);
-    }
-    let update = there.difference(&wanted);
-    if update.is_empty() {
-        Ok(())
-    } else {
-        control.change(&update)
-    }
+    with(name, inside, |control| control.bring_to(device(offer)))
 }
 
 /// The tunnel as it is, keys and all.

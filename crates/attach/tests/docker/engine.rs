@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attach::{
-    docker,
-    driver::{self, Network},
-};
+use attach::driver::{self, Network};
 use netlab::{Command, Host, Output, Process, wait_until};
 
 /// An image of busybox.
@@ -131,9 +128,10 @@ impl Engine {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build().expect("make a runtime");
         let engine = docker::Engine::new(&self.folder.join("socket"));
-        runtime
+        let found = runtime
             .block_on(engine.networks(driver::NAME))
-            .expect("the Engine lists its networks")
+            .expect("the Engine lists its networks");
+        found.into_iter().map(Network::found).collect()
     }
 
     #[track_caller]

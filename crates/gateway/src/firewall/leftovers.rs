@@ -1,6 +1,7 @@
 //! What other gateways of a network namespace have, and what killed ones have left.
 
 use linux::{
+    forwarding::Forwarding,
     link,
     netlink::Netlink,
     nftables::{
@@ -11,7 +12,6 @@ use linux::{
 
 use super::{
     FirewallError, NAME,
-    forwarding::Forwarding,
     table::{FAMILY, LEARNING},
 };
 

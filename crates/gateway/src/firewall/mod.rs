@@ -12,7 +12,6 @@
 //! step, and nothing is left at the end. What a killed gateway left is replaced by the next one's.
 
 mod book;
-mod forwarding;
 mod leftovers;
 mod release;
 mod routes;
@@ -22,6 +21,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 use linux::{
+    forwarding::{self, Forwarding},
     link,
     netlink::{self, Netlink},
     nftables::{
@@ -31,19 +31,19 @@ use linux::{
     },
 };
 
+pub use self::leftovers::clear;
 use self::{
     book::Book,
-    forwarding::Forwarding,
     leftovers::Leftovers,
     release::knows_interface_at_the_end,
     routes::Routes,
     table::{FAMILY, Table},
 };
-pub use self::{forwarding::ForwardingError, leftovers::clear};
 use crate::{
     Name,
     server::{Peer, PeerChange},
 };
+pub use linux::forwarding::ForwardingError;
 
 /// The table's name, unless another gateway of this network namespace has it; then the interface's is added.
 const NAME: &str = "adit";

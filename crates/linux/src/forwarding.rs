@@ -3,12 +3,13 @@
 //! A switch that is off is switched on, and off again at the end unless somebody else forwards by then. An interface that
 //! learns its routes from routers would stop to do so on a host that forwards: it is told to go on.
 //!
-//! What was switched on is every gateway's that was there meanwhile: the last one to end switches it off.
+//! What was switched on is every tunnel's that was there meanwhile: the last one to end switches it off.
 
 use std::{fs, fs::OpenOptions, io, path::PathBuf};
 
 use ipnet::IpNet;
-use linux::{Family, netlink::Netlink, route, sysctl};
+
+use crate::{Family, netlink::Netlink, route, sysctl};
 
 /// Forwarding is off, and cannot be switched on.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +36,19 @@ fn setting(family: Family) -> &'static str {
 
 /// What was switched on, to be switched off again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Forwarding {
+pub struct Forwarding {
     /// The families.
-    pub(super) switched: Vec<Family>,
+    pub switched: Vec<Family>,
     /// Interfaces that were told to go on learning routes.
-    pub(super) learning: Vec<String>,
+    pub learning: Vec<String>,
 }
 
-/// Whether forwarding is on, or can be switched on, for all families of the gateway that lead anywhere.
-pub(super) fn check(addresses: &[IpNet]) -> Result<(), ForwardingError> {
+/// Whether forwarding is on, or can be switched on, for all families of a tunnel's addresses that lead anywhere.
+///
+/// # Errors
+///
+/// Which one cannot.
+pub fn check(addresses: &[IpNet]) -> Result<(), ForwardingError> {
     for family in needed(addresses) {
         writable(family)?;
     }
@@ -69,7 +74,7 @@ fn writable(family: Family) -> Result<(), ForwardingError> {
     }
 }
 
-/// The families of the gateway, but for IPv6 where this host has no way out by it: in most containers it has none, and
+/// The families of the addresses, but for IPv6 where this host has no way out by it: in most containers it has none, and
 /// its switch does not move.
 fn needed(addresses: &[IpNet]) -> Vec<Family> {
     let has = |family| addresses.iter().any(|net| Family::of(net.addr()) == family);
@@ -92,7 +97,11 @@ fn has_way_out(family: Family) -> bool {
 impl Forwarding {
     /// Switches on what is off. What `others` have switched on, those that were killed and those that live, becomes this
     /// one's, too.
-    pub(super) fn switch_on(addresses: &[IpNet], others: &Self) -> Result<Self, ForwardingError> {
+    ///
+    /// # Errors
+    ///
+    /// Which switch does not move; then none has been moved.
+    pub fn switch_on(addresses: &[IpNet], others: &Self) -> Result<Self, ForwardingError> {
         let mut forwarding = others.clone();
         forwarding.switched.retain(|family| !is_off(*family));
         for family in needed(addresses).into_iter().filter(|family| is_off(*family)) {
@@ -117,7 +126,7 @@ impl Forwarding {
     }
 
     /// Adds what another one has switched on.
-    pub(super) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         for family in other.switched {
             if !self.switched.contains(&family) {
                 self.switched.push(family);
@@ -131,7 +140,7 @@ impl Forwarding {
     }
 
     /// Switches off what was switched on.
-    pub(super) fn switch_back(&mut self) {
+    pub fn switch_back(&mut self) {
         for family in self.switched.drain(..) {
             let _best_effort = sysctl::write(setting(family), "0");
         }

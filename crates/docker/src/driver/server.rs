@@ -18,9 +18,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
 use tokio::{net::UnixListener, sync::Semaphore, time::timeout};
 
-use super::{Driver, LIMIT, answer::Answer, message};
+use super::{Answer, LIMIT, message};
 
 /// Longest call, in bytes: Docker lists each published port of a container in it, and there may be 65,535 twice.
 const MAX_CALL: usize = 16 << 20;
@@ -57,7 +58,7 @@ impl Socket {
         if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
-                "another adit attach serves as network driver: end it",
+                "another daemon of adit serves as network driver: end it",
             ));
         }
         if let Some(folder) = path.parent() {
@@ -75,7 +76,8 @@ impl Socket {
         })
     }
 
-    pub(super) async fn serve(&self, driver: &Arc<Driver>) {
+    /// Has Docker's calls answered by `driver`, for ever.
+    pub async fn serve<A: Answer>(&self, driver: &Arc<A>) {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             // It is never closed.
@@ -108,7 +110,7 @@ impl Drop for Socket {
     }
 }
 
-async fn respond<B>(driver: Arc<Driver>, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+async fn respond<A: Answer, B>(driver: Arc<A>, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
@@ -119,7 +121,7 @@ where
     Ok(response)
 }
 
-async fn call<B>(driver: Arc<Driver>, request: Request<B>) -> Answer
+async fn call<A: Answer, B>(driver: Arc<A>, request: Request<B>) -> (StatusCode, Value)
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {

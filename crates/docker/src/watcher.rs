@@ -13,14 +13,14 @@ use rustix::{
 
 /// The thread.
 #[derive(Debug)]
-pub(crate) struct Watcher {
+pub struct Watcher {
     stop: OwnedFd,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watcher {
     /// Calls `read`, on a thread of this name, whenever the inotify instance has something to be read.
-    pub(crate) fn start<T: AsFd + Send + 'static>(
+    pub fn start<T: AsFd + Send + 'static>(
         name: &str,
         inotify: T,
         read: impl Fn(&T) + Send + 'static,

@@ -21,6 +21,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 use wg::IpNet;
 
+pub use self::networks::Network;
 use crate::{Container, container::Membership};
 
 /// How long the engine may take for an answer. An inspection waits for a start that is under way.
