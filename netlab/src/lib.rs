@@ -31,6 +31,7 @@ mod namespace;
 mod need;
 mod pace;
 mod process;
+pub mod recording;
 pub mod relay;
 pub mod serve;
 pub mod traffic;

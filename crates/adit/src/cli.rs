@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    attach, completions, device, doctor, down, health, launch, man, peer, serve, show, show_peer, up,
+    attach, completions, device, doctor, down, health, launch, link, man, peer, serve, show, show_peer, up,
 };
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
@@ -55,6 +55,11 @@ pub(crate) enum Command {
     /// Watches Docker. A container with the label adit.enable=true keeps its own network namespace, and nothing leaves it
     /// but by its tunnel and to its neighbours: not before the tunnel is there, and not when it drops.
     Attach(Box<attach::Arguments>),
+    /// Lets containers on different hosts talk, paired by one token.
+    ///
+    /// `adit link create blue` here and `adit link join TOKEN` there: blue is then a Docker network on both hosts, whose
+    /// containers reach each other through a tunnel by their own addresses, and by name.
+    Link(Box<link::Arguments>),
     /// Brings a tunnel up from its configuration file.
     ///
     /// Does what `wg-quick up` does, without its programs: interface, keys and peers, addresses, MTU, routes, resolvers,

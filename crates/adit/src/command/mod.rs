@@ -9,6 +9,7 @@ mod genkey;
 mod genpsk;
 pub(crate) mod health;
 pub(crate) mod launch;
+pub(crate) mod link;
 pub(crate) mod man;
 pub(crate) mod peer;
 mod pubkey;
@@ -25,7 +26,12 @@ use crate::{cli::Command, failure};
 pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
     if matches!(
         command,
-        Command::Launch(_) | Command::Serve(_) | Command::Attach(_) | Command::Up(_) | Command::Device(_)
+        Command::Launch(_)
+            | Command::Serve(_)
+            | Command::Attach(_)
+            | Command::Link(_)
+            | Command::Up(_)
+            | Command::Device(_)
     ) {
         tunnel::check_environment().map_err(|error| failure::usage(error.to_string()))?;
     }
@@ -36,6 +42,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Health(arguments) => health::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Attach(arguments) => attach::run(*arguments),
+        Command::Link(arguments) => link::run(*arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),

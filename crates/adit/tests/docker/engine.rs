@@ -85,19 +85,25 @@ impl Engine {
     /// Starts the Engine on `network.gateway`, without an image.
     #[track_caller]
     pub(crate) fn start_empty(network: &Network) -> Self {
-        Self::start_in(network, Turn::shared())
+        Self::start_on(&network.gateway)
+    }
+
+    /// Starts the Engine on a host, without an image.
+    #[track_caller]
+    pub(crate) fn start_on(host: &Host) -> Self {
+        Self::start_in(host, Turn::shared())
     }
 
     /// Starts the Engine without an image, once no other is there, and while it is there no other starts.
     #[track_caller]
     pub(crate) fn start_alone(network: &Network) -> Self {
-        Self::start_in(network, Turn::alone())
+        Self::start_in(&network.gateway, Turn::alone())
     }
 
     #[track_caller]
-    fn start_in(network: &Network, turn: Turn) -> Self {
+    fn start_in(host: &Host, turn: Turn) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let host = network.gateway.clone();
+        let host = host.clone();
         let folder = host.folder().join("docker");
         std::fs::create_dir(&folder).expect("make a folder for the Engine");
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

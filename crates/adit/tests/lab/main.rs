@@ -21,6 +21,7 @@ mod flood;
 mod forwarding;
 mod isolation;
 mod kernel;
+mod link;
 mod live;
 mod observe;
 mod pia;
