@@ -20,6 +20,9 @@ pub(crate) const OF_ONE_PLANE: &[&str] = &[
     "without_ping_sockets",
 ];
 
+/// And of those that run on an interface's plane as they are.
+pub(crate) const NOT_TWICE: &[&str] = &["link::"];
+
 /// What the lab on the tun plane is called in the summary.
 pub(crate) const ON_TUN: &str = "adit: lab on the tun plane, in two lanes";
 

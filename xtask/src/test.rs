@@ -112,7 +112,8 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
             let mut command = run_of(program, machine);
             command
                 .envs([(lab::PLANE, "tun"), (lab::LANES, "2")])
-                .args(lab::without(lab::OF_ONE_PLANE));
+                .args(lab::without(lab::OF_ONE_PLANE))
+                .args(lab::without(lab::NOT_TWICE));
             show(lab::ON_TUN, &mut command, report)?;
         }
     }

@@ -83,6 +83,8 @@ const SECOND: &[Run] = &[Run {
         "forwarding::a_gateway_forwards_beside",
         "isolation::two_clients",
         "kernel::",
+        "link::a_host_that_was_killed",
+        "link::two_hosts",
         "live::an_added_peer",
         "observe::",
         "restart::after",

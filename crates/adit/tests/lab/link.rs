@@ -18,10 +18,12 @@ use netlab::{Command, Host, Lab, Output, Process, serve, traffic, wait_until};
 use serde_json::Value;
 
 /// How long what takes a moment may take.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// How long it may take until a host that was away is back.
-const BACK: Duration = Duration::from_secs(10);
+fn back() -> Duration {
+    Duration::from_secs(10) * netlab::slowness()
+}
 
 /// Joins a host to the `internet`, which it reaches all others by.
 fn connect(internet: &Host, host: &Host, number: u8) {
@@ -203,7 +205,7 @@ fn talk(one: &Member, other: &Member) {
     });
     for (from, to) in one.addresses().into_iter().zip(other.addresses()) {
         let to = SocketAddr::new(to, 8);
-        let seen = wait_until(&format!("{from} reaches {to}"), BACK, || {
+        let seen = wait_until(&format!("{from} reaches {to}"), back(), || {
             one.host.run(|| seen_by(to)).ok()
         });
         assert_eq!(seen, from.to_string());
@@ -212,8 +214,8 @@ fn talk(one: &Member, other: &Member) {
 
 /// As whom somebody is seen.
 fn seen_by(server: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(1) * netlab::slowness())?;
+    stream.set_read_timeout(Some(Duration::from_secs(1) * netlab::slowness()))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     if text.is_empty() {
@@ -369,8 +371,8 @@ fn a_host_that_was_killed_or_moved_is_back_by_itself() {
     b.die();
     let begun = Instant::now();
     b.start();
-    a.wait_for(1, BACK);
-    b.wait_for(1, BACK);
+    a.wait_for(1, back());
+    b.wait_for(1, back());
     talk(&a, &b);
     talk(&b, &a);
     eprintln!("back with its disk after {:?}", begun.elapsed());
@@ -379,7 +381,7 @@ fn a_host_that_was_killed_or_moved_is_back_by_itself() {
     let begun = Instant::now();
     a.start();
     talk(&b, &a);
-    b.wait_for(1, BACK);
+    b.wait_for(1, back());
     eprintln!("the other is back after {:?}", begun.elapsed());
     // To another address, of both families.
     let begun = Instant::now();
@@ -390,7 +392,7 @@ fn a_host_that_was_killed_or_moved_is_back_by_itself() {
     b.host.ip("route replace default via 192.0.2.254");
     talk(&b, &a);
     talk(&a, &b);
-    wait_until("it is known to be elsewhere", BACK, || {
+    wait_until("it is known to be elsewhere", back(), || {
         let status = a.status();
         (status["hosts"][1]["endpoint"] == "203.0.113.22:51820").then_some(())
     });
@@ -401,7 +403,7 @@ fn a_host_that_was_killed_or_moved_is_back_by_itself() {
     daemon.wait(SOON);
     talk_without_daemon(&a, &b);
     b.start();
-    b.wait_for(1, BACK);
+    b.wait_for(1, back());
     // Without its disk it is nobody, and says so.
     b.die();
     std::fs::remove_dir_all(&b.state).expect("the disk goes");
@@ -442,6 +444,48 @@ fn talk_without_daemon(one: &Member, other: &Member) {
             .expect("the tunnel goes on");
     }
     assert_eq!(server.served(), 2);
+}
+
+#[test]
+fn two_hosts_without_a_daemon_need_two_tokens_and_leave_nothing() {
+    crate::needs_a_lab!();
+    let lab = Lab::new();
+    let internet = lab.router("internet");
+    let [a, b] = [("host-a", 11), ("host-b", 12)].map(|(name, number)| {
+        let host = lab.host(name);
+        connect(&internet, &host, number);
+        host
+    });
+    let before = [&a, &b].map(Host::network_state);
+    let adit = |host: &Host, words: &[&str]| host.command(env!("CARGO_BIN_EXE_adit")).arg("link").args(words);
+    let mut listener = adit(&a, &["listen", "--", "sh", "-c", "echo here is $ADIT_HERE; sleep 600"]).spawn();
+    listener.wait_for("adit link dial", SOON);
+    listener.wait_for("here is 10.77.0.1", SOON);
+    let printed = listener.stdout();
+    let line = printed.lines().find(|line| line.contains("adit link dial"));
+    let words: Vec<&str> = line.expect("it says what to type").split_whitespace().skip(2).collect();
+    // A program on top ends the tunnel with it.
+    let script = "echo $ADIT_HERE to $ADIT_THERE; ping -c1 -W5 $ADIT_THERE | grep -c ' 0% packet loss'";
+    let dial = adit(&b, &words).args(["--", "sh", "-c", script]).run();
+    assert_eq!(dial, "10.77.1.1 to 10.77.0.1\n1\n");
+    assert_eq!(b.network_state(), before[1]);
+    let refused = adit(&b, &words).output();
+    assert!(
+        refused.stderr.contains("the token was used already"),
+        "{}",
+        refused.stderr
+    );
+    listener.terminate(SOON);
+    assert_eq!(a.network_state(), before[0]);
+    // What a killed one left is mended by the next.
+    let mut killed = adit(&a, &["listen"]).spawn();
+    killed.wait_for("adit link dial", SOON);
+    killed.signal(9);
+    killed.wait(SOON);
+    let mut listener = adit(&a, &["listen"]).spawn();
+    listener.wait_for("adit-direct is up: 10.77.0.1", SOON);
+    listener.terminate(SOON);
+    assert_eq!(a.network_state(), before[0]);
 }
 
 #[test]

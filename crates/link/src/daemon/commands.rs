@@ -264,6 +264,7 @@ impl Daemon {
             self.say(name, "left");
         } else {
             self.settle_or_say(name);
+            self.say_removal(name);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, time::sleep};
 use wg::{Endpoint, PublicKey};
 
 use super::{Daemon, Entry, Event, now};
@@ -22,6 +22,9 @@ use crate::{
 
 /// How old a handshake may be for its peer's address to be worth telling (*REJECT_AFTER_TIME*).
 const FRESH: Duration = Duration::from_secs(180);
+
+/// How long an answer to a host that is out may take to leave.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// Most addresses of a member that are tried.
 const MAX_PLACES: usize = 8;
@@ -181,16 +184,29 @@ impl Daemon {
                 let seen = fresh(entry);
                 let (synced, is_new) = entry.link.sync(member, sync, seen);
                 let _asker_went = answer.send(Answer::Synced(synced));
-                if is_new {
+                let is_gone = |key| {
+                    entry
+                        .link
+                        .members
+                        .find(key)
+                        .is_none_or(|record| record.removed.is_some())
+                };
+                if is_new && (is_gone(&member) || entry.link.removal().is_some()) {
+                    // The answer goes out before the way of it is closed.
+                    let own = name.clone();
+                    self.beside(async move {
+                        sleep(PARTING).await;
+                        Event::Parted(own, false)
+                    });
+                } else if is_new {
                     self.settle_or_say(name);
-                    self.say_removal(name);
                 }
             }
         }
     }
 
     /// Says it if this host was removed.
-    fn say_removal(&self, name: &LinkName) {
+    pub(super) fn say_removal(&self, name: &LinkName) {
         if let Some(removal) = self.links.get(name).and_then(|entry| entry.link.removal()) {
             let text = format!(
                 "this host was removed by {}: its tunnel is closed; adit link leave {name} forgets it",

@@ -6,6 +6,9 @@
 //!   anything else            dropped
 //! ```
 //!
+//! On a plain link other networks' containers go out by it, too, with the host's address, and come to be reached at the
+//! ports that they publish.
+//!
 //! One table a link. Where iptables' FORWARD chain drops what it does not know, as Docker sets it, the link's packets are let
 //! pass as guests.
 
@@ -34,7 +37,7 @@ const INPUT: &str = "input";
 const ARRIVE: &str = "arrive";
 const FORWARD: &str = "forward";
 
-/// ICMPv6: neighbour discovery (*RFC 4861*) is never seen on a tunnel, and pings are of this protocol, too.
+/// Where this host speaks with itself.
 const LOOPBACK: &str = "lo";
 
 /// The rules of this host's links.
@@ -171,6 +174,14 @@ fn table(link: &Wanted) -> Batch {
                     .verdict(&accept()),
             );
         }
+    }
+    if link.plain {
+        // Containers of other networks, hidden by Docker behind this host's address; and their published ports.
+        forward.push(Rule::new().to_interface(&name).verdict(&accept()));
+        let arriving = || Rule::new().from_interface(&name);
+        forward.push(arriving().reply().verdict(&accept()));
+        forward.push(arriving().related().verdict(&accept()));
+        forward.push(arriving().led_elsewhere().verdict(&accept()));
     }
     // Neighbour discovery between containers, where bridged packets come by here.
     forward.push(

@@ -26,6 +26,7 @@ pub(super) enum Meta {
 pub(super) enum Track {
     State = 0,
     Direction = 1,
+    Status = 2,
     Mark = 3,
 }
 

@@ -18,6 +18,8 @@ const ICMPV6: u8 = 58;
 
 /// Bits of `ct state`, in the host's order.
 const RELATED: u32 = 4;
+/// `IPS_DST_NAT`.
+const DST_NAT: u32 = 1 << 5;
 
 /// `IP_CT_DIR_REPLY`.
 const REPLY: u8 = 1;
@@ -251,6 +253,16 @@ impl Rule {
         self.step(|steps| {
             steps.track(Track::State);
             steps.mask(&RELATED.to_ne_bytes());
+            steps.compare(Compare::Unequal, &[0; 4]);
+        })
+    }
+
+    /// Packets of a flow that somebody leads elsewhere than it asked for: to a published port of a container.
+    #[must_use]
+    pub fn led_elsewhere(self) -> Self {
+        self.step(|steps| {
+            steps.track(Track::Status);
+            steps.mask(&DST_NAT.to_ne_bytes());
             steps.compare(Compare::Unequal, &[0; 4]);
         })
     }

@@ -82,6 +82,7 @@ fn everything() -> Batch {
         ),
         ("forward", rule().reply().verdict(&Verdict::Accept)),
         ("forward", rule().related().verdict(&Verdict::Accept)),
+        ("forward", rule().led_elsewhere().verdict(&Verdict::Accept)),
         (
             "forward",
             rule()
@@ -189,6 +190,7 @@ const EVERYTHING: &str = r#"table inet lab {
 		iifname "wg0" oifname "wg0" drop
 		ct direction reply accept
 		ct state related accept
+		ct status dnat accept
 		ip saddr @hosts counter packets 0 bytes 0 return
 		ip6 daddr @networks drop
 		ip saddr vmap @lists
