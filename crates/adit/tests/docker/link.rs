@@ -60,7 +60,11 @@ impl Side {
         self.copy_with_libraries("curl", &root);
         for (image, change) in [
             (IMAGE, "CMD [\"sh\"]"),
-            ("nginx", "CMD [\"httpd\", \"-f\", \"-v\", \"-h\", \"/www\"]"),
+            (
+                "nginx",
+                // It ends when it is told to, as nginx does.
+                "CMD [\"sh\", \"-c\", \"trap exit TERM INT; httpd -f -v -h /www & wait\"]",
+            ),
             (
                 "curlimages/curl",
                 "ENTRYPOINT [\"curl\", \"-sS\", \"--max-time\", \"10\"]",
@@ -287,4 +291,68 @@ fn an_internal_link_is_the_only_way_out() {
     let script = format!("ip route add default via 10.77.1.1; {ASK}");
     let said = b.run("red", &options, &script).output();
     assert_eq!(said.stdout, "", "{}", said.stderr);
+}
+
+/// The lines of the example's session that a person types on a host.
+fn typed(host: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-hosts/README.md");
+    let text = std::fs::read_to_string(file).expect("the example is there");
+    let prompt = format!("{host}$ ");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&prompt));
+    lines.map(|line| line.trim_start_matches("sudo ").to_owned()).collect()
+}
+
+#[test]
+fn the_session_of_the_example_works_as_it_is_typed() {
+    crate::needs_containers!();
+    let network = Network::new();
+    let a = Side::new(&network.gateway, "host-a");
+    let b = Side::new(&network.other, "host-b");
+    // The host of the example has an address of its own.
+    let here = |text: &str| text.replace("192.168.88.153", "203.0.113.2");
+    let shell = |side: &Side, line: &str| {
+        let adit = Path::new(env!("CARGO_BIN_EXE_adit"))
+            .parent()
+            .expect("it is in a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let socket = side.engine.path("socket");
+        let shell = side.engine.beside("sh").args(["-c", &format!("exec {line}")]);
+        shell
+            .env("PATH", format!("{}:{path}", adit.display()))
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+            .limit(SOON)
+    };
+    let [listen] = &typed("host-a")[..] else {
+        panic!("host A types one line")
+    };
+    let [dial, fetch] = &typed("host-b")[..] else {
+        panic!("host B types two lines")
+    };
+    let mut listener = shell(&a, &here(listen)).spawn();
+    listener.wait_for("adit link dial", SOON);
+    let printed = listener.stdout();
+    let tokens: Vec<&str> = printed
+        .split_whitespace()
+        .skip_while(|word| *word != "dial")
+        .skip(1)
+        .take(2)
+        .collect();
+    let dial = here(dial).replace("TOKEN1", tokens[0]).replace("TOKEN2", tokens[1]);
+    let mut dialler = shell(&b, &dial).spawn();
+    dialler.wait_for("paired with listener-", SOON);
+    wait_until("the web server runs", SOON, || {
+        let fetched = shell(&b, fetch).output();
+        (fetched.stdout == "hello\n").then_some(())
+    });
+    for (side, process) in [(&b, &mut dialler), (&a, &mut listener)] {
+        side.engine
+            .beside("pkill")
+            .args(["-INT", "-f", "adit link (listen|dial)"])
+            .run();
+        process.wait(SOON);
+        assert!(!side.engine.host.links().iter().any(|link| link.starts_with("adit")));
+        let rules = side.engine.host.command("nft").args(["list", "ruleset"]).run();
+        assert!(!rules.contains("adit"), "{rules}");
+    }
+    assert_eq!(a.engine.docker(&["ps", "--all", "--quiet"]).run(), "");
 }
