@@ -136,13 +136,15 @@ mod tests {
         );
         let mut arguments = std::collections::BTreeMap::<_, Vec<String>>::new();
         for command in Cli::command().get_subcommands() {
-            for argument in command.get_arguments() {
+            let inner = command.get_subcommands().flat_map(clap::Command::get_arguments);
+            for argument in command.get_arguments().chain(inner) {
                 if let (Some(variable), Some(long)) = (argument.get_env(), argument.get_long()) {
                     let key = (variable.to_string_lossy().into_owned(), long.to_owned());
-                    arguments
-                        .entry(key)
-                        .or_default()
-                        .push(format!("`{}`", command.get_name()));
+                    let commands = arguments.entry(key).or_default();
+                    let name = format!("`{}`", command.get_name());
+                    if !commands.contains(&name) {
+                        commands.push(name);
+                    }
                 }
             }
         }

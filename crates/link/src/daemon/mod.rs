@@ -1,7 +1,7 @@
 //! The daemon: keeps this host's links, and speaks with their other members.
 //!
 //! One loop, fed by one `Event`. What takes time (other hosts, Docker, names) runs beside it and comes back as an event.
-//! Whatever becomes known goes through [`Daemon::settle`]: kept on the disk first, then made so on this host, then told.
+//! Whatever becomes known goes through `Daemon::settle`: kept on the disk first, then made so on this host, then told.
 
 mod commands;
 mod containers;

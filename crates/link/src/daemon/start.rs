@@ -1,6 +1,6 @@
 //! Starts the daemon, and runs its loop until it is to end.
 
-use std::{collections::BTreeSet, io, os::unix::net::UnixStream, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, io, os::unix::net::UnixStream, path::Path, pin::Pin, sync::Arc, time::Instant};
 
 use docker::{Engine, births::Births, driver::Socket as Plugin};
 use tokio::{
@@ -73,8 +73,8 @@ pub fn clear(folder: &Path, socket: &Path) -> Result<(), StartError> {
 pub async fn run(
     settings: Settings,
     say: Say,
-    ready: impl FnOnce(),
-    end: impl Future<Output = ()>,
+    ready: Box<dyn FnOnce()>,
+    end: Pin<Box<dyn Future<Output = ()>>>,
 ) -> Result<(), StartError> {
     let failed = |what: String| move |cause| StartError::System { what, cause };
     let socket = Socket::bind(&settings.socket).map_err(failed(settings.socket.display().to_string()))?;

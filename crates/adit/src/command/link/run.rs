@@ -61,7 +61,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     log::set_format(arguments.log_format);
     let settings = arguments.daemon.settings()?;
     let notifier = Notifier::new(std::env::var_os(notify::VARIABLE).as_deref()).context("NOTIFY_SOCKET is wrong")?;
-    let ready = || {
+    let ready = move || {
         if let Err(error) = notifier.ready("keeps this host's links") {
             log::line(&format!(
                 "note: the service manager cannot be told that this is ready: {error}"
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Runs a daemon until a signal ends it.
-pub(super) fn serve(settings: Settings, signals: Signals, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub(super) fn serve(settings: Settings, signals: Signals, ready: impl FnOnce() + 'static) -> anyhow::Result<()> {
     let (sender, ended) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("signals".into())
@@ -92,12 +92,12 @@ pub(super) fn serve(settings: Settings, signals: Signals, ready: impl FnOnce()) 
 pub(super) fn run_until(
     settings: Settings,
     say: daemon::Say,
-    ready: impl FnOnce(),
-    end: impl Future<Output = ()>,
+    ready: impl FnOnce() + 'static,
+    end: impl Future<Output = ()> + 'static,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let done = runtime.block_on(daemon::run(settings, say, ready, end));
+    let done = runtime.block_on(daemon::run(settings, say, Box::new(ready), Box::pin(end)));
     runtime.shutdown_background();
     done.context("cannot run")
 }
