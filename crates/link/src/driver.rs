@@ -62,9 +62,14 @@ impl Answer for Calls {
     }
 }
 
-/// What the driver remembers from one call to the next: the hardware addresses that were asked for, by endpoint.
+/// What the driver remembers from one call to the next, by endpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Seats(BTreeMap<String, [u8; 6]>);
+pub(crate) struct Seats {
+    /// The hardware addresses that were asked for.
+    hardware: BTreeMap<String, [u8; 6]>,
+    /// The files of the namespaces, which Docker names only at the beginning.
+    namespaces: BTreeMap<String, String>,
+}
 
 /// What is to be done about a container besides the answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,11 +80,16 @@ pub(crate) enum Effect {
     Network(LinkName, Option<String>),
     /// A container of the link has, or is about to have, this namespace.
     Arrives(LinkName, String),
-    /// It leaves.
-    Leaves(String),
+    /// It leaves the link.
+    Leaves(LinkName, String),
 }
 
 impl Seats {
+    /// Learns the namespace of an endpoint.
+    pub(crate) fn adopt(&mut self, endpoint: String, namespace: String) {
+        self.namespaces.insert(endpoint, namespace);
+    }
+
     /// Answers a call.
     ///
     /// # Errors
@@ -111,26 +121,33 @@ impl Seats {
                     "adit link does not know this network: remove it, and see `adit link list` for those there are",
                 )?;
                 if let Some(hardware) = hardware(&call.interface.mac_address)? {
-                    self.0.insert(call.endpoint, hardware);
+                    self.hardware.insert(call.endpoint, hardware);
                 }
                 done(json!({ "Interface": {} }))
             }
             "NetworkDriver.Join" => {
                 let call: OfEndpoint = read(body)?;
                 let link = of_network(&call.network, links).ok_or("adit link does not know this network")?;
-                let hardware = self.0.get(&call.endpoint).copied();
+                let hardware = self.hardware.get(&call.endpoint).copied();
                 let made = port::plug(&link.name, &call.endpoint, hardware);
                 let interface = made.map_err(|error| error.to_string())?;
+                self.adopt(call.endpoint, call.sandbox_key.clone());
                 let effect = Effect::Arrives(link.name.clone(), call.sandbox_key);
                 Ok((joined(link, &interface), effect))
             }
             "NetworkDriver.Leave" => {
                 let call: OfEndpoint = read(body)?;
-                Ok((json!({}), Effect::Leaves(call.sandbox_key)))
+                let link = of_network(&call.network, links).map(|link| link.name.clone());
+                let left = link.zip(self.namespaces.remove(&call.endpoint));
+                Ok((
+                    json!({}),
+                    left.map_or(Effect::None, |(link, file)| Effect::Leaves(link, file)),
+                ))
             }
             "NetworkDriver.DeleteEndpoint" => {
                 let call: OfEndpoint = read(body)?;
-                self.0.remove(&call.endpoint);
+                self.hardware.remove(&call.endpoint);
+                self.namespaces.remove(&call.endpoint);
                 port::unplug(&call.endpoint);
                 done(json!({}))
             }

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ::tunnel::Plane;
@@ -61,10 +61,16 @@ pub(crate) enum JoinError {
     NoAddress(String),
     /// Nobody answered.
     #[error(
-        "no answer from {0}: the token may have been used or withdrawn, or UDP does not get there (a firewall, a router \
-         that does not forward the port, the wrong --endpoint on the other host)"
+        "no answer from {places}: {}UDP does not get there (a firewall, a router that does not forward the port, the wrong \
+         --endpoint on the other host)",
+        if *.is_late { "the token has expired, or " } else { "the token was used long ago, or " }
     )]
-    Silent(String),
+    Silent {
+        /// Where the member is said to be.
+        places: String,
+        /// Whether the token has expired, by this host's clock.
+        is_late: bool,
+    },
     /// The member says no.
     #[error("{0}")]
     Refused(String),
@@ -146,7 +152,12 @@ async fn register(wish: &Wish, name: &str) -> Result<(Registered, SocketAddr, Du
             }
         }
     }
-    Err(JoinError::Silent(places()))
+    // Until it is forgotten, the member itself says so: its clock counts.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Err(JoinError::Silent {
+        places: places(),
+        is_late: now.as_secs() >= token.expires,
+    })
 }
 
 /// Makes the interface, with the token's key and the member as its only peer.

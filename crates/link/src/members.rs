@@ -111,6 +111,17 @@ impl Members {
         true
     }
 
+    /// Makes the host's own record newer than one that is known of it elsewhere; whether it was not.
+    pub fn outdo(&mut self, key: &PublicKey, version: u64) -> bool {
+        match self.0.get_mut(key) {
+            Some(record) if record.removed.is_none() && record.version < version => {
+                record.version = (version + 1).min(REMOVED - 1);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// Ends a membership; whether there was one.
     pub fn remove(&mut self, key: &PublicKey, by: HostName, now: u64) -> bool {
         let Some(record) = self.0.get_mut(key).filter(|record| record.removed.is_none()) else {

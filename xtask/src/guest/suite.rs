@@ -84,7 +84,6 @@ const SECOND: &[Run] = &[Run {
         "isolation::two_clients",
         "kernel::",
         "link::a_host_that_was_killed",
-        "link::two_hosts",
         "live::an_added_peer",
         "observe::",
         "restart::after",

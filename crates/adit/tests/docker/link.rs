@@ -213,6 +213,21 @@ fn containers_of_two_hosts_find_each_other_by_name_and_see_each_other_s_addresse
     // What is not the link's is Docker's.
     let said = a.run("blue", &["--rm"], "nslookup -type=a server.example | cat").run();
     assert!(said.contains("198.51.100.2"), "{said}");
+    // A container that runs already comes in, finds names, and goes.
+    b.engine
+        .docker(&["run", "-d", "--name", "late", IMAGE, "sleep", "600"])
+        .run();
+    b.engine.docker(&["network", "connect", "blue", "late"]).run();
+    let fetch = ["exec", "late", "curl", "-sS", "--max-time", "10", "http://web.blue"];
+    wait_until("it finds the other", SOON, || {
+        (b.engine.docker(&fetch).output().stdout == "hello\n").then_some(())
+    });
+    b.engine.docker(&["network", "disconnect", "blue", "late"]).run();
+    wait_until("it is out", SOON, || {
+        let status = b.adit(&["status", "blue"]).run();
+        (!status.contains("late")).then_some(())
+    });
+    assert!(!b.engine.docker(&fetch).output().status.success());
     let status = b.adit(&["status", "blue"]).run();
     for text in ["host-a up", "web  10.77.0.", "shop  10.77.1."] {
         assert!(status.contains(text), "{status}");

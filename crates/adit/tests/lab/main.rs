@@ -4,6 +4,7 @@
 
 mod core;
 mod gateway;
+mod member;
 mod network;
 mod peer;
 mod reference;

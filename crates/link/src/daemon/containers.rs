@@ -43,6 +43,14 @@ fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+impl Room {
+    fn give_back(self) {
+        if let Some((_, inside)) = self.resolver {
+            let _gone_already = names::give_back(&inside);
+        }
+    }
+}
+
 impl Rooms {
     /// Notes that a container of a link has, or will have, this namespace.
     fn expect(&mut self, file: &Path, link: LinkName) {
@@ -54,17 +62,21 @@ impl Rooms {
         room.links.insert(link);
     }
 
-    fn leave(&mut self, file: &Path) {
-        self.all.remove(&file_name(file));
+    /// A container leaves a link; with the last one names are Docker's again.
+    fn leave(&mut self, file: &Path, link: &LinkName) {
+        let key = file_name(file);
+        let Some(room) = self.all.get_mut(&key) else { return };
+        room.links.remove(link);
+        if room.links.is_empty()
+            && let Some(room) = self.all.remove(&key)
+        {
+            room.give_back();
+        }
     }
 
     /// Leaves names to Docker: nobody answers any more.
     pub(super) fn give_back(&mut self) {
-        for room in std::mem::take(&mut self.all).into_values() {
-            if let Some((_, inside)) = room.resolver {
-                let _gone_already = names::give_back(&inside);
-            }
-        }
+        std::mem::take(&mut self.all).into_values().for_each(Room::give_back);
     }
 
     /// Forgets containers whose namespaces are gone.
@@ -212,6 +224,8 @@ impl Daemon {
                     .find(|entry| entry.link.network.as_ref() == Some(&membership.network));
                 if let Some(name) = link.map(|entry| entry.link.name.clone()) {
                     self.rooms.expect(file, name);
+                    let file = file.display().to_string();
+                    self.seats.adopt(membership.endpoint.clone(), file);
                 }
             }
             self.enter(file);
@@ -272,10 +286,9 @@ impl Daemon {
                 self.enter(&file);
                 self.ask_for_containers();
             }
-            Effect::Leaves(sandbox) => {
-                if !sandbox.is_empty() {
-                    self.rooms.leave(Path::new(&sandbox));
-                }
+            Effect::Leaves(name, sandbox) => {
+                self.rooms.leave(Path::new(&sandbox), &name);
+                self.tell_names();
                 self.ask_for_containers();
             }
         }

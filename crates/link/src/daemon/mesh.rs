@@ -75,13 +75,9 @@ impl Daemon {
             Told::Synced(synced) => {
                 let is_new = entry.link.take(synced.records);
                 note(&mut entry.seen, key, synced.seen);
-                let missing = !entry.link.members.newer_than(&synced.versions).is_empty();
                 let was_up = entry.reaches.get(&key).is_some_and(reach::Reach::is_up);
                 if let Some(reach) = entry.reaches.get_mut(&key) {
                     reach.succeed(synced.versions, time);
-                    if missing {
-                        reach.hurry(time);
-                    }
                 }
                 if !was_up && let Some(other) = entry.link.members.find(&key) {
                     let text = format!("{} answers", other.name);
@@ -135,9 +131,9 @@ impl Daemon {
             self.look(name);
         }
         let Some(entry) = self.links.get_mut(name) else { return };
-        let before = entry.link.clone();
         match question {
             Question::Register(registration) => {
+                let before = entry.link.clone();
                 let result = entry.link.register(from, &registration, time);
                 let who = entry.status.device.peers.iter().find_map(|(key, peer)| {
                     let invitation = before
