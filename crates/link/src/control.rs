@@ -15,7 +15,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use wg::Ipv4Net;
+use wg::{Endpoint, Ipv4Net, conf::Host};
 
 use crate::{HostName, LinkName, link::Settings, status::LinkStatus};
 
@@ -93,6 +93,20 @@ pub struct Part {
     pub port: Option<u16>,
     /// The rest.
     pub settings: Settings,
+}
+
+/// Reads where a host is reached; `port` is taken where none is named.
+///
+/// # Errors
+///
+/// If it is neither HOST nor HOST:PORT.
+pub fn endpoint(text: &str, port: u16) -> Result<Endpoint, String> {
+    if let Ok(endpoint) = text.parse() {
+        return Ok(endpoint);
+    }
+    let host = text.trim_start_matches('[').trim_end_matches(']').parse::<Host>();
+    let host = host.map_err(|error| format!("{text}: {error}; it is HOST or HOST:PORT"))?;
+    Ok(Endpoint { host, port })
 }
 
 /// What is answered.

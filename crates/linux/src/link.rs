@@ -262,6 +262,19 @@ pub fn delete(netlink: &mut Netlink, index: u32) -> Result<(), Error> {
     netlink.request(message, 0, || format!("removing the interface number {index}"))
 }
 
+/// Removes the interface of this name, if there is one, in the calling thread's namespace.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn remove(name: &str) -> Result<(), Error> {
+    let mut netlink = Netlink::route()?;
+    match find(&mut netlink, name)? {
+        Some(link) => delete(&mut netlink, link.index),
+        None => Ok(()),
+    }
+}
+
 /// Whether this process may make and change interfaces of the namespace. Changes nothing: it asks for the removal of an
 /// interface that cannot exist.
 ///
@@ -431,7 +444,8 @@ mod tests {
                 );
                 set_bridge(&mut netlink, here.index, bridge.index).unwrap();
                 set_hardware_address(&mut netlink, there.index, [2, 0, 0, 0, 0, 7]).unwrap();
-                delete(&mut netlink, there.index).unwrap();
+                remove("there").unwrap();
+                remove("there").unwrap();
                 assert_eq!(find(&mut netlink, "here").unwrap(), None);
             })
             .unwrap();

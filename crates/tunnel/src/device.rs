@@ -195,6 +195,16 @@ pub fn start(name: &str, home: &Home, held: Option<OwnedFd>) -> Result<(), Devic
     }))
 }
 
+/// Ends the tunnel `name`, whoever handles it: its process, if it has one, and its interface, if that is in the calling
+/// thread's namespace. Nothing if there is none.
+pub fn remove(name: &str) {
+    if let Some(path) = uapi::find(name) {
+        // Its process ends with its socket.
+        let _gone_already = std::fs::remove_file(path);
+    }
+    let _gone_already = linux::link::remove(name);
+}
+
 /// The process of an interface: a session of its own, without a working directory that it would keep busy.
 fn child(name: &str, home: &Home) -> Result<(), DeviceError> {
     let failed = |cause| DeviceError::System {

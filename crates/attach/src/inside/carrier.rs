@@ -71,7 +71,7 @@ pub fn mtu_of(offer: &Offer) -> u16 {
 /// [`CarrierError`]; then nothing is left.
 pub fn make(name: &str, plane: Plane, inside: &Inside) -> Result<(), CarrierError> {
     remove(name);
-    inside.run(|| remove_link(INTERFACE))??;
+    inside.run(|| link::remove(INTERFACE))??;
     let namespace = inside.namespace().as_fd();
     if plane == Plane::Kernel {
         wireguard::create_inside(&mut Netlink::route()?, INTERFACE, namespace)?;
@@ -117,20 +117,7 @@ pub fn make_here(name: &str, plane: Plane, offer: &Offer) -> Result<(), CarrierE
 /// Ends the tunnel `name`: its process, if it has one, and its interface, if that is here. An interface of the kernel that
 /// is inside goes with its namespace.
 pub fn remove(name: &str) {
-    if let Some(path) = uapi::find(name) {
-        // Its process ends with its socket.
-        let _gone_already = std::fs::remove_file(path);
-    }
-    let _gone_already = remove_link(name);
-}
-
-/// Removes the interface of this name, if there is one, in the calling thread's namespace.
-fn remove_link(name: &str) -> Result<(), NetlinkError> {
-    let mut netlink = Netlink::route()?;
-    match link::find(&mut netlink, name)? {
-        Some(link) => link::delete(&mut netlink, link.index),
-        None => Ok(()),
-    }
+    device::remove(name);
 }
 
 /// The holders' tunnels that have a name here: by their names.

@@ -3,13 +3,13 @@
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 
 use tokio::sync::oneshot;
-use wg::{Endpoint, Ipv4Net, conf::Host};
+use wg::{Endpoint, Ipv4Net};
 
 use super::{Daemon, Entry, Event, now};
 use crate::{
     HostName, LISTEN_PORT, LinkName, Token,
     addresses::{self, Addresses},
-    control::{Answer, Command, Invited, Joined, Part},
+    control::{self, Answer, Command, Invited, Joined, Part},
     host,
     join::{self, JoinError, Wish},
     link::Link,
@@ -345,11 +345,6 @@ fn must_be_free(addresses: &Addresses) -> Result<(), String> {
 
 /// What a person says that others reach this host by; the tunnel's port, unless it is said.
 fn endpoint(text: Option<&str>, port: u16) -> Result<Option<Endpoint>, String> {
-    let Some(text) = text else { return Ok(None) };
-    if let Ok(endpoint) = text.parse() {
-        return Ok(Some(endpoint));
-    }
-    let host = text.trim_start_matches('[').trim_end_matches(']').parse::<Host>();
-    let host = host.map_err(|error| format!("--endpoint {text}: {error}; it is HOST or HOST:PORT"))?;
-    Ok(Some(Endpoint { host, port }))
+    let read = text.map(|text| control::endpoint(text, port)).transpose();
+    read.map_err(|error| format!("--endpoint {error}"))
 }

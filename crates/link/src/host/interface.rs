@@ -72,12 +72,3 @@ fn set_addresses(
     }
     Ok(())
 }
-
-/// Removes the interface of this name, if there is one.
-pub(super) fn remove(name: &str) -> Result<(), Error> {
-    let mut netlink = Netlink::route()?;
-    match link::find(&mut netlink, name)? {
-        Some(link) => link::delete(&mut netlink, link.index),
-        None => Ok(()),
-    }
-}

@@ -136,7 +136,7 @@ pub(crate) fn remove(link: &Link) {
 /// Removes the interfaces of a link.
 pub(crate) fn remove_interfaces(name: &LinkName) {
     tunnel::remove(&name.tunnel());
-    let _gone_already = interface::remove(&name.bridge());
+    let _gone_already = linux::link::remove(&name.bridge());
 }
 
 /// The first route of this host that is in the way of a pool, as the person may know it.

@@ -2,7 +2,7 @@
 
 use linux::{link, netlink::Netlink};
 
-use super::{HostError, MTU, interface};
+use super::{HostError, MTU};
 use crate::LinkName;
 
 /// Digits of the endpoint's ID in the names; an interface's has 15 bytes.
@@ -50,5 +50,5 @@ pub(crate) fn plug(link: &LinkName, endpoint: &str, hardware: Option<[u8; 6]>) -
 
 /// Removes the place of an endpoint, if it has one.
 pub(crate) fn unplug(endpoint: &str) {
-    let _gone_already = interface::remove(&names(endpoint).0);
+    let _gone_already = link::remove(&names(endpoint).0);
 }

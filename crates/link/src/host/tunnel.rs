@@ -11,11 +11,9 @@ use tunnel::{
     Plane,
     control::{Control, ControlError},
     device::{self, DeviceError, Home},
-    uapi,
 };
 use wg::{Device, IpNet, PeerUpdate, PublicKey, Status, Update};
 
-use super::interface;
 use crate::link::Link;
 
 /// A tunnel could not be made, changed or asked.
@@ -92,9 +90,5 @@ pub(crate) fn set_endpoint(name: &str, peer: PublicKey, endpoint: SocketAddr) ->
 
 /// Ends the tunnel: its process, if it has one, and its interface.
 pub(crate) fn remove(name: &str) {
-    if let Some(path) = uapi::find(name) {
-        // Its process ends with its socket.
-        let _gone_already = std::fs::remove_file(path);
-    }
-    let _gone_already = interface::remove(name);
+    device::remove(name);
 }

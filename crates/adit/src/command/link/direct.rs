@@ -22,7 +22,7 @@ use link::{
 };
 use linux::signal::{self, Signal, Signals};
 use tokio::sync::oneshot;
-use wg::{Endpoint, Ipv4Net, PublicKey, conf::Host};
+use wg::{Ipv4Net, PublicKey};
 
 use super::{run, say};
 use crate::{duration, failure, output};
@@ -325,7 +325,7 @@ pub(super) fn dial(arguments: DialArguments) -> anyhow::Result<()> {
     let secret = Secret::from_text(&secret).ok_or_else(|| {
         failure::usage("the second token is damaged: copy both whole, as adit link listen prints them".to_owned())
     })?;
-    let endpoint = place(&endpoint)?;
+    let endpoint = control::endpoint(&endpoint, link::LISTEN_PORT).map_err(failure::usage)?;
     let addresses = Addresses::new(subnet, &key).map_err(|error| failure::usage(error.to_string()))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let token = Token {
@@ -356,16 +356,4 @@ pub(super) fn dial(arguments: DialArguments) -> anyhow::Result<()> {
         address(&status, false).unwrap_or_default(),
     ));
     daemon.stay(&signals, &common.program, false)
-}
-
-fn place(text: &str) -> anyhow::Result<Endpoint> {
-    if let Ok(endpoint) = text.parse() {
-        return Ok(endpoint);
-    }
-    let host = text.trim_start_matches('[').trim_end_matches(']').parse::<Host>();
-    let host = host.map_err(|error| failure::usage(format!("{text}: {error}; it is HOST or HOST:PORT")))?;
-    Ok(Endpoint {
-        host,
-        port: link::LISTEN_PORT,
-    })
 }
