@@ -1,0 +1,636 @@
+//! Leases as a whole: what a hub and a command line ask for.
+
+mod driver;
+mod living;
+mod meters;
+mod refusal;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc, oneshot, watch},
+};
+use tokio_util::task::TaskTracker;
+
+pub use self::{
+    living::Sample,
+    meters::{Histogram, Meters, READY_BOUNDS},
+    refusal::Refusal,
+};
+pub use crate::{
+    conf::Configuration,
+    store::{Filter, IdempotencyKey, Numbered, Page, Usage},
+};
+use self::{
+    driver::{Decide, Driver, Wish},
+    living::Living,
+};
+use crate::{
+    Clock, Lease, LeaseId, Moment, State, conf,
+    lease::{Event, SETUP_LIMIT},
+    node::{Answer, Question, Secret},
+    order::{Invalid, Order, PeerRequest, Profile, Request, check_peers},
+    place::{Description, Fault, FaultKind, Job, Place, Reached},
+    policy::Policy,
+    store::{Inserted, NewLease, Store, StoreError},
+};
+
+/// Events that a slow listener may be behind.
+const BACKLOG: usize = 4_096;
+
+/// How long [`Launcher::stop`] waits for what is being written.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The period of [`Launcher::usage`].
+const USAGE_PERIOD: Duration = Duration::from_secs(86_400);
+
+/// How a launcher is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The tag by which its gateways are known at their places: another launcher has another one.
+    pub instance: String,
+    /// What may be asked for.
+    pub policy: Policy,
+    /// Sets of options by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// How often places are looked at for what no lease knows; `None` is never.
+    pub sweep_every: Option<Duration>,
+    /// Which unfinished leases of the store it drives from the start.
+    pub adopt: Adopt,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Config {
+    /// A launcher that drives everything in its store.
+    pub fn new(instance: impl Into<String>) -> Self {
+        Self {
+            instance: instance.into(),
+            policy: Policy::default(),
+            profiles: BTreeMap::new(),
+            sweep_every: Some(Duration::from_secs(60)),
+            adopt: Adopt::All,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Which unfinished leases a launcher drives from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// Every one: the store is its own.
+    All,
+    /// These.
+    Only(Vec<LeaseId>),
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose leases his are.
+    pub owner: String,
+    /// Whether he may see and end those of others.
+    pub is_admin: bool,
+    /// The request, by which logs belong together.
+    pub request_id: String,
+}
+
+/// What became of a request for a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// A new lease.
+    New(Lease),
+    /// The lease of the same request of before.
+    Again(Lease),
+}
+
+/// Leases as a whole. A clone is another handle on the same.
+#[derive(Clone, Debug)]
+pub struct Launcher(Arc<Inner>);
+
+/// What drivers and callers share.
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    clock: Clock,
+    store: Arc<dyn Store>,
+    places: BTreeMap<String, Arc<dyn Place>>,
+    descriptions: Vec<Description>,
+    living: RwLock<HashMap<LeaseId, (Living, mpsc::Sender<Wish>)>>,
+    changes: broadcast::Sender<LeaseId>,
+    meters: meters::Running,
+    stop: watch::Sender<bool>,
+    tasks: TaskTracker,
+    runtime: Handle,
+}
+
+impl Launcher {
+    /// Goes on with what the store has, and watches the places. The first of them is the one that is taken if none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// Outside a runtime of tokio's.
+    pub fn start(config: Config, store: Arc<dyn Store>, places: Vec<Arc<dyn Place>>) -> Result<Self, StoreError> {
+        let descriptions: Vec<Description> = places.iter().map(|place| place.describe()).collect();
+        let named = descriptions.iter().map(|description| description.name.clone());
+        let launcher = Self(Arc::new(Inner {
+            clock: config.clock.clone(),
+            places: named.zip(places).collect(),
+            descriptions,
+            living: RwLock::default(),
+            changes: broadcast::channel(BACKLOG).0,
+            meters: meters::Running::default(),
+            stop: watch::channel(false).0,
+            tasks: TaskTracker::new(),
+            runtime: Handle::current(),
+            store,
+            config,
+        }));
+        let now = launcher.0.clock.now();
+        for mut lease in launcher.0.store.unfinished()? {
+            let is_ours = match &launcher.0.config.adopt {
+                Adopt::All => true,
+                Adopt::Only(ids) => ids.contains(&lease.id),
+            };
+            if is_ours {
+                lease.recover(now);
+                launcher.0.drive(lease);
+            }
+        }
+        if launcher.0.config.sweep_every.is_some() {
+            launcher.0.spawn(sweep::run(Arc::clone(&launcher.0)));
+        }
+        Ok(launcher)
+    }
+
+    /// Asks for a lease. It is kept when this returns, and set up from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Created, Refusal> {
+        let inner = &self.0;
+        inner.check_running()?;
+        let order = Order::new(request, &inner.config.profiles, &inner.descriptions, &inner.config.policy)?;
+        let is_sample = inner.descriptions.iter().any(|place| place.name == order.place && place.is_sample);
+        let now = inner.clock.now();
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| {
+            Fault::new(FaultKind::Unclear, "no_random", format!("cannot read this system's random source: {error}"))
+        })?;
+        let id = LeaseId::new(now, u128::from_ne_bytes(random));
+        let mut lease = Lease::new(id, &caller.owner, order, &request.peers, is_sample, now);
+        lease.announce(now);
+        let (store, key, policy) = (Arc::clone(&inner.store), key.cloned(), inner.config.policy.clone());
+        let (lease, inserted) = inner
+            .blocking(move || {
+                let notices = lease.take_notices();
+                let new = NewLease {
+                    lease: &lease,
+                    notices: &notices,
+                    key: key.as_ref(),
+                    policy: &policy,
+                };
+                let inserted = store.insert(&new, now)?;
+                Ok::<_, StoreError>((lease, inserted))
+            })
+            .await
+            .inspect_err(|_| inner.meters.count(|meters| meters.store_failures += 1))?;
+        match inserted {
+            Inserted::New => {
+                tracing::info!(lease = %id, place = lease.order.place, owner = lease.owner, "requested");
+                inner.drive(lease.clone());
+                inner.tell(id);
+                Ok(Created::New(lease))
+            }
+            Inserted::Again(id) => Ok(Created::Again(self.find(caller, id).await?)),
+            Inserted::KeyReused => Err(Refusal::KeyReused),
+            Inserted::Limit(limit) => Err(Refusal::Limit {
+                message: limit.to_string(),
+                retry_after: None,
+            }),
+        }
+    }
+
+    /// A lease as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] for another's, too.
+    pub async fn read(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Refusal> {
+        self.find(caller, id).await
+    }
+
+    /// Leases that a filter lets through, the newest first; of others only for admins.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Store`].
+    pub async fn list(&self, caller: &Caller, filter: &Filter) -> Result<Page, Refusal> {
+        let mut filter = filter.clone();
+        if !caller.is_admin {
+            filter.owner = Some(caller.owner.clone());
+        }
+        let store = Arc::clone(&self.0.store);
+        let mut page = self.0.blocking(move || store.list(&filter)).await?;
+        for lease in &mut page.leases {
+            if let Some(living) = self.0.living(lease.id) {
+                *lease = living;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Lets a lease live longer.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn extend(&self, caller: &Caller, id: LeaseId, by: Duration) -> Result<Lease, Refusal> {
+        let most = self.0.config.policy.max_lifetime.as_secs();
+        let decide = move |lease: &Lease| {
+            let secs = lease.granted_secs.saturating_add(by.as_secs());
+            if by.as_secs() == 0 || secs > most {
+                let left = most.saturating_sub(lease.granted_secs);
+                return Err(Refusal::Invalid(Invalid {
+                    field: "by_secs".to_owned(),
+                    problem: format!("must be between 1 and {left} seconds: a lease lives {most} seconds at most"),
+                }));
+            }
+            Ok(Some(Event::Extend(by)))
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// Ends a lease. One that is over already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn end(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Refusal> {
+        match self.wish(caller, id, Box::new(|_| Ok(Some(Event::End)))).await {
+            Err(Refusal::Over) => self.find(caller, id).await,
+            result => result,
+        }
+    }
+
+    /// Lets another peer in. The same peer again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn add_peer(&self, caller: &Caller, id: LeaseId, peer: &PeerRequest) -> Result<Lease, Refusal> {
+        let peer = peer.clone();
+        let decide = move |lease: &Lease| {
+            if lease.peer(&peer.name).is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key) {
+                return Ok(None);
+            }
+            let there = lease.peers.iter().map(|peer| PeerRequest {
+                name: peer.name.clone(),
+                public_key: peer.public_key.filter(|_| !lease.makes_keys()),
+            });
+            let all: Vec<PeerRequest> = there.chain([peer.clone()]).collect();
+            let last = format!("peers[{}].", all.len() - 1);
+            check_peers(&all, lease.order.keys).map_err(|invalid| Invalid {
+                field: invalid.field.strip_prefix(&last).map_or(invalid.field.clone(), str::to_owned),
+                ..invalid
+            })?;
+            Ok(Some(Event::AddPeer(peer)))
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// Lets a peer in no more.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn remove_peer(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Lease, Refusal> {
+        let name = name.to_owned();
+        let decide = move |lease: &Lease| match lease.peer(&name) {
+            None => Err(Refusal::NoPeer),
+            Some(_) if lease.peers.len() == 1 => Err(Refusal::Conflict {
+                code: "last_peer",
+                message: "it is the only peer; end the lease instead".to_owned(),
+            }),
+            Some(_) => Ok(Some(Event::RemovePeer(name))),
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// The configuration of a peer, but for the private key that only the client has.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn configuration(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Configuration, Refusal> {
+        let lease = self.find(caller, id).await?;
+        let peer = lease.peer(name).ok_or(Refusal::NoPeer)?;
+        if lease.makes_keys() {
+            return Err(Refusal::Conflict {
+                code: "keys_on_gateway",
+                message: "the gateway makes the keys of this lease: ask for the hand-over instead".to_owned(),
+            });
+        }
+        check_ready(&lease)?;
+        conf::configuration(&lease, peer).ok_or_else(not_ready)
+    }
+
+    /// The configuration of a peer with the private key that the gateway makes for it. Nobody gets it a second time.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn hand_over(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Secret, Refusal> {
+        let lease = self.find(caller, id).await?;
+        let peer = lease.peer(name).ok_or(Refusal::NoPeer)?.name.clone();
+        let wanted = peer.clone();
+        let decide = move |lease: &Lease| {
+            let peer = lease.peer(&wanted).ok_or(Refusal::NoPeer)?;
+            if !lease.makes_keys() {
+                return Err(Refusal::Conflict {
+                    code: "keys_at_client",
+                    message: "this client has made its keys itself: ask for its configuration instead".to_owned(),
+                });
+            }
+            check_ready(lease)?;
+            if peer.addresses.is_empty() {
+                return Err(not_ready());
+            }
+            if peer.handed_over_at.is_some() {
+                return Err(Refusal::AlreadyHandedOver);
+            }
+            Ok(Some(Event::HandOver(wanted)))
+        };
+        let lease = self.wish(caller, id, Box::new(decide)).await?;
+        match self.make_keys(&lease, &peer).await {
+            Ok((text, public_key)) => {
+                let keyed = Event::Keyed(peer, public_key);
+                self.wish(caller, id, Box::new(move |_| Ok(Some(keyed)))).await?;
+                Ok(text)
+            }
+            Err(fault) => {
+                // Whoever asks again gets another key; the one that was lost on the way opens nothing then.
+                let undo = Event::NotHandedOver(peer);
+                let _gone = self.wish(caller, id, Box::new(move |_| Ok(Some(undo)))).await;
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// What happened with a lease after the notice of this number.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn notices(&self, caller: &Caller, id: LeaseId, after: u64) -> Result<Vec<Numbered>, Refusal> {
+        self.find(caller, id).await?;
+        let store = Arc::clone(&self.0.store);
+        Ok(self.0.blocking(move || store.notices(id, after)).await?)
+    }
+
+    /// Tells of every lease that has changed: its row, its history, or its traffic.
+    pub fn changes(&self) -> broadcast::Receiver<LeaseId> {
+        self.0.changes.subscribe()
+    }
+
+    /// The traffic of a lease in the last half hour, a sample every few seconds. None is kept of a lease that is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn traffic(&self, caller: &Caller, id: LeaseId) -> Result<Vec<Sample>, Refusal> {
+        self.find(caller, id).await?;
+        let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(living.get(&id).map(|(living, _)| living.samples()).unwrap_or_default())
+    }
+
+    /// What users have, and had in the last 24 hours. Admins see everybody.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Store`].
+    pub async fn usage(&self, caller: &Caller, owner: Option<&str>) -> Result<Vec<Usage>, Refusal> {
+        let owner = if caller.is_admin { owner } else { Some(caller.owner.as_str()) };
+        let owner = owner.map(str::to_owned);
+        let now = self.0.clock.now();
+        let since = Moment::from_millis(now.as_millis().saturating_sub(USAGE_PERIOD.as_secs() * 1_000));
+        let store = Arc::clone(&self.0.store);
+        Ok(self.0.blocking(move || store.usage(owner.as_deref(), since, now)).await?)
+    }
+
+    /// What the places offer.
+    pub fn places(&self) -> &[Description] {
+        &self.0.descriptions
+    }
+
+    /// Sets of options by name.
+    pub fn profiles(&self) -> &BTreeMap<String, Profile> {
+        &self.0.config.profiles
+    }
+
+    /// What may be asked for.
+    pub fn policy(&self) -> &Policy {
+        &self.0.config.policy
+    }
+
+    /// What time it is by the clock of the leases.
+    pub fn now(&self) -> Moment {
+        self.0.clock.now()
+    }
+
+    /// Counts since the start.
+    pub fn meters(&self) -> Meters {
+        self.0.meters.read()
+    }
+
+    /// The leases that are not removed, as they are now.
+    pub fn running(&self) -> Vec<Lease> {
+        let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
+        living.values().map(|(living, _)| living.view()).collect()
+    }
+
+    /// Whether leases can be kept.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub async fn is_well(&self) -> Result<(), String> {
+        self.0.check_running().map_err(|refusal| refusal.to_string())?;
+        let store = Arc::clone(&self.0.store);
+        let checked = self.0.blocking(move || store.check()).await;
+        checked.map_err(|error| error.to_string())
+    }
+
+    /// Stops driving: what is being written is finished, what is under way at the places is left to the next start. Gateways
+    /// go on.
+    pub async fn stop(&self) {
+        self.0.stop.send_replace(true);
+        self.0.tasks.close();
+        let _late = tokio::time::timeout(STOP_LIMIT, self.0.tasks.wait()).await;
+    }
+
+    async fn find(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Refusal> {
+        let lease = match self.0.living(id) {
+            Some(lease) => Some(lease),
+            None => {
+                let store = Arc::clone(&self.0.store);
+                self.0.blocking(move || store.read(id)).await?
+            }
+        };
+        lease
+            .filter(|lease| caller.is_admin || lease.owner == caller.owner)
+            .ok_or(Refusal::NotFound)
+    }
+
+    async fn wish(&self, caller: &Caller, id: LeaseId, decide: Decide) -> Result<Lease, Refusal> {
+        self.0.check_running()?;
+        self.find(caller, id).await?;
+        let wishes = {
+            let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
+            living.get(&id).map(|(_, wishes)| wishes.clone())
+        };
+        let decide = Box::new(move |lease: &Lease| {
+            if lease.state.is_running() { decide(lease) } else { Err(Refusal::Over) }
+        });
+        let (reply, answer) = oneshot::channel();
+        let sent = match wishes {
+            Some(wishes) => wishes.send(Wish { decide, reply }).await.is_ok(),
+            None => false,
+        };
+        let over = || if *self.0.stop.borrow() { Refusal::Stopping } else { Refusal::Over };
+        if !sent {
+            return Err(over());
+        }
+        answer.await.map_err(|_| over())?
+    }
+
+    async fn make_keys(&self, lease: &Lease, name: &str) -> Result<(Secret, wg::PublicKey), Fault> {
+        let confused = || Fault::new(FaultKind::Unclear, "gateway_confused", "the gateway gave no configuration");
+        let gateway = lease.gateway.as_ref().ok_or_else(confused)?;
+        let place = self.0.places.get(&lease.order.place).ok_or_else(confused)?;
+        let question = Question::Keys {
+            name: name.to_owned(),
+            terms: conf::terms(lease, gateway),
+        };
+        let limit = Duration::from_secs(20);
+        let job = self.0.job(lease);
+        let asked = tokio::time::timeout(limit, place.ask(&job, &question)).await;
+        let late = || Fault::new(FaultKind::Unclear, "place_timeout", "the gateway gave no answer in time");
+        let Reached { answer, .. } = asked.map_err(|_| late())??;
+        match answer {
+            Answer::Configuration { public_key, text } => Ok((text, public_key)),
+            Answer::Refused { message } => Err(Fault::new(FaultKind::Refused, "gateway_refused", message)),
+            Answer::Report(_) | Answer::Ending {} => Err(confused()),
+        }
+    }
+}
+
+impl Inner {
+    /// Begins to drive a lease.
+    fn drive(self: &Arc<Self>, lease: Lease) {
+        let (sender, wishes) = mpsc::channel(16);
+        let living = Living::new(lease.clone());
+        let place = self.places.get(&lease.order.place).cloned();
+        let mut all = self.living.write().unwrap_or_else(PoisonError::into_inner);
+        if all.contains_key(&lease.id) {
+            return;
+        }
+        all.insert(lease.id, (living.clone(), sender));
+        drop(all);
+        let id = lease.id;
+        let driver = Driver {
+            inner: Arc::clone(self),
+            place,
+            lease,
+            living,
+            wishes,
+        };
+        let inner = Arc::clone(self);
+        self.spawn(async move {
+            driver.run().await;
+            inner.living.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            inner.tell(id);
+        });
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Runs what blocks on a thread for it.
+    async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        match self.runtime.spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::File(std::io::Error::other(error)).into()),
+        }
+    }
+
+    fn job(&self, lease: &Lease) -> Job {
+        let remaining = match lease.ready_at {
+            Some(_) => lease.remaining(self.clock.now()),
+            None => SETUP_LIMIT + Duration::from_secs(lease.granted_secs),
+        };
+        Job {
+            id: lease.id,
+            instance: self.config.instance.clone(),
+            order: lease.order.clone(),
+            peers: lease.wanted_peers(),
+            remaining,
+            refs: lease.refs.clone(),
+        }
+    }
+
+    fn living(&self, id: LeaseId) -> Option<Lease> {
+        let living = self.living.read().unwrap_or_else(PoisonError::into_inner);
+        living.get(&id).map(|(living, _)| living.view())
+    }
+
+    fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    fn check_running(&self) -> Result<(), Refusal> {
+        if *self.stop.borrow() { Err(Refusal::Stopping) } else { Ok(()) }
+    }
+
+    /// Nobody may listen.
+    fn tell(&self, id: LeaseId) {
+        let _unheard = self.changes.send(id);
+    }
+}
+
+fn check_ready(lease: &Lease) -> Result<(), Refusal> {
+    match lease.state {
+        State::Ready => Ok(()),
+        State::Requested | State::Provisioning | State::Configuring => Err(not_ready()),
+        State::Failed | State::Lost | State::Removing | State::Removed => Err(Refusal::Over),
+    }
+}
+
+fn not_ready() -> Refusal {
+    Refusal::NotReady {
+        message: "the gateway is not ready for this peer yet".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}

@@ -1,0 +1,552 @@
+//! What a lease does next, and what follows from what came of it.
+
+use std::time::Duration;
+
+use wg::PublicKey;
+
+use super::{End, GatewayFacts, Lease, LeasePeer, Notice, State, notice::Kind};
+use crate::{
+    Moment,
+    node::{Answer, PeerReport, Question, Report, WantedPeer},
+    order::PeerRequest,
+    place::{Creation, Fault, FaultKind, Reached, Removal},
+};
+
+/// Longest time from the request until the gateway answers.
+pub const SETUP_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// How often a gateway is asked how it is.
+pub const OBSERVE: Duration = Duration::from_secs(5);
+
+/// How often while a client may connect for the first time at any moment.
+const OBSERVE_KEENLY: Duration = Duration::from_secs(1);
+
+/// How long after it became ready it is asked keenly.
+const KEEN: Duration = Duration::from_secs(120);
+
+/// How long a step may take before it is taken again.
+const CREATE_LIMIT: Duration = Duration::from_secs(120);
+const ASK_LIMIT: Duration = Duration::from_secs(15);
+const REMOVE_LIMIT: Duration = Duration::from_secs(120);
+
+/// The waits before a failed step is taken again: the first, and the longest of each kind.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT_FOR_START: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const LONGEST_WAIT_FOR_REMOVAL: Duration = Duration::from_secs(60);
+
+/// A gateway that goes so shortly before the end went by its own clock.
+const EARLY: Duration = Duration::from_secs(5);
+
+/// A step that is to be taken, once the row is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Which of the lease's steps it is.
+    pub attempt: u64,
+    /// What to do.
+    pub what: What,
+    /// How long it may take; after that it has failed, whatever comes of it.
+    pub limit: Duration,
+}
+
+/// What to do at the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Make the gateway, or go on with it.
+    Create,
+    /// Ask the gateway this.
+    Ask(Question),
+    /// Remove everything.
+    Remove,
+}
+
+/// What came of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of [`What::Create`].
+    Created(Result<Creation, Fault>),
+    /// Of [`What::Ask`].
+    Asked(Result<Reached, Fault>),
+    /// Of [`What::Remove`].
+    Removed(Result<Removal, Fault>),
+}
+
+/// Something that happens to a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An action was carried out.
+    Done {
+        /// Which.
+        attempt: u64,
+        /// With this result.
+        outcome: Outcome,
+    },
+    /// It is to live longer.
+    Extend(Duration),
+    /// It is to end.
+    End,
+    /// Another peer may connect.
+    AddPeer(PeerRequest),
+    /// A peer may connect no more.
+    RemovePeer(String),
+    /// The configuration of a peer is about to be handed over, as nobody is told a second time.
+    HandOver(String),
+    /// It was not: the gateway gave none.
+    NotHandedOver(String),
+    /// The gateway has made a key for a peer.
+    Keyed(String, PublicKey),
+}
+
+/// What an event has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing: it came too late, or twice.
+    Nothing,
+    /// Counters, which need not be kept.
+    Counters,
+    /// The row, which is to be kept.
+    Row,
+}
+
+impl Lease {
+    /// When [`Lease::step`] is to be called; `None` is never again.
+    pub fn due(&self) -> Option<Moment> {
+        if self.state == State::Removed {
+            return None;
+        }
+        let ends = [Some(self.ends_at), self.setup_ends_at(), self.idle_ends_at()];
+        let ends = ends.into_iter().flatten().filter(|_| self.state.is_running());
+        Some(ends.fold(self.next_at, Moment::min))
+    }
+
+    /// The next step, if one is due. The row is to be kept before it is taken.
+    pub fn step(&mut self, now: Moment) -> Option<Action> {
+        if self.due().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.look_at_clock(now);
+        let (what, limit) = match self.state {
+            State::Requested => {
+                self.enter(State::Provisioning, now);
+                "the place makes a gateway".clone_into(&mut self.doing);
+                self.say(Kind::Provisioning, now, format!("{} makes a gateway", self.order.place));
+                (What::Create, CREATE_LIMIT)
+            }
+            State::Provisioning => (What::Create, CREATE_LIMIT),
+            State::Configuring | State::Ready => (What::Ask(self.question(now)), ASK_LIMIT),
+            State::Failed | State::Lost => {
+                self.remove(now);
+                (What::Remove, REMOVE_LIMIT)
+            }
+            State::Removing => (What::Remove, REMOVE_LIMIT),
+            State::Removed => return None,
+        };
+        self.attempt += 1;
+        self.next_at = now + limit + Duration::from_secs(1);
+        let attempt = self.attempt;
+        Some(Action { attempt, what, limit })
+    }
+
+    /// Takes note of an event.
+    pub fn handle(&mut self, event: Event, now: Moment) -> Change {
+        match event {
+            Event::Done { attempt, outcome } if attempt == self.attempt => self.done(outcome, now),
+            Event::Done { .. } => Change::Nothing,
+            Event::Extend(by) if self.state.is_running() => {
+                self.ends_at = self.ends_at + by;
+                self.granted_secs = self.granted_secs.saturating_add(by.as_secs());
+                self.say(Kind::Extended, now, format!("ends {}", self.ends_at));
+                self.tell_gateway(now);
+                Change::Row
+            }
+            Event::End if self.state.is_running() => {
+                self.end(End::Asked, now);
+                Change::Row
+            }
+            Event::AddPeer(request) if self.state.is_running() && self.peer(&request.name).is_none() => {
+                self.say(Kind::PeerAdded, now, format!("{} may connect", request.name));
+                self.peers.push(LeasePeer::new(&request));
+                self.tell_gateway(now);
+                Change::Row
+            }
+            Event::RemovePeer(name) if self.state.is_running() && self.peer(&name).is_some() => {
+                self.peers.retain(|peer| !peer.name.eq_ignore_ascii_case(&name));
+                self.say(Kind::PeerRemoved, now, format!("{name} may connect no more"));
+                self.tell_gateway(now);
+                Change::Row
+            }
+            Event::HandOver(name) => self.change_peer(&name, |peer| peer.handed_over_at = Some(now)).then_say(
+                self,
+                Kind::HandedOver,
+                now,
+                format!("the configuration of {name} was handed over"),
+            ),
+            Event::NotHandedOver(name) => self.change_peer(&name, |peer| peer.handed_over_at = None),
+            Event::Keyed(name, key) => self.change_peer(&name, |peer| peer.public_key = Some(key)),
+            Event::Extend(_) | Event::End | Event::AddPeer(_) | Event::RemovePeer(_) => Change::Nothing,
+        }
+    }
+
+    /// Goes on after the death of whoever carried the last step out: the step is taken again.
+    pub fn recover(&mut self, now: Moment) {
+        self.attempt += 1;
+        self.next_at = now;
+        // A clock that was set back meanwhile must not make it live longer than was granted.
+        let longest = match self.ready_at {
+            Some(_) => Duration::from_secs(self.granted_secs),
+            None => SETUP_LIMIT + Duration::from_secs(self.granted_secs),
+        };
+        self.ends_at = self.ends_at.min(now + longest);
+        self.active_at = self.active_at.map(|active| active.min(now));
+    }
+
+    /// Who may connect, as the gateway is told.
+    pub fn wanted_peers(&self) -> Vec<WantedPeer> {
+        let peers = self.peers.iter().map(|peer| WantedPeer {
+            name: peer.name.clone(),
+            public_key: peer.public_key.filter(|_| !self.makes_keys()),
+        });
+        peers.collect()
+    }
+
+    /// How long the gateway may live from now on.
+    pub fn remaining(&self, now: Moment) -> Duration {
+        self.ends_at.since(now)
+    }
+
+    /// What happened since this was asked last.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Says that it was requested.
+    pub fn announce(&mut self, now: Moment) {
+        self.say(Kind::Requested, now, format!("a gateway on {} was asked for", self.order.place));
+    }
+
+    fn setup_ends_at(&self) -> Option<Moment> {
+        let is_setting_up = matches!(self.state, State::Requested | State::Provisioning | State::Configuring);
+        is_setting_up.then(|| self.created_at + SETUP_LIMIT)
+    }
+
+    /// While the gateway is out of reach nobody can tell whether clients are there.
+    fn idle_ends_at(&self) -> Option<Moment> {
+        let idle = Duration::from_secs(self.order.idle_end_secs?);
+        let is_seen = self.state == State::Ready && self.unreachable_since.is_none();
+        Some(self.active_at.filter(|_| is_seen)? + idle)
+    }
+
+    fn look_at_clock(&mut self, now: Moment) {
+        if !self.state.is_running() {
+            return;
+        }
+        if now >= self.ends_at {
+            self.end(End::Expired, now);
+        } else if self.setup_ends_at().is_some_and(|due| now >= due) {
+            let last = self.fault.take().map_or_else(String::new, |fault| format!(": {}", fault.message));
+            let minutes = SETUP_LIMIT.as_secs() / 60;
+            let message = format!("the gateway was not ready after {minutes} minutes{last}");
+            let fault = Fault::new(FaultKind::Refused, "setup_timeout", message);
+            self.fail(fault.with_remedy("try again, or choose another place"), now);
+        } else if self.idle_ends_at().is_some_and(|due| now >= due) {
+            self.end(End::Idle, now);
+        }
+    }
+
+    fn question(&self, now: Moment) -> Question {
+        let remaining = match self.ready_at {
+            Some(_) => self.remaining(now).as_secs(),
+            None => self.granted_secs,
+        };
+        Question::Bring {
+            peers: self.wanted_peers(),
+            remaining_secs: remaining.max(1),
+        }
+    }
+
+    fn done(&mut self, outcome: Outcome, now: Moment) -> Change {
+        match (self.state, outcome) {
+            (State::Provisioning, Outcome::Created(result)) => self.created(result, now),
+            (State::Configuring, Outcome::Asked(result)) => self.first_asked(result, now),
+            (State::Ready, Outcome::Asked(result)) => self.asked(result, now),
+            (State::Removing, Outcome::Removed(result)) => self.removed(result, now),
+            // Of a step that its state has left behind.
+            (_, Outcome::Created(_) | Outcome::Asked(_) | Outcome::Removed(_)) => Change::Nothing,
+        }
+    }
+
+    fn created(&mut self, result: Result<Creation, Fault>, now: Moment) -> Change {
+        match result {
+            Ok(Creation::Made { refs }) => {
+                self.refs = refs;
+                self.enter(State::Configuring, now);
+                "the gateway starts".clone_into(&mut self.doing);
+                self.say(Kind::Configuring, now, "the gateway is made, and starts".to_owned());
+            }
+            Ok(Creation::Pending { refs, after, doing }) => {
+                (self.refs, self.failures) = (refs, 0);
+                self.doing = doing;
+                self.next_at = now + after;
+            }
+            Err(fault) if fault.kind == FaultKind::Refused => self.fail(fault, now),
+            Err(fault) => self.retry(fault, LONGEST_WAIT, now),
+        }
+        Change::Row
+    }
+
+    fn first_asked(&mut self, result: Result<Reached, Fault>, now: Moment) -> Change {
+        match report(result) {
+            Ok((endpoint, report)) => {
+                self.enter(State::Ready, now);
+                self.ready_at = Some(now);
+                self.active_at = Some(now);
+                self.ends_at = now + Duration::from_secs(self.granted_secs);
+                self.fault = None;
+                "ready".clone_into(&mut self.doing);
+                self.gateway = Some(facts(endpoint, &report));
+                let secs = now.since(self.created_at).as_millis();
+                self.say(Kind::Ready, now, format!("the gateway answered after {}.{:03} s", secs / 1_000, secs % 1_000));
+                self.learn(&report, now);
+                self.next_at = now + OBSERVE_KEENLY;
+            }
+            Err(fault) => match fault.kind {
+                FaultKind::Refused => self.fail(fault, now),
+                FaultKind::Gone => {
+                    let message = format!("the gateway ended before it was ready: {}", fault.message);
+                    self.fail(Fault { message, ..fault }, now);
+                }
+                FaultKind::NotYet => {
+                    self.failures += 1;
+                    self.next_at = now + wait(self.failures, fault.after, LONGEST_WAIT_FOR_START);
+                    self.fault = Some(fault);
+                    return Change::Counters;
+                }
+                FaultKind::Unclear => self.retry(fault, LONGEST_WAIT, now),
+            },
+        }
+        Change::Row
+    }
+
+    fn asked(&mut self, result: Result<Reached, Fault>, now: Moment) -> Change {
+        match report(result) {
+            Ok((endpoint, report)) => {
+                let mut change = if self.failures > 0 || self.is_dirty { Change::Row } else { Change::Counters };
+                if self.unreachable_since.take().is_some() {
+                    self.say(Kind::Reachable, now, "the gateway answers again".to_owned());
+                }
+                (self.failures, self.is_dirty, self.fault) = (0, false, None);
+                let facts = facts(endpoint, &report);
+                if self.gateway.as_ref() != Some(&facts) {
+                    self.gateway = Some(facts);
+                    change = Change::Row;
+                }
+                let is_keen = self.peers.iter().any(|peer| peer.first_handshake_at.is_none())
+                    && self.ready_at.is_some_and(|ready| now.since(ready) < KEEN);
+                self.next_at = now + if is_keen { OBSERVE_KEENLY } else { OBSERVE };
+                self.learn(&report, now).max(change)
+            }
+            Err(fault) if fault.kind == FaultKind::Gone => {
+                if self.remaining(now) <= EARLY {
+                    self.end(End::Expired, now);
+                } else {
+                    self.say(Kind::Lost, now, format!("the gateway has gone: {}", fault.message));
+                    self.enter(State::Lost, now);
+                    (self.outcome, self.fault) = (Some(End::Lost), Some(fault));
+                }
+                Change::Row
+            }
+            Err(fault) => {
+                let before = self.failures;
+                self.failures += 1;
+                self.next_at = now + wait(self.failures, fault.after, LONGEST_WAIT);
+                // One answer that is missing is no news.
+                if self.failures == 3 {
+                    self.unreachable_since = Some(now);
+                    self.say(Kind::Unreachable, now, format!("the gateway does not answer: {}", fault.message));
+                }
+                self.fault = Some(fault);
+                if before == 0 || self.failures == 3 { Change::Row } else { Change::Counters }
+            }
+        }
+    }
+
+    fn removed(&mut self, result: Result<Removal, Fault>, now: Moment) -> Change {
+        match result {
+            Ok(Removal::Gone) => self.is_removed(now),
+            Err(fault) if fault.kind == FaultKind::Gone => self.is_removed(now),
+            Ok(Removal::Pending { refs, after }) => {
+                (self.refs, self.failures) = (refs, 0);
+                self.next_at = now + after;
+            }
+            Err(fault) => {
+                self.failures += 1;
+                self.next_at = now + wait(self.failures, fault.after, LONGEST_WAIT_FOR_REMOVAL);
+                if self.failures.is_power_of_two() {
+                    self.say(Kind::Retry, now, format!("not removed yet: {}", fault.message));
+                }
+                // Why it failed or was lost says more than why it is still there.
+                if self.fault.is_none() {
+                    self.fault = Some(fault);
+                }
+            }
+        }
+        Change::Row
+    }
+
+    fn is_removed(&mut self, now: Moment) {
+        self.enter(State::Removed, now);
+        self.removed_at = Some(now);
+        "nothing is left".clone_into(&mut self.doing);
+        if !matches!(self.outcome, Some(End::Failed | End::Lost)) {
+            self.fault = None;
+        }
+        self.say(Kind::Removed, now, "nothing of the gateway is left".to_owned());
+    }
+
+    fn enter(&mut self, state: State, now: Moment) {
+        self.state = state;
+        self.failures = 0;
+        self.next_at = now;
+    }
+
+    fn end(&mut self, reason: End, now: Moment) {
+        self.outcome = Some(reason);
+        self.fault = None;
+        self.remove(now);
+    }
+
+    fn remove(&mut self, now: Moment) {
+        let reason = self.outcome.map_or("it ends", |end| match end {
+            End::Expired => "its time is over",
+            End::Asked => "it was ended",
+            End::Idle => "no client was there",
+            End::Failed => "it could not be set up",
+            End::Lost => "its gateway has gone",
+        });
+        self.enter(State::Removing, now);
+        self.attempt += 1;
+        "the gateway is removed".clone_into(&mut self.doing);
+        self.say(Kind::Removing, now, format!("the gateway is removed: {reason}"));
+    }
+
+    fn fail(&mut self, fault: Fault, now: Moment) {
+        self.say(Kind::Failed, now, fault.message.clone());
+        self.enter(State::Failed, now);
+        "failed".clone_into(&mut self.doing);
+        (self.outcome, self.fault) = (Some(End::Failed), Some(fault));
+    }
+
+    fn retry(&mut self, fault: Fault, longest: Duration, now: Moment) {
+        self.failures += 1;
+        self.next_at = now + wait(self.failures, fault.after, longest);
+        if self.failures.is_power_of_two() {
+            self.say(Kind::Retry, now, format!("tried again: {}", fault.message));
+        }
+        self.fault = Some(fault);
+    }
+
+    /// The gateway is asked at once, with what is wanted by then; an answer that is under way is of before.
+    fn tell_gateway(&mut self, now: Moment) {
+        if matches!(self.state, State::Configuring | State::Ready) {
+            self.is_dirty = true;
+            self.attempt += 1;
+            self.next_at = now;
+        }
+    }
+
+    fn learn(&mut self, report: &Report, now: Moment) -> Change {
+        let mut change = Change::Counters;
+        let mut news = Vec::new();
+        for peer in &mut self.peers {
+            let Some(seen) = report.peers.iter().find(|seen| seen.name.eq_ignore_ascii_case(&peer.name)) else {
+                continue;
+            };
+            change = change.max(peer.learn(seen, now));
+            if let Some(handshake) = peer.latest_handshake_at {
+                self.active_at = self.active_at.max(Some(handshake));
+                if peer.first_handshake_at.is_none() {
+                    peer.first_handshake_at = Some(handshake);
+                    change = Change::Row;
+                    news.push(peer.name.clone());
+                }
+            }
+        }
+        for name in news {
+            self.say(Kind::Handshake, now, format!("{name} has connected"));
+        }
+        change
+    }
+
+    fn change_peer(&mut self, name: &str, change: impl FnOnce(&mut LeasePeer)) -> Change {
+        let peer = self.peers.iter_mut().find(|peer| peer.name.eq_ignore_ascii_case(name));
+        peer.map_or(Change::Nothing, |peer| {
+            change(peer);
+            Change::Row
+        })
+    }
+
+    fn say(&mut self, kind: Kind, at: Moment, message: String) {
+        let state = self.state;
+        self.notices.push(Notice {
+            at,
+            kind,
+            message,
+            state,
+        });
+    }
+}
+
+impl Change {
+    fn then_say(self, lease: &mut Lease, kind: Kind, now: Moment, message: String) -> Self {
+        if self == Self::Row {
+            lease.say(kind, now, message);
+        }
+        self
+    }
+}
+
+impl LeasePeer {
+    fn learn(&mut self, seen: &PeerReport, now: Moment) -> Change {
+        (self.received_bytes, self.sent_bytes) = (seen.received_bytes, seen.sent_bytes);
+        self.latest_handshake_at = seen.latest_handshake.map(|at| at.min(now));
+        let before = (self.public_key, self.addresses.clone(), self.endpoint);
+        if seen.public_key.is_some() {
+            self.public_key = seen.public_key;
+        }
+        (self.addresses, self.endpoint) = (seen.addresses.clone(), seen.endpoint);
+        if before == (self.public_key, self.addresses.clone(), self.endpoint) {
+            Change::Counters
+        } else {
+            Change::Row
+        }
+    }
+}
+
+fn facts(endpoint: String, report: &Report) -> GatewayFacts {
+    GatewayFacts {
+        public_key: report.public_key,
+        endpoint,
+        plane: report.plane.clone(),
+        addresses: report.addresses.clone(),
+    }
+}
+
+/// The report in an answer; whatever else a gateway says to [`Question::Bring`] is a fault.
+fn report(result: Result<Reached, Fault>) -> Result<(String, Report), Fault> {
+    let Reached { endpoint, answer } = result?;
+    match answer {
+        Answer::Report(report) => Ok((endpoint, report)),
+        Answer::Refused { message } => Err(Fault::new(FaultKind::Refused, "gateway_refused", message)),
+        Answer::Configuration { .. } | Answer::Ending {} => Err(Fault::new(
+            FaultKind::Unclear,
+            "gateway_confused",
+            "the gateway's answer does not belong to the question",
+        )),
+    }
+}
+
+/// Doubles with each failure, up to the longest, but for what the place asks for.
+fn wait(failures: u32, after: Option<Duration>, longest: Duration) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(longest).max(after.unwrap_or_default())
+}
