@@ -1,5 +1,10 @@
 //! The container engine: Docker, or Podman by its compatible socket.
 
+mod containers;
+mod error;
+mod exec;
+mod files;
+mod images;
 mod names;
 mod networks;
 
@@ -14,14 +19,19 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error as EngineError,
-    models::{ContainerInspectResponse, EndpointSettings, EventMessage, EventMessageTypeEnum},
+    models::{ContainerInspectResponse, ContainerSummary, EndpointSettings, EventMessage, EventMessageTypeEnum},
     query_parameters::{EventsOptions, ListContainersOptions},
 };
 use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 use wg::IpNet;
 
-pub use self::networks::Network;
+pub use self::{
+    containers::{Found, Phase, Publication, Wanted},
+    error::CallError,
+    exec::Ran,
+    networks::Network,
+};
 use crate::{Container, container::Membership};
 
 /// How long the engine may take for an answer. An inspection waits for a start that is under way.
@@ -182,18 +192,7 @@ impl Engine {
             ..ListContainersOptions::default()
         };
         let found = self.client().await?.list_containers(Some(options)).await?;
-        let containers = found.into_iter().map(|summary| Container {
-            id: summary.id.unwrap_or_default(),
-            name: summary
-                .names
-                .and_then(|names| names.into_iter().next())
-                .map(plain)
-                .unwrap_or_default(),
-            labels: summary.labels.unwrap_or_default().into_iter().collect(),
-            networks: memberships(summary.network_settings.and_then(|settings| settings.networks)),
-            ..Container::default()
-        });
-        Ok(containers.collect())
+        Ok(found.into_iter().map(summarized).collect())
     }
 
     /// The addresses of a network, by its name or ID; none if the engine does not tell.
@@ -274,6 +273,21 @@ fn read(message: EventMessage) -> Option<Event> {
             id: attributes.remove("container")?,
         }),
         _ => None,
+    }
+}
+
+/// What a list tells of a container.
+fn summarized(summary: ContainerSummary) -> Container {
+    Container {
+        id: summary.id.unwrap_or_default(),
+        name: summary
+            .names
+            .and_then(|names| names.into_iter().next())
+            .map(plain)
+            .unwrap_or_default(),
+        labels: summary.labels.unwrap_or_default().into_iter().collect(),
+        networks: memberships(summary.network_settings.and_then(|settings| settings.networks)),
+        ..Container::default()
     }
 }
 
