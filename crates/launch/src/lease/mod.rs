@@ -133,6 +133,9 @@ pub struct Lease {
     pub fault: Option<Fault>,
     /// Why it ends or ended.
     pub outcome: Option<End>,
+    /// Whether nothing has come of the latest action yet.
+    #[serde(skip)]
+    is_awaited: bool,
     /// What happened and is not kept yet.
     #[serde(skip)]
     notices: Vec<Notice>,
@@ -245,6 +248,7 @@ impl Lease {
             active_at: None,
             fault: None,
             outcome: None,
+            is_awaited: false,
             notices: Vec::new(),
             order,
         }

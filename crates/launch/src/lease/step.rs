@@ -142,6 +142,7 @@ impl Lease {
             State::Removed => return None,
         };
         self.attempt += 1;
+        self.is_awaited = true;
         self.next_at = now + limit + Duration::from_secs(1);
         let attempt = self.attempt;
         Some(Action { attempt, what, limit })
@@ -150,7 +151,9 @@ impl Lease {
     /// Takes note of an event.
     pub fn handle(&mut self, event: Event, now: Moment) -> Change {
         match event {
-            Event::Done { attempt, outcome } if attempt == self.attempt => self.done(outcome, now),
+            Event::Done { attempt, outcome } if attempt == self.attempt && std::mem::take(&mut self.is_awaited) => {
+                self.done(outcome, now)
+            }
             Event::Done { .. } => Change::Nothing,
             Event::Extend(by) if self.state.is_running() => {
                 self.ends_at = self.ends_at + by;
@@ -190,6 +193,7 @@ impl Lease {
     /// Goes on after the death of whoever carried the last step out: the step is taken again.
     pub fn recover(&mut self, now: Moment) {
         self.attempt += 1;
+        self.is_awaited = false;
         self.next_at = now;
         // A clock that was set back meanwhile must not make it live longer than was granted.
         let longest = match self.ready_at {
