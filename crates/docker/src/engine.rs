@@ -7,6 +7,7 @@ mod files;
 mod images;
 mod names;
 mod networks;
+mod start;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,6 +32,7 @@ pub use self::{
     error::CallError,
     exec::Ran,
     networks::Network,
+    start::FirstWords,
 };
 use crate::{Container, container::Membership};
 

@@ -111,16 +111,6 @@ impl Engine {
         Ok(made.id)
     }
 
-    /// Starts a container; nothing if it runs.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::Failed`] if a port is taken, a device is missing or the command cannot be run. The engine removes a
-    /// container of ours that it could not start.
-    pub async fn start(&self, container: &str) -> Result<(), CallError> {
-        Ok(self.client().await?.start_container(container, None).await?)
-    }
-
     /// The container of this name or ID; `None` if there is none.
     ///
     /// # Errors
