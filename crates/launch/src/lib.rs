@@ -6,6 +6,7 @@
 mod clock;
 pub mod conf;
 mod id;
+mod instance;
 pub mod launcher;
 pub mod lease;
 mod moment;
@@ -17,6 +18,7 @@ pub mod store;
 
 pub use clock::Clock;
 pub use id::{LeaseId, LeaseIdError};
+pub use instance::instance;
 pub use launcher::Launcher;
 pub use lease::{Lease, State};
 pub use moment::Moment;

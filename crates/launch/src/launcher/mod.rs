@@ -317,6 +317,41 @@ impl Launcher {
         self.wish(caller, id, Box::new(decide)).await
     }
 
+    /// Gives a peer another key: its client has lost the private one. Name and addresses stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn replace_key(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        name: &str,
+        public_key: wg::PublicKey,
+    ) -> Result<Lease, Refusal> {
+        let name = name.to_owned();
+        let decide = move |lease: &Lease| {
+            let peer = lease.peer(&name).ok_or(Refusal::NoPeer)?;
+            if lease.makes_keys() {
+                return Err(Refusal::Conflict {
+                    code: "keys_on_gateway",
+                    message: "the gateway makes the keys of this lease; remove the peer and add it anew".to_owned(),
+                });
+            }
+            if peer.public_key == Some(public_key) {
+                return Ok(None);
+            }
+            if lease.peers.iter().any(|other| other.public_key == Some(public_key)) {
+                return Err(Refusal::Invalid(Invalid {
+                    field: "public_key".to_owned(),
+                    problem: "another peer has this key; every device has its own".to_owned(),
+                }));
+            }
+            Ok(Some(Event::ReplaceKey(peer.name.clone(), public_key)))
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
     /// Lets a peer in no more.
     ///
     /// # Errors

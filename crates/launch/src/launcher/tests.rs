@@ -173,6 +173,13 @@ async fn peers_and_time_change_while_it_runs() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let text = launcher.configuration(&anna, id, "laptop").await.unwrap().text;
     assert!(text.contains("Address = 10.13.13.3/32"), "{text}");
+    let other = PrivateKey::from_random([9; 32]).public_key();
+    let phones = launcher.read(&anna, id).await.unwrap().peers[0].public_key.unwrap();
+    assert!(launcher.replace_key(&anna, id, "laptop", phones).await.is_err());
+    launcher.replace_key(&anna, id, "laptop", other).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let replaced = launcher.configuration(&anna, id, "laptop").await.unwrap();
+    assert_eq!((replaced.public_key, replaced.text), (other, text));
     assert!(launcher.remove_peer(&anna, id, "nobody").await.is_err());
     launcher.remove_peer(&anna, id, "phone").await.unwrap();
     let error = launcher.remove_peer(&anna, id, "laptop").await.unwrap_err();

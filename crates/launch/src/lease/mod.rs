@@ -136,6 +136,9 @@ pub struct Lease {
     /// Whether nothing has come of the latest action yet.
     #[serde(skip)]
     is_awaited: bool,
+    /// Whether its gateway was not heard of since it was taken over.
+    #[serde(skip)]
+    is_recovering: bool,
     /// What happened and is not kept yet.
     #[serde(skip)]
     notices: Vec<Notice>,
@@ -249,6 +252,7 @@ impl Lease {
             fault: None,
             outcome: None,
             is_awaited: false,
+            is_recovering: false,
             notices: Vec::new(),
             order,
         }
@@ -267,6 +271,11 @@ impl Lease {
     /// Bytes that the gateway sent to all its peers.
     pub fn sent_bytes(&self) -> u64 {
         self.peers.iter().map(|peer| peer.sent_bytes).sum()
+    }
+
+    /// Whether its gateway was neither heard nor missed since it was taken over.
+    pub fn is_recovering(&self) -> bool {
+        self.is_recovering
     }
 
     /// Whether the gateway makes its clients' keys.

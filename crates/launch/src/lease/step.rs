@@ -89,6 +89,8 @@ pub enum Event {
     AddPeer(PeerRequest),
     /// A peer may connect no more.
     RemovePeer(String),
+    /// A peer has another key from now on: its client has lost the private one.
+    ReplaceKey(String, PublicKey),
     /// The configuration of a peer is about to be handed over, as nobody is told a second time.
     HandOver(String),
     /// It was not: the gateway gave none.
@@ -178,6 +180,18 @@ impl Lease {
                 self.tell_gateway(now);
                 Change::Row
             }
+            Event::ReplaceKey(name, key) if self.state.is_running() => {
+                let replace = |peer: &mut LeasePeer| {
+                    peer.public_key = Some(key);
+                    (peer.first_handshake_at, peer.latest_handshake_at, peer.endpoint) = (None, None, None);
+                };
+                let change = self.change_peer(&name, replace);
+                if change == Change::Row {
+                    self.say(Kind::PeerAdded, now, format!("{name} may connect with another key"));
+                    self.tell_gateway(now);
+                }
+                change
+            }
             Event::HandOver(name) => self.change_peer(&name, |peer| peer.handed_over_at = Some(now)).then_say(
                 self,
                 Kind::HandedOver,
@@ -186,7 +200,11 @@ impl Lease {
             ),
             Event::NotHandedOver(name) => self.change_peer(&name, |peer| peer.handed_over_at = None),
             Event::Keyed(name, key) => self.change_peer(&name, |peer| peer.public_key = Some(key)),
-            Event::Extend(_) | Event::End | Event::AddPeer(_) | Event::RemovePeer(_) => Change::Nothing,
+            Event::Extend(_)
+            | Event::End
+            | Event::AddPeer(_)
+            | Event::RemovePeer(_)
+            | Event::ReplaceKey(..) => Change::Nothing,
         }
     }
 
@@ -194,6 +212,7 @@ impl Lease {
     pub fn recover(&mut self, now: Moment) {
         self.attempt += 1;
         self.is_awaited = false;
+        self.is_recovering = true;
         self.next_at = now;
         // A clock that was set back meanwhile must not make it live longer than was granted.
         let longest = match self.ready_at {
@@ -269,6 +288,7 @@ impl Lease {
     }
 
     fn done(&mut self, outcome: Outcome, now: Moment) -> Change {
+        self.is_recovering = false;
         match (self.state, outcome) {
             (State::Provisioning, Outcome::Created(result)) => self.created(result, now),
             (State::Configuring, Outcome::Asked(result)) => self.first_asked(result, now),

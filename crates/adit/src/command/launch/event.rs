@@ -13,6 +13,9 @@ use serde::Serialize;
 pub(crate) enum Event<'a> {
     /// The gateway takes connections.
     Ready {
+        /// The lease's id, for `adit launch extend` and the like; absent where leases cannot be remembered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lease: Option<String>,
         /// Who handles the packets: `netstack` or `tun`.
         plane: &'a str,
         /// The UDP port that the gateway listens on.
@@ -57,9 +60,25 @@ pub(crate) enum Event<'a> {
         /// Bytes that the gateway sent to the client.
         sent_bytes: u64,
     },
+    /// A step on the way to the gateway, or what happened with it since. Not of a gateway in this process.
+    Progress {
+        /// The lease's id.
+        lease: String,
+        /// What happened, as the API's events call it.
+        kind: &'a str,
+        /// In a sentence.
+        message: &'a str,
+        /// When, RFC 3339.
+        at: String,
+    },
+    /// The lease lives longer.
+    Extended {
+        /// When it ends, RFC 3339.
+        ends: &'a str,
+    },
     /// The gateway is gone.
     Ended {
-        /// `lifetime`, `interrupt`, `terminate`, `hangup`, or `failure` if the gateway could not go on.
+        /// `asked` (by another command), `lifetime`, `interrupt`, `terminate`, `hangup`, or `failure` if the gateway could not go on.
         reason: &'a str,
         /// All traffic of the lease.
         peers: Vec<Total<'a>>,

@@ -77,6 +77,12 @@ impl Files {
         Ok(path)
     }
 
+    /// Leaves what was written where it is.
+    pub(crate) fn leave(&mut self) {
+        self.written.clear();
+        self.made_directory = false;
+    }
+
     /// Removes what was written, but for a file that somebody has put in its place. Says what could not be removed.
     pub(crate) fn remove(&mut self) -> Vec<String> {
         let mut problems = Vec::new();

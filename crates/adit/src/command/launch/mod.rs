@@ -1,9 +1,16 @@
-//! `adit launch`: a gateway on this machine that is gone when its time is over.
+//! `adit launch`: a gateway on this machine, or at another place, that is gone when its time is over.
 
+mod alone;
+mod commands;
 mod config;
 mod event;
 mod files;
+mod follow;
+mod leases;
+mod places;
+mod remote;
 mod screen;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -17,27 +24,22 @@ use anyhow::Context as _;
 use gateway::{
     Name,
     client::{Client, Terms},
-    network::Network,
     reach::{Host, Reach, Sources},
-    server::{DEFAULT_MTU, Gateway, PeerState, Plan},
+    server::{Gateway, PeerState},
 };
 use linux::signal::{Signal, Signals};
-use wg::{
-    PrivateKey,
-    qr::{Ink, Qr},
-};
+use wg::qr::{Ink, Qr};
 
 use self::{
-    config::{Config, Listen, ShowQr},
+    alone::{Ask, Asked, Attended, Book, Reply},
+    commands::Command,
+    config::{Config, ShowQr},
     event::{Event, Total},
     files::Files,
     screen::Screen,
+    target::Target,
 };
-use crate::{
-    duration, moment,
-    options::{self, GatewayOptions, PlaneChoice},
-    output,
-};
+use crate::{duration, failure, moment, opening, options::GatewayOptions, output};
 
 /// How often the gateway is asked how its peers are.
 const TICK: Duration = Duration::from_secs(1);
@@ -57,12 +59,22 @@ const MAX_UNASKED_QR: usize = 3;
     adit launch                                  one peer, 30 minutes\n  \
     adit launch --peer phone --peer laptop --lifetime 2h\n  \
     adit launch --endpoint vpn.example.com --listen 443 --dns 9.9.9.9\n  \
-    adit launch --json --output /run/user/1000/lease | jq\n\n\
+    adit launch --json --output /run/user/1000/lease | jq\n  \
+    adit launch --on docker                      the gateway is a container\n  \
+    adit launch --hub https://vpn.example.com --peer phone\n  \
+    adit launch list; adit launch extend ID 1h; adit launch end ID\n\n\
     The private keys are in the files of the output directory only. The files are removed when the lease ends: they \
     are worthless then.\n\
     Exit code: 0 when the lease has ended, by itself or by Ctrl-C, SIGTERM or SIGHUP; 1 if it could not begin; \
     2 for wrong usage.")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// Name of a peer, 1 to 15 letters, digits, `-` and `_`; may be repeated [default: peer1].
     #[arg(long, value_name = "NAME", conflicts_with = "peers")]
     peer: Vec<Name>,
@@ -88,20 +100,98 @@ pub(crate) struct Arguments {
     no_qr: bool,
 }
 
-/// Runs a lease from its beginning to its end.
+/// What is asked of a gateway that is not in this process.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Elsewhere {
+    /// Where the gateway runs: `local` (this process), `docker`, `simulate` (a trial run: nothing is launched), or with
+    /// --hub a place of the hub. Default: local, the hub's first; with DRY_RUN=true simulate.
+    #[arg(long, value_name = "PLACE", env = "ADIT_LAUNCH_ON", hide_env_values = true)]
+    on: Option<String>,
+    /// Region of the place.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Size of the place's machine.
+    #[arg(long, value_name = "SIZE")]
+    size: Option<String>,
+    /// A set of options that the hub has under this name.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Ends the lease when no client was there for so long: 1m to 24h.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    idle_end: Option<Duration>,
+    /// Where the clients' keys are made: in this program, or on the gateway, which hands each configuration over once.
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
+    keys: follow::KeysChoice,
+    /// Does not stay: the lease goes on until its time is over, or `adit launch end`.
+    #[arg(long)]
+    detach: bool,
+}
+
+/// The variable by which the launchers before this one were tried out.
+const DRY_RUN: &str = "DRY_RUN";
+
+impl Elsewhere {
+    /// Where the gateway is to run; `None` leaves it to the hub.
+    fn place(&self) -> Option<&str> {
+        let is_dry = || std::env::var_os(DRY_RUN).is_some_and(|value| value == "true" || value == "1");
+        match &self.on {
+            Some(place) => Some(place),
+            None => is_dry().then_some("simulate"),
+        }
+    }
+}
+
+/// Does what was asked for.
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
+    if let Some(command) = &arguments.command {
+        return commands::run(command, &arguments.target);
+    }
+    let is_here = arguments.target.hub.is_none()
+        && arguments.elsewhere.place().is_none_or(|place| place == alone::PLACE);
+    if is_here { attend(arguments, started) } else { follow::run(arguments, started) }
+}
+
+/// Runs a lease in this process from its beginning to its end.
+fn attend(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
+    if let Some(option) = only_elsewhere(&arguments.elsewhere) {
+        return Err(failure::usage(format!("{option} is for --hub, and for --on with another place than local")));
+    }
+    let folder = arguments.target.folder();
     let mut random = [0; 7];
     getrandom::fill(&mut random).context("cannot read this system's random source")?;
     let config = Config::new(arguments, random)?;
     // Before the first thread: every thread leaves the signals to this one.
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let mut screen = Screen::new(config.json);
-    let lease = Lease::begin(&config, &mut screen)?;
+    let mut lease = Lease::begin(&config, &mut screen)?;
+    lease.attend(&config, folder);
     lease.announce(&config, &mut screen, started)?;
     let reason = lease.watch(&config, &mut screen, &signals);
     // Whatever happened, the gateway goes.
     let ended = lease.end(&config, &mut screen, reason.as_ref().copied().unwrap_or("failure"));
     reason.and(ended)
+}
+
+/// The first option that has no meaning for a gateway in this process.
+fn only_elsewhere(elsewhere: &Elsewhere) -> Option<&'static str> {
+    let Elsewhere {
+        on: _,
+        region,
+        size,
+        profile,
+        idle_end,
+        keys,
+        detach,
+    } = elsewhere;
+    let given = [
+        ("--region", region.is_some()),
+        ("--size", size.is_some()),
+        ("--profile", profile.is_some()),
+        ("--idle-end", idle_end.is_some()),
+        ("--keys gateway", *keys == follow::KeysChoice::Gateway),
+        ("--detach", *detach),
+    ];
+    given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
 }
 
 /// A gateway that lives for a while.
@@ -114,6 +204,8 @@ struct Lease {
     ends: SystemTime,
     /// `ends` by the clock that nobody sets and that goes on while the machine sleeps.
     due: Duration,
+    /// Its row, for `adit launch list` and the like; `None` where nothing can be remembered.
+    row: Option<Attended>,
 }
 
 impl Lease {
@@ -123,33 +215,29 @@ impl Lease {
         let reach = Reach::find(given, Sources::of_this_machine())?;
         let mut files = Files::open(&config.output)?;
         config.peers.iter().try_for_each(|peer| files.check(peer))?;
-        let mut network = Network::new(&config.subnets)?;
+        let mut say = |line: &str| screen.line(line);
+        let mut site = config.opening.site(&mut say)?;
         let clients = config
             .peers
             .iter()
-            .map(|name| Ok((name.clone(), Client::new(network.lease(name.as_str())?)?)))
+            .map(|name| Ok((name.clone(), Client::new(site.network.lease(name.as_str())?)?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let private_key = gateway::key::private()?;
-        let server_key = private_key.public_key();
-        let gateway = open(config, private_key, &network, &clients, screen)?;
+        let peers: Vec<_> = clients.iter().map(|(name, client)| (name.clone(), client.peer())).collect();
+        let name = gateway::server::free_name(INTERFACE);
+        let gateway = config.opening.open(&site, name, &private_key, &peers, &mut say)?;
         let port = config
             .endpoint
             .as_ref()
             .and_then(|endpoint| endpoint.port)
             .unwrap_or(gateway.listen_port());
-        let own_dns = || {
-            network
-                .gateway_addresses()
-                .iter()
-                .map(|address| Host::Address(address.addr()))
-                .collect()
-        };
+        let own_dns = || opening::own_resolvers(&site.network).map(Host::Address).collect();
         let terms = Terms {
-            server_key,
+            server_key: private_key.public_key(),
             endpoint: (reach.host.clone(), port),
             dns: config.dns.clone().unwrap_or_else(own_dns),
             allowed_ips: config.allowed_ips.clone(),
-            mtu: config.mtu,
+            mtu: config.opening.mtu,
             listen_port: None,
             form: None,
         };
@@ -166,7 +254,29 @@ impl Lease {
             terms,
             ends,
             due: moment::since_boot() + config.lifetime,
+            row: None,
         })
+    }
+
+    /// Lets other commands see and end the lease, where that can be remembered; it goes on where it cannot.
+    fn attend(&mut self, config: &Config, folder: Option<PathBuf>) {
+        let facts = alone::Facts {
+            public_key: self.terms.server_key,
+            endpoint: format!("{}:{}", self.terms.endpoint.0, self.terms.endpoint.1),
+            listen_port: self.gateway.listen_port(),
+            plane: self.gateway.plane().to_string(),
+            addresses: self.gateway.addresses().to_vec(),
+            peers: self
+                .clients
+                .iter()
+                .map(|(name, client)| (name.to_string(), client.public_key, client.addresses.clone()))
+                .collect(),
+        };
+        let open = |folder: PathBuf| {
+            let book = Book::open(&folder)?;
+            Attended::begin(book, config.lifetime, &config.allowed_ips, facts)
+        };
+        self.row = folder.and_then(|folder| open(folder).ok());
     }
 
     /// Says that the gateway is ready, and where the configurations are.
@@ -187,6 +297,7 @@ impl Lease {
         self.emit(
             config,
             &Event::Ready {
+                lease: self.row.as_ref().map(|row| row.lease().id.to_string()),
                 plane: &plane,
                 listen_port: port,
                 endpoint: &endpoint,
@@ -247,7 +358,7 @@ impl Lease {
     }
 
     /// Reports on the peers until the time is over or a signal comes. Gives the reason for the end.
-    fn watch(&self, config: &Config, screen: &mut Screen, signals: &Signals) -> anyhow::Result<&'static str> {
+    fn watch(&mut self, config: &Config, screen: &mut Screen, signals: &Signals) -> anyhow::Result<&'static str> {
         let mut before: Vec<PeerState> = Vec::new();
         loop {
             let peers = self.gateway.peers()?;
@@ -256,7 +367,13 @@ impl Lease {
             if peers != before {
                 screen.peers(&peers);
                 self.report(config, &before, &peers)?;
+                if let Some(row) = &mut self.row {
+                    row.learn(&peers);
+                }
                 before = peers;
+            }
+            if self.answer(config, screen)? {
+                return Ok("asked");
             }
             if config.json {
                 output::is_read()?;
@@ -272,6 +389,53 @@ impl Lease {
                 Some(Signal::Terminate) => return Ok("terminate"),
                 Some(Signal::Hangup) => return Ok("hangup"),
                 None => {}
+            }
+        }
+    }
+
+    /// Does what other commands ask; whether it is to end.
+    fn answer(&mut self, config: &Config, screen: &mut Screen) -> anyhow::Result<bool> {
+        loop {
+            let Some(row) = &mut self.row else { return Ok(false) };
+            let Some(Asked { ask, reply }) = row.desk().and_then(alone::Desk::next) else { return Ok(false) };
+            let mut ends = false;
+            let done = match ask {
+                Ask::Read {} => Ok(()),
+                Ask::End {} => {
+                    ends = true;
+                    Ok(())
+                }
+                Ask::Extend { by_secs } => {
+                    let by = Duration::from_secs(by_secs);
+                    let left = config::MAX_LIFETIME.saturating_sub(Duration::from_secs(row.lease().granted_secs));
+                    if by.is_zero() || by > left {
+                        Err(anyhow::anyhow!("a lease lives at most 30 days; this one can have {} more", duration::humane(left)))
+                    } else {
+                        row.extend(by).inspect(|()| {
+                            self.due += by;
+                            self.ends += by;
+                        })
+                    }
+                }
+            };
+            let is_longer = done.is_ok() && matches!(ask, Ask::Extend { .. });
+            let answer = match done {
+                Ok(()) => Reply::Lease {
+                    lease: Box::new(row.lease().clone().into()),
+                    folder: std::path::absolute(&config.output).unwrap_or_else(|_| config.output.clone()),
+                },
+                Err(error) => Reply::Refused {
+                    message: format!("{error:#}"),
+                },
+            };
+            // Who asked may have gone.
+            let _unheard = reply.send(answer);
+            if is_longer {
+                screen.line(&format!("ends {} (extended)", moment::wall(self.ends)));
+                self.emit(config, &Event::Extended { ends: &moment::rfc3339(self.ends) })?;
+            }
+            if ends {
+                return Ok(true);
             }
         }
     }
@@ -312,6 +476,9 @@ impl Lease {
     fn end(mut self, config: &Config, screen: &mut Screen, reason: &str) -> anyhow::Result<()> {
         let peers = self.gateway.peers().unwrap_or_default();
         self.gateway.close();
+        if let Some(row) = self.row.take() {
+            row.finish();
+        }
         let problems = self.files.remove();
         for peer in peers.iter().filter(|peer| peer.latest_handshake.is_some()) {
             screen.line(&format!("{}   {}", peer.name, screen::transfer(peer)));
@@ -335,49 +502,6 @@ impl Lease {
             Ok(())
         }
     }
-}
-
-/// Opens the gateway on the port that was asked for, or on another one if nobody insists.
-fn open(
-    config: &Config,
-    private_key: PrivateKey,
-    network: &Network,
-    clients: &[(Name, Client)],
-    screen: &mut Screen,
-) -> anyhow::Result<Gateway> {
-    let listen_port = match config.listen {
-        Listen::Exactly(port) => port,
-        Listen::Prefer(port) if gateway::server::is_free(port) => port,
-        Listen::Prefer(port) => {
-            screen.line(&format!("udp {port} is taken: another port is chosen"));
-            0
-        }
-    };
-    let chosen = config.plane.choose(&network.gateway_addresses())?;
-    if config.plane == PlaneChoice::Auto {
-        screen.line(&chosen.to_string());
-    }
-    let gateway = Gateway::open(Plan {
-        name: gateway::server::free_name(INTERFACE),
-        plane: chosen.plane,
-        private_key,
-        listen_port,
-        addresses: network.gateway_addresses(),
-        mtu: config.mtu.unwrap_or(DEFAULT_MTU),
-        dns: Some(options::upstreams(&config.dns_upstream, config.dns_ca.as_deref())),
-        peer_to_peer: false,
-        peers: clients
-            .iter()
-            .map(|(name, client)| (name.clone(), client.peer()))
-            .collect(),
-    })?;
-    for wall in gateway.walls() {
-        screen.line(&format!("warning: {wall}"));
-    }
-    if let Some(slowness) = gateway.slowness() {
-        screen.line(&format!("note: {slowness}"));
-    }
-    Ok(gateway)
 }
 
 /// An address as people tell it apart: the middle of a long one is left out.

@@ -109,10 +109,11 @@ impl Screen {
         }
         self.said.resize(peers.len(), None);
         for (peer, said) in peers.iter().zip(&mut self.said) {
-            let line = match peer.endpoint.filter(|_| peer.latest_handshake.is_some()) {
-                Some(endpoint) => format!("  {}: handshake from {endpoint}\n", peer.name),
-                None if peers.len() > MAX_WAITING_LINES => continue,
-                None => format!("  {}\n", waiting(&peer.name).trim_end()),
+            let line = match (peer.latest_handshake, peer.endpoint) {
+                (Some(_), Some(endpoint)) => format!("  {}: handshake from {endpoint}\n", peer.name),
+                (Some(_), None) => format!("  {}: connected\n", peer.name),
+                (None, _) if peers.len() > MAX_WAITING_LINES => continue,
+                (None, _) => format!("  {}\n", waiting(&peer.name).trim_end()),
             };
             if said.as_ref() != Some(&line) {
                 put(&line);
@@ -159,9 +160,10 @@ fn waiting(name: &Name) -> String {
 
 /// What has come of the waiting, from the client's point of view: ↓ is what it downloaded.
 fn progress(peer: &PeerState) -> String {
-    match peer.endpoint.filter(|_| peer.latest_handshake.is_some()) {
-        Some(endpoint) => format!("handshake from {endpoint} · {}", transfer(peer)),
-        None => String::new(),
+    match (peer.latest_handshake, peer.endpoint) {
+        (Some(_), Some(endpoint)) => format!("handshake from {endpoint} · {}", transfer(peer)),
+        (Some(_), None) => format!("connected · {}", transfer(peer)),
+        (None, _) => String::new(),
     }
 }
 

@@ -4,11 +4,12 @@ use clap::Parser as _;
 
 use super::{
     brief,
-    config::{Config, Listen, ShowQr},
+    config::{Config, ShowQr},
 };
 use crate::{
     cli::{Cli, Command},
     failure::{self, Kind},
+    opening::Listen,
     options::PlaneChoice,
 };
 
@@ -30,12 +31,13 @@ fn without_arguments_there_is_a_default_for_everything() {
     let config = config("").unwrap();
     assert_eq!(texts(&config.peers), ["peer1"]);
     assert_eq!(config.lifetime.as_secs(), 1_800);
-    assert_eq!((config.endpoint, config.listen), (None, Listen::Prefer(51_820)));
-    assert_eq!(texts(&config.subnets), ["10.13.13.0/24", "fd01:203:405:607::/64"]);
+    let opening = config.opening;
+    assert_eq!((config.endpoint, opening.listen), (None, Listen::Prefer(51_820)));
+    assert_eq!(texts(&opening.subnets), ["10.13.13.0/24", "fd01:203:405:607::/64"]);
     assert_eq!(texts(&config.allowed_ips), ["0.0.0.0/0", "::/0"]);
-    assert_eq!((config.dns, config.dns_upstream, config.mtu), (None, vec![], None));
+    assert_eq!((config.dns, opening.dns_upstream, opening.mtu), (None, vec![], None));
     assert_eq!(
-        (config.plane, config.json, config.qr),
+        (opening.plane, config.json, config.qr),
         (PlaneChoice::Auto, false, ShowQr::Auto)
     );
     assert_eq!(config.output.to_str(), Some("./adit"));
@@ -57,15 +59,16 @@ fn arguments_mean_what_they_say() {
         (endpoint.host.to_string().as_str(), endpoint.port),
         ("[2001:db8::1]", Some(443))
     );
-    assert_eq!(config.listen, Listen::Exactly(0));
-    assert_eq!(texts(&config.subnets), ["10.99.0.0/16", "fd00:9::/64"]);
+    let opening = config.opening;
+    assert_eq!((opening.listen, opening.instead), (Listen::Exactly(0), None));
+    assert_eq!(texts(&opening.subnets), ["10.99.0.0/16", "fd00:9::/64"]);
     assert_eq!(texts(&config.dns.unwrap()), ["9.9.9.9", "corp.example"]);
     assert_eq!(
-        texts(&config.dns_upstream),
+        texts(&opening.dns_upstream),
         ["1.1.1.1:53", "[2606:4700:4700::1111]:5353"]
     );
     assert_eq!(texts(&config.allowed_ips), ["10.0.0.0/8", "192.0.2.7/32"]);
-    assert_eq!((config.mtu, config.plane), (Some(1_280), PlaneChoice::Netstack));
+    assert_eq!((opening.mtu, opening.plane), (Some(1_280), PlaneChoice::Netstack));
     assert!(config.json && config.qr == ShowQr::Never);
     assert_eq!(
         texts(&self::config("--peers 3").unwrap().peers),

@@ -73,12 +73,26 @@ impl Database {
     ///
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, "FULL")
+    }
+
+    /// As [`Database::open`], but the last writes may be lost when the machine's power fails, though none when the process is
+    /// killed. For gateways that go with the machine.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn open_quick(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, "NORMAL")
+    }
+
+    fn open_with(path: &Path, synchronous: &str) -> Result<Self, StoreError> {
         // SQLite's log and index files take the file's mode.
         OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let mut writer = Connection::open(path)?;
         writer.busy_timeout(BUSY)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
-        writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "synchronous", synchronous)?;
         make_tables(&mut writer)?;
         Ok(Self {
             writer: Mutex::new(writer),

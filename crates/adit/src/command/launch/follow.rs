@@ -1,0 +1,444 @@
+//! A lease whose gateway is elsewhere: asked for, watched on its way, followed while it runs, and ended.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, bail};
+use gateway::{Name, server::PeerState};
+use hub::api::words::{Lease, LeaseRequest, Peer, PeerRequest};
+use launch::{LeaseId, Moment, State, conf::PRIVATE_KEY, lease::End, node::Secret, order::Keys};
+use linux::signal::{Signal, Signals};
+use tokio::runtime::Runtime;
+use wg::{
+    PrivateKey,
+    qr::{Ink, Qr},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Arguments, MAX_UNASKED_QR,
+    config::{Config, ShowQr},
+    event::{Event, Total},
+    files::Files,
+    leases::Leases,
+    places,
+    screen::Screen,
+};
+use crate::{
+    duration, failure, moment,
+    opening::Listen,
+    options::{PlaneChoice, everything},
+    output,
+};
+
+/// How often a lease is asked how it is, on its way and afterwards.
+const QUICK_TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long a removal is waited for.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a lease is out of sight before the command gives up following it.
+const BLIND_LIMIT: Duration = Duration::from_secs(60);
+
+/// Where the clients' keys are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeysChoice {
+    /// In this program; only public keys leave it.
+    #[default]
+    Client,
+    /// On the gateway, for places that want it so.
+    Gateway,
+}
+
+/// Runs a lease that is elsewhere.
+pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
+    let (target, elsewhere) = (arguments.target.clone(), arguments.elsewhere.clone());
+    let is_hub = target.hub.is_some();
+    check(&arguments, is_hub)?;
+    let config = Config::new(arguments, [0; 7])?;
+    let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let _inside = runtime.enter();
+    let places = match elsewhere.place() {
+        Some(place) if !is_hub => places::named(place, &target.docker, config.endpoint.as_ref())?,
+        Some(_) | None => Vec::new(),
+    };
+    let leases = target.open(places, &config.output)?;
+    let keys = match elsewhere.keys {
+        KeysChoice::Client => Keys::Client,
+        KeysChoice::Gateway => Keys::Gateway,
+    };
+    let clients: Vec<(Name, Option<PrivateKey>)> = config
+        .peers
+        .iter()
+        .map(|name| {
+            let key = (keys == Keys::Client).then(gateway::key::private).transpose()?;
+            Ok((name.clone(), key))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let request = LeaseRequest {
+        profile: elsewhere.profile.clone(),
+        place: elsewhere.place().map(str::to_owned),
+        region: elsewhere.region.clone(),
+        size: elsewhere.size.clone(),
+        lifetime_secs: Some(config.lifetime.as_secs()),
+        idle_end_secs: elsewhere.idle_end.map(|idle| idle.as_secs()),
+        keys: Some(keys),
+        peers: clients
+            .iter()
+            .map(|(name, key)| PeerRequest {
+                name: name.to_string(),
+                public_key: key.as_ref().map(PrivateKey::public_key),
+            })
+            .collect(),
+        port: match config.opening.listen {
+            Listen::Exactly(port) if port > 0 => Some(port),
+            Listen::Exactly(_) | Listen::Prefer(_) => None,
+        },
+        dns: config.dns.as_ref().map(|dns| dns.iter().map(ToString::to_string).collect()),
+        allowed_ips: (config.allowed_ips != everything()).then(|| config.allowed_ips.clone()),
+        mtu: config.opening.mtu,
+    };
+    let files = Files::open(&config.output)?;
+    config.peers.iter().try_for_each(|peer| files.check(peer))?;
+    let mut follower = Follower {
+        screen: Screen::new(config.json),
+        config,
+        leases,
+        runtime: &runtime,
+        signals,
+        files,
+        clients,
+        seen: 0,
+    };
+    let result = follower.follow(&request, elsewhere.detach, started);
+    runtime.block_on(follower.leases.close());
+    result
+}
+
+/// Options that only a gateway in this process has.
+fn check(arguments: &Arguments, is_hub: bool) -> anyhow::Result<()> {
+    let gateway = &arguments.gateway;
+    let given = [
+        ("--subnet", !gateway.subnet.is_empty()),
+        ("--dns-upstream", !gateway.dns_upstream.is_empty()),
+        ("--dns-ca", gateway.dns_ca.is_some()),
+        ("--plane", gateway.plane != PlaneChoice::Auto),
+        ("--endpoint", is_hub && gateway.endpoint.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((name, _)) => Err(failure::usage(format!("{name} is for a gateway on this machine, without --hub and --on"))),
+        None => Ok(()),
+    }
+}
+
+struct Follower<'a> {
+    config: Config,
+    screen: Screen,
+    leases: Arc<dyn Leases>,
+    runtime: &'a Runtime,
+    signals: Signals,
+    files: Files,
+    clients: Vec<(Name, Option<PrivateKey>)>,
+    /// The number of the last notice that was shown.
+    seen: u64,
+}
+
+impl Follower<'_> {
+    fn follow(&mut self, request: &LeaseRequest, detach: bool, started: Instant) -> anyhow::Result<()> {
+        let lease = self.runtime.block_on(self.leases.create(request))?;
+        let id = lease.id;
+        self.screen.line(&format!("lease {id} on {}", lease.place));
+        let ready = match self.wait_until_ready(id) {
+            Ok(Ready::Ready(lease)) => lease,
+            Ok(Ready::Signal(reason)) => return self.end(id, reason),
+            Err(error) => {
+                // Whatever came of it is removed by its driver; what it was is said once.
+                let _gone = self.end(id, "failure");
+                return Err(error);
+            }
+        };
+        let announced = self.announce(&ready, started);
+        if let Err(error) = announced {
+            let _gone = self.end(id, "failure");
+            return Err(error);
+        }
+        if detach {
+            self.files.leave();
+            self.screen.line(&format!("it goes on by itself; `adit launch end {id}` ends it"));
+            return Ok(());
+        }
+        match self.watch(ready) {
+            Ok(Over::Signal(reason)) => self.end(id, reason),
+            Ok(Over::Ended(lease)) => self.ended(&lease, reason_of(&lease)),
+            Err(error) => {
+                let _gone = self.end(id, "failure");
+                Err(error)
+            }
+        }
+    }
+
+    /// Shows what happens until the gateway answers.
+    fn wait_until_ready(&mut self, id: LeaseId) -> anyhow::Result<Ready> {
+        loop {
+            self.show_notices(id)?;
+            let lease = self.runtime.block_on(self.leases.read(id))?;
+            match lease.state {
+                State::Ready => {
+                    self.show_notices(id)?;
+                    return Ok(Ready::Ready(lease));
+                }
+                State::Failed | State::Lost | State::Removing | State::Removed => {
+                    self.show_notices(id)?;
+                    let fault = lease.fault.context("the lease ended before it was ready")?;
+                    let remedy = if fault.remedy.is_empty() { String::new() } else { format!("; {}", fault.remedy) };
+                    bail!("{}{remedy}", fault.message);
+                }
+                State::Requested | State::Provisioning | State::Configuring => {}
+            }
+            if let Some(reason) = self.wait(QUICK_TICK)? {
+                return Ok(Ready::Signal(reason));
+            }
+        }
+    }
+
+    fn show_notices(&mut self, id: LeaseId) -> anyhow::Result<()> {
+        for notice in self.runtime.block_on(self.leases.notices(id, self.seen))? {
+            self.seen = notice.number;
+            self.screen.line(&notice.message);
+            self.emit(&Event::Progress {
+                lease: id.to_string(),
+                kind: notice.kind.as_str(),
+                message: &notice.message,
+                at: notice.at.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, lease: &Lease, started: Instant) -> anyhow::Result<()> {
+        let gateway = lease.gateway.as_ref().context("the lease is ready and has no gateway")?;
+        let ends = lease.ends_at.to_system();
+        let after = started.elapsed();
+        let rest = ends.duration_since(SystemTime::now()).unwrap_or_default();
+        self.screen.line(&format!(
+            "{} gateway ready in {}.{} s · {} plane · {} · ends {} (in {})",
+            lease.place,
+            after.as_secs(),
+            after.subsec_millis() / 100,
+            gateway.plane,
+            gateway.endpoint,
+            moment::wall(ends),
+            duration::humane(Duration::from_secs(rest.as_secs())),
+        ));
+        self.emit(&Event::Ready {
+            lease: Some(lease.id.to_string()),
+            plane: &gateway.plane,
+            listen_port: gateway.endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default(),
+            endpoint: &gateway.endpoint,
+            endpoint_guessed: false,
+            public_key: &gateway.public_key.to_string(),
+            addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
+            ends: &lease.ends_at.to_string(),
+            after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+        })?;
+        if lease.is_sample {
+            self.screen.warning("this is a trial run: there is no gateway, and the configurations are samples that lead nowhere");
+        }
+        let clients = std::mem::take(&mut self.clients);
+        for (name, key) in &clients {
+            let text = self.configuration(lease.id, name, key.as_ref())?;
+            let note = format!("{name}, until {}", lease.ends_at);
+            let path = self.files.write(name, &note, text.danger_text())?;
+            let peer = lease.peers.iter().find(|peer| peer.name == name.as_str());
+            let addresses = peer.map(|peer| peer.addresses.clone()).unwrap_or_default();
+            let shown: Vec<String> = addresses.iter().map(super::brief).collect();
+            self.screen.line(&format!("{name}   {}   → {}", shown.join(", "), path.display()));
+            self.show_qr(&text, clients.len())?;
+            let public_key = key.as_ref().map(PrivateKey::public_key).or(peer.and_then(|peer| peer.public_key));
+            self.emit(&Event::Peer {
+                peer: name.as_str(),
+                public_key: public_key.map(|key| key.to_string()).unwrap_or_default(),
+                addresses: &addresses,
+                config: &path,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A peer's configuration, as soon as the gateway knows the peer.
+    fn configuration(&self, id: LeaseId, name: &Name, key: Option<&PrivateKey>) -> anyhow::Result<Secret> {
+        let Some(key) = key else {
+            return self.runtime.block_on(self.leases.hand_over(id, name.as_str()));
+        };
+        let configuration = self.runtime.block_on(self.leases.configuration(id, name.as_str()))?;
+        if configuration.public_key != key.public_key() {
+            bail!("the configuration of {name} is for another key than the one that was made for it");
+        }
+        let key = key.danger_base64();
+        let mut text = Zeroizing::new(String::with_capacity(configuration.text.len() + key.len()));
+        text.push_str(&configuration.text);
+        let place = text.find(PRIVATE_KEY).context("the configuration has no place for the private key")?;
+        let tail = Zeroizing::new(text.split_off(place));
+        text.push_str(&key);
+        text.push_str(&tail[PRIVATE_KEY.len()..]);
+        Ok(Secret::new(text))
+    }
+
+    fn show_qr(&mut self, text: &Secret, clients: usize) -> anyhow::Result<()> {
+        let shows = match self.config.qr {
+            ShowQr::Never => false,
+            ShowQr::Always => true,
+            ShowQr::Auto => self.screen.is_terminal() && clients <= MAX_UNASKED_QR,
+        };
+        if shows {
+            let qr = Qr::new(text.danger_text())?;
+            self.screen.block(&qr.terminal(Ink::Colours));
+        }
+        Ok(())
+    }
+
+    /// Follows a lease until it ends or a signal comes.
+    fn watch(&mut self, ready: Lease) -> anyhow::Result<Over> {
+        let mut before = ready;
+        self.screen.peers(&states(&before));
+        let mut last_seen = Instant::now();
+        loop {
+            if let Some(reason) = self.wait(TICK)? {
+                return Ok(Over::Signal(reason));
+            }
+            let lease = match self.runtime.block_on(self.leases.read(before.id)) {
+                Ok(lease) => lease,
+                // A hub that restarts is back in a moment; the lease goes on meanwhile.
+                Err(_) if last_seen.elapsed() < BLIND_LIMIT => continue,
+                Err(error) => return Err(error),
+            };
+            last_seen = Instant::now();
+            self.report(&before, &lease)?;
+            let is_over = !lease.state.is_running();
+            if is_over && lease.state == State::Removed {
+                return Ok(Over::Ended(lease));
+            }
+            if !is_over && (lease.peers != before.peers) {
+                self.screen.peers(&states(&lease));
+            }
+            before = lease;
+        }
+    }
+
+    fn report(&mut self, before: &Lease, lease: &Lease) -> anyhow::Result<()> {
+        if lease.ends_at != before.ends_at && lease.state.is_running() {
+            self.screen.line(&format!("ends {} (extended)", moment::wall(lease.ends_at.to_system())));
+            self.emit(&Event::Extended { ends: &lease.ends_at.to_string() })?;
+        }
+        for peer in &lease.peers {
+            let old = before.peers.iter().find(|old| old.name == peer.name);
+            if peer.first_handshake_at.is_some() && old.is_none_or(|old| old.first_handshake_at.is_none()) {
+                self.emit(&Event::Handshake {
+                    peer: &peer.name,
+                    endpoint: String::new(),
+                })?;
+            }
+            let transfer = |peer: &Peer| (peer.received_bytes, peer.sent_bytes);
+            if transfer(peer) != old.map_or((0, 0), transfer) {
+                let (received_bytes, sent_bytes) = transfer(peer);
+                self.emit(&Event::Transfer {
+                    peer: &peer.name,
+                    received_bytes,
+                    sent_bytes,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the lease, and waits until nothing is left of it.
+    fn end(&mut self, id: LeaseId, reason: &str) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let mut lease = self.runtime.block_on(self.leases.end(id))?;
+        if lease.state != State::Removed {
+            self.screen.line("the gateway is being removed …");
+        }
+        while lease.state != State::Removed {
+            if started.elapsed() > REMOVAL_LIMIT {
+                bail!("the gateway is not removed yet; `adit launch show {id}` says how far it is");
+            }
+            std::thread::sleep(QUICK_TICK);
+            lease = self.runtime.block_on(self.leases.read(id))?;
+        }
+        self.ended(&lease, reason)
+    }
+
+    fn ended(&mut self, lease: &Lease, reason: &str) -> anyhow::Result<()> {
+        let problems = self.files.remove();
+        self.screen.line("the gateway is gone; its configurations are worthless and were removed");
+        for problem in &problems {
+            self.screen.warning(problem);
+        }
+        let states = states(lease);
+        self.emit(&Event::Ended {
+            reason,
+            peers: states.iter().map(Total::of).collect(),
+        })
+    }
+
+    /// Waits; the reason for the end if a signal comes.
+    fn wait(&self, tick: Duration) -> anyhow::Result<Option<&'static str>> {
+        if self.config.json {
+            output::is_read()?;
+        }
+        Ok(match self.signals.wait(Some(tick)).context("cannot wait for signals")? {
+            Some(Signal::Interrupt) => Some("interrupt"),
+            Some(Signal::Terminate) => Some("terminate"),
+            Some(Signal::Hangup) => Some("hangup"),
+            None => None,
+        })
+    }
+
+    fn emit(&self, event: &Event<'_>) -> anyhow::Result<()> {
+        if self.config.json { output::line(&event.line()?) } else { Ok(()) }
+    }
+}
+
+enum Ready {
+    Ready(Lease),
+    Signal(&'static str),
+}
+
+enum Over {
+    Signal(&'static str),
+    Ended(Lease),
+}
+
+fn reason_of(lease: &Lease) -> &'static str {
+    match lease.outcome {
+        Some(End::Expired) => "lifetime",
+        Some(End::Idle) => "idle",
+        Some(End::Asked) => "asked",
+        Some(End::Failed | End::Lost) | None => {
+            if lease.outcome.is_some() { "failure" } else { "asked" }
+        }
+    }
+}
+
+/// The peers of a lease as the screen shows them.
+fn states(lease: &Lease) -> Vec<PeerState> {
+    let peers = lease.peers.iter().filter_map(|peer| {
+        Some(PeerState {
+            name: peer.name.parse().ok()?,
+            public_key: peer.public_key.unwrap_or_else(|| wg::PublicKey::from_bytes([0; 32])),
+            endpoint: None,
+            latest_handshake: peer.latest_handshake_at.map(Moment::to_system),
+            received_bytes: peer.received_bytes,
+            sent_bytes: peer.sent_bytes,
+        })
+    });
+    peers.collect()
+}
