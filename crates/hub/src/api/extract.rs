@@ -1,0 +1,13 @@
+//! What handlers take out of a request, with every error a [`Problem`].
+
+mod body;
+mod path;
+mod query;
+mod who;
+
+pub(crate) use self::{
+    body::Body,
+    path::{LeasePath, PeerPath, TokenPath},
+    query::Query,
+    who::{Done, Who},
+};

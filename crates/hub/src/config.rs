@@ -1,0 +1,385 @@
+//! How a hub is set up: as typed, and checked.
+//!
+//! [`Typed`] is what flags, the environment and a file say together. [`Config::new`] makes of it what the hub acts on, or
+//! says what is wrong and what would mend it. A hub that others can reach has somebody sign in, over an encrypted way.
+
+mod oidc;
+mod origin;
+mod typed;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use launch::{order::Profile, policy::Policy};
+
+pub use self::{
+    oidc::Oidc,
+    origin::Origin,
+    typed::{Typed, TypedLimits, TypedOidc, TypedRates, TypedTls},
+};
+pub(crate) use self::origin::is_loopback_host;
+
+/// Where a hub listens unless something else is asked for.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8790);
+
+/// How a hub is set up, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where Prometheus reads `/metrics` without signing in; `None` keeps them with the rest, for this machine and admins.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where people reach it.
+    pub origin: Origin,
+    /// `None`: it speaks plain HTTP, on loopback or to a proxy that is trusted.
+    pub tls: Option<Tls>,
+    /// Who is believed about where a request came from.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether only this machine reaches it: the token that is printed at the start signs in.
+    pub is_local: bool,
+    /// Sign-in by OpenID Connect.
+    pub oidc: Option<Oidc>,
+    /// Whether people may make API tokens.
+    pub has_api_tokens: bool,
+    /// How long a session lasts at most.
+    pub session: Duration,
+    /// What may be asked for.
+    pub policy: Policy,
+    /// Sets of options by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// How often somebody may ask.
+    pub rates: RateLimits,
+    /// What a client may use up.
+    pub limits: Limits,
+    /// Where spans go by OTLP over HTTP; `None` is nowhere.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Where a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and those above it, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// How often somebody may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Requests a minute of one user.
+    pub per_user: NonZeroU32,
+    /// Requests a minute from one address, whoever asks; for IPv6 from one /64.
+    pub per_address: NonZeroU32,
+}
+
+/// What a client may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of a request, in bytes.
+    pub body_bytes: usize,
+    /// Largest head of a request, in bytes.
+    pub header_bytes: usize,
+    /// How long a client may take for the head of a request.
+    pub header: Duration,
+    /// How long a client may take for the body, and the hub for the answer's beginning.
+    pub answer: Duration,
+    /// How long nothing of an answer may be taken by the client.
+    pub stall: Duration,
+    /// Connections at once.
+    pub connections: usize,
+    /// Streams of events that one user may hold open.
+    pub streams_per_user: usize,
+    /// How long `StartVPN` waits until the gateway is ready.
+    pub start_vpn: Duration,
+    /// How long a stopping hub waits for answers that are being written.
+    pub stop: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 << 10,
+            header_bytes: 16 << 10,
+            header: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+            connections: 1_000,
+            streams_per_user: 8,
+            start_vpn: Duration::from_secs(180),
+            stop: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Why a hub cannot be set up so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Others reach it, and nobody would have to sign in.
+    #[error(
+        "{reach} is reached from beyond this machine, and nobody would have to sign in: configure OpenID Connect \
+         (oidc: issuer, client_id, client_secret_file) or API tokens alone (api_tokens: true), or listen on {DEFAULT_LISTEN}"
+    )]
+    NoSignIn {
+        /// What is reached.
+        reach: String,
+    },
+    /// Others reach it, and tokens would travel in the clear.
+    #[error(
+        "{reach} is reached from beyond this machine without encryption: give a certificate (tls: certificate, key), or \
+         name the proxy that encrypts (trusted_proxies)"
+    )]
+    Plain {
+        /// What is reached.
+        reach: String,
+    },
+    /// Others reach it by a name that it does not know.
+    #[error("which address people use is not known: give it as public_url, such as https://vpn.example.org")]
+    NoPublicUrl,
+    /// A value is wrong.
+    #[error("{field}: {problem}")]
+    Wrong {
+        /// Which.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn wrong(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Wrong {
+            field,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, or not safe.
+    pub fn new(typed: Typed) -> Result<Self, ConfigError> {
+        let listen = address("listen", typed.listen.as_deref())?.unwrap_or(DEFAULT_LISTEN);
+        let metrics_listen = address("metrics_listen", typed.metrics_listen.as_deref())?;
+        let tls = typed.tls.map(TypedTls::check).transpose()?;
+        let trusted_proxies = proxies(&typed.trusted_proxies)?;
+        let public = typed.public_url.as_deref().map(Origin::parse).transpose()?;
+        let oidc = typed.oidc.map(TypedOidc::check).transpose()?;
+        let is_local = listen.ip().is_loopback()
+            && trusted_proxies.is_empty()
+            && public.as_ref().is_none_or(Origin::is_loopback);
+        if !is_local {
+            let reach = public.as_ref().map_or_else(|| listen.to_string(), Origin::to_string);
+            if oidc.is_none() && !typed.api_tokens.unwrap_or_default() {
+                return Err(ConfigError::NoSignIn { reach });
+            }
+            if tls.is_none() && trusted_proxies.is_empty() {
+                return Err(ConfigError::Plain { reach });
+            }
+            let public = public.as_ref().ok_or(ConfigError::NoPublicUrl)?;
+            if !public.is_https() {
+                return Err(ConfigError::wrong("public_url", "begins with https:// where others reach the hub"));
+            }
+        }
+        if let (Some(public), true) = (&public, is_local)
+            && public.is_https() != tls.is_some()
+        {
+            return Err(ConfigError::wrong(
+                "public_url",
+                "says https:// exactly if the hub has a certificate (tls), or a proxy (trusted_proxies)",
+            ));
+        }
+        Ok(Self {
+            origin: public.unwrap_or_else(|| Origin::of_listener(listen, tls.is_some())),
+            listen,
+            metrics_listen,
+            tls,
+            trusted_proxies,
+            is_local,
+            oidc,
+            has_api_tokens: typed.api_tokens.unwrap_or(true),
+            session: Duration::from_secs(typed::within("session_secs", typed.session_secs, 12 * 3600, 300..=30 * 86_400)?),
+            policy: typed.limits.check()?,
+            profiles: typed.profiles,
+            rates: typed.rates.check()?,
+            limits: Limits::default(),
+            otlp_endpoint: typed.otlp_endpoint.map(otlp).transpose()?,
+        })
+    }
+}
+
+fn address(field: &'static str, text: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
+    text.map(|text| {
+        text.parse()
+            .map_err(|_| ConfigError::wrong(field, format!("`{text}` is not ADDRESS:PORT, such as 127.0.0.1:8790 or [::1]:8790")))
+    })
+    .transpose()
+}
+
+fn proxies(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    let read = |text: &String| {
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map_err(|_| {
+            let problem = format!("`{text}` is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/24");
+            ConfigError::wrong("trusted_proxies", problem)
+        })
+    };
+    let nets = texts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    if nets.iter().any(|net| net.prefix_len() == 0) {
+        return Err(ConfigError::wrong("trusted_proxies", "would trust everybody: name the proxy alone"));
+    }
+    Ok(nets)
+}
+
+fn otlp(text: String) -> Result<String, ConfigError> {
+    let is_url = (text.starts_with("http://") || text.starts_with("https://")) && !text.contains(char::is_whitespace);
+    if is_url {
+        Ok(text)
+    } else {
+        Err(ConfigError::wrong("otlp_endpoint", "is not a URL such as http://127.0.0.1:4318"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn public() -> Typed {
+        Typed {
+            listen: Some("0.0.0.0:443".to_owned()),
+            public_url: Some("https://vpn.example.org".to_owned()),
+            trusted_proxies: vec!["10.0.0.7".to_owned()],
+            api_tokens: Some(true),
+            ..Typed::default()
+        }
+    }
+
+    fn oidc() -> TypedOidc {
+        TypedOidc {
+            issuer: Some("https://accounts.google.com".to_owned()),
+            client_id: Some("adit".to_owned()),
+            ..TypedOidc::default()
+        }
+    }
+
+    fn tls() -> TypedTls {
+        TypedTls {
+            certificate: Some("cert.pem".into()),
+            key: Some("key.pem".into()),
+        }
+    }
+
+    #[test]
+    fn without_a_word_it_is_for_this_machine_alone() {
+        let config = Config::new(Typed::default()).unwrap();
+        assert_eq!(config.listen, DEFAULT_LISTEN);
+        assert_eq!(config.origin.to_string(), "http://127.0.0.1:8790");
+        assert!(config.is_local && config.oidc.is_none() && config.has_api_tokens && config.tls.is_none());
+        assert_eq!(config.policy, Policy::default());
+    }
+
+    #[test]
+    fn a_hub_that_others_reach_has_sign_in_and_encryption() {
+        let change = |change: fn(&mut Typed)| {
+            let mut typed = public();
+            change(&mut typed);
+            typed
+        };
+        let no_sign_in = |reach: &str| Err(ConfigError::NoSignIn { reach: reach.to_owned() });
+        let plain = |reach: &str| Err(ConfigError::Plain { reach: reach.to_owned() });
+        let cases: [(&str, Typed, Result<&str, ConfigError>); 13] = [
+            ("tokens and a proxy", public(), Ok("https://vpn.example.org")),
+            (
+                "oidc and a certificate",
+                change(|typed| {
+                    typed.api_tokens = None;
+                    typed.oidc = Some(oidc());
+                    typed.tls = Some(tls());
+                    typed.trusted_proxies.clear();
+                }),
+                Ok("https://vpn.example.org"),
+            ),
+            ("nobody signs in", change(|typed| typed.api_tokens = None), no_sign_in("https://vpn.example.org")),
+            ("tokens refused", change(|typed| typed.api_tokens = Some(false)), no_sign_in("https://vpn.example.org")),
+            (
+                "nobody signs in, on all addresses",
+                Typed { listen: Some("0.0.0.0:8790".to_owned()), ..Typed::default() },
+                no_sign_in("0.0.0.0:8790"),
+            ),
+            (
+                "a proxy on this machine makes it public",
+                Typed { trusted_proxies: vec!["127.0.0.1".to_owned()], ..Typed::default() },
+                no_sign_in("127.0.0.1:8790"),
+            ),
+            (
+                "so does a public name",
+                Typed { public_url: Some("https://vpn.example.org".to_owned()), ..Typed::default() },
+                no_sign_in("https://vpn.example.org"),
+            ),
+            ("in the clear", change(|typed| typed.trusted_proxies.clear()), plain("https://vpn.example.org")),
+            ("no name", change(|typed| typed.public_url = None), Err(ConfigError::NoPublicUrl)),
+            (
+                "a name without encryption",
+                change(|typed| typed.public_url = Some("http://vpn.example.org".to_owned())),
+                Err(ConfigError::wrong("public_url", "begins with https:// where others reach the hub")),
+            ),
+            (
+                "a proxy that is everybody",
+                change(|typed| typed.trusted_proxies = vec!["0.0.0.0/0".to_owned()]),
+                Err(ConfigError::wrong("trusted_proxies", "would trust everybody: name the proxy alone")),
+            ),
+            (
+                "this machine by its name",
+                Typed { public_url: Some("http://localhost:8790/".to_owned()), ..Typed::default() },
+                Ok("http://localhost:8790"),
+            ),
+            (
+                "this machine, encrypted",
+                Typed { tls: Some(tls()), ..Typed::default() },
+                Ok("https://127.0.0.1:8790"),
+            ),
+        ];
+        for (what, typed, expected) in cases {
+            let found = Config::new(typed).map(|config| config.origin.to_string());
+            assert_eq!(found, expected.map(str::to_owned), "{what}");
+        }
+        let advice = ConfigError::NoSignIn { reach: "0.0.0.0:8790".to_owned() }.to_string();
+        for word in ["oidc", "api_tokens: true", "127.0.0.1:8790"] {
+            assert!(advice.contains(word), "{advice}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        type Change = fn(&mut Typed);
+        let cases: [(Change, &str); 12] = [
+            (|typed| typed.listen = Some("8790".to_owned()), "listen"),
+            (|typed| typed.listen = Some("localhost:8790".to_owned()), "listen"),
+            (|typed| typed.metrics_listen = Some(":9100".to_owned()), "metrics_listen"),
+            (|typed| typed.public_url = Some("vpn.example.org".to_owned()), "public_url"),
+            (|typed| typed.public_url = Some("https://vpn.example.org/adit".to_owned()), "public_url"),
+            (|typed| typed.public_url = Some("https://localhost:8790".to_owned()), "public_url"),
+            (|typed| typed.trusted_proxies = vec!["proxy".to_owned()], "trusted_proxies"),
+            (|typed| typed.tls = Some(TypedTls::default()), "tls.certificate"),
+            (|typed| typed.session_secs = Some(1), "session_secs"),
+            (|typed| typed.limits.max_lifetime_secs = Some(1), "limits.max_lifetime_secs"),
+            (|typed| typed.rates.per_user = Some(0), "rates.per_user"),
+            (|typed| typed.otlp_endpoint = Some("collector:4318".to_owned()), "otlp_endpoint"),
+        ];
+        for (change, field) in cases {
+            let mut typed = Typed::default();
+            change(&mut typed);
+            let error = Config::new(typed).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{field}: ")), "{field}: {error}");
+        }
+    }
+}

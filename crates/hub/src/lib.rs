@@ -1,0 +1,23 @@
+//! Leases over HTTP: the API, signing in, and the web page.
+//!
+//! [`Config`] is checked before anything listens; [`App`] is what every handler shares; [`serve`] answers until it is told to
+//! stop. What a lease is, and how it comes to be and goes, is the business of [`launch`].
+
+pub mod alias;
+pub mod api;
+mod app;
+pub mod audit;
+pub mod config;
+mod health;
+pub mod identity;
+pub mod metrics;
+pub mod pages;
+pub mod problem;
+pub mod rates;
+pub mod request_id;
+pub mod server;
+pub mod sign_in;
+
+pub use app::App;
+pub use config::Config;
+pub use server::{ServeError, serve};

@@ -1,0 +1,10 @@
+//! The HTTP API from outside: each test has a hub of its own, on a store in memory and the place `simulate`.
+
+mod accounts;
+mod alias;
+mod events;
+mod leases;
+mod listener;
+mod metrics;
+mod refusals;
+mod stage;
