@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::apt::{self, Suite};
-use crate::{python, run};
+use crate::{node, python, run};
 
 /// How long it may take to compile cargo-deny.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -36,6 +36,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("dbus-daemon", "dbus-daemon"),
     ("docker-compose", "docker-compose"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// The user-space WireGuard that stands at the other end. Debian 12's own is of 2022; the newest runs there too.
@@ -110,7 +113,8 @@ pub(crate) fn prepare(root: &Path, install: bool) -> Result<Machine> {
         }
     }
     if install {
-        python::install(&tools, "kubernetes-validate", may_install)?;
+        python::install(&tools, may_install)?;
+        node::install(&tools)?;
     }
     Ok(Machine { root: is_root, tools })
 }

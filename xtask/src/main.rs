@@ -8,6 +8,7 @@ mod guest;
 mod image;
 mod lab;
 mod machine;
+mod node;
 mod python;
 mod report;
 mod run;
