@@ -29,6 +29,7 @@ mod link;
 pub mod load;
 mod namespace;
 mod need;
+pub mod node;
 mod pace;
 mod process;
 pub mod recording;

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Leaves the test unless every need is met: `"root"`, a device path such as `"/dev/net/tun"`, or the name of a program.
+/// Leaves the test unless every need is met: `"root"`, a device path such as `"/dev/net/tun"`, the name of a program, or
+/// `"npm:NAME"` for a package that [`crate::node`] imports.
 ///
 /// A test that leaves says `skipped: NAME: needs X` and passes; with `ADIT_TEST_ALL=1` it fails.
 #[macro_export]
@@ -26,7 +27,10 @@ fn met(need: &str) -> bool {
     match need {
         "root" => crate::namespace::may_create(),
         path if path.starts_with('/') => Path::new(path).exists(),
-        program => tool(program).is_some(),
+        other => match other.strip_prefix("npm:") {
+            Some(package) => crate::node::has(package),
+            None => tool(other).is_some(),
+        },
     }
 }
 
@@ -50,10 +54,7 @@ pub fn skip(need: &str) {
 /// Where `program` is: in `$ADIT_TOOLS`, where `cargo xtask` unpacks and compiles programs, else on the `PATH`.
 #[must_use]
 pub fn tool(program: &str) -> Option<PathBuf> {
-    let unpacked = std::env::var_os("ADIT_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"),
-        PathBuf::from,
-    );
+    let unpacked = tools();
     let path = std::env::var_os("PATH").unwrap_or_default();
     ["usr/bin", "bin"]
         .map(|folder| unpacked.join(folder))
@@ -62,4 +63,12 @@ pub fn tool(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
+}
+
+/// The folder of what `cargo xtask` installs for tests only.
+pub(crate) fn tools() -> PathBuf {
+    std::env::var_os("ADIT_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"),
+        PathBuf::from,
+    )
 }
