@@ -1,11 +1,13 @@
 //! Servers that run inside a host, each on a thread of the test process.
 //!
-//! All of them listen on every address of the host, of both families.
+//! All of them listen on every address of the host, of both families; [`oidc`] is a program and has one address.
 
 mod dns;
 mod http;
+pub mod oidc;
 pub mod pia;
 mod rsa;
+mod site;
 mod tcp;
 mod udp;
 
@@ -16,6 +18,7 @@ use std::thread::JoinHandle;
 pub use dns::dns;
 pub use http::http;
 pub use rsa::{Rsa, rsa};
+pub use site::{Page, site};
 pub use tcp::{tcp, tcp_discard, tcp_echo};
 pub use udp::udp_echo;
 
