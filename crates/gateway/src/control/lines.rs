@@ -5,10 +5,12 @@ use zeroize::Zeroizing;
 /// Longest line of a request, in bytes: ten thousand names fit.
 pub const MAX_LINE: usize = 1 << 20;
 
-/// A line is longer than [`MAX_LINE`]; what follows on the connection cannot be understood.
+/// A line is longer than is read; what follows on the connection cannot be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request has at most {MAX_LINE} bytes")]
-pub struct TooLong;
+#[error("a request has at most {limit} bytes")]
+pub struct TooLong {
+    limit: usize,
+}
 
 /// What has come and was not taken yet.
 #[derive(Debug)]
@@ -50,19 +52,23 @@ impl Lines {
         let Some(end) = end.map(|end| self.searched + end) else {
             self.searched = self.bytes.len();
             return if self.searched > self.limit {
-                Err(TooLong)
+                Err(self.too_long())
             } else {
                 Ok(None)
             };
         };
         if end > self.limit {
-            return Err(TooLong);
+            return Err(self.too_long());
         }
         let rest = Zeroizing::new(self.bytes.split_off(end + 1));
         let mut line = std::mem::replace(&mut self.bytes, rest);
         line.truncate(end);
         self.searched = 0;
         Ok(Some(line))
+    }
+
+    fn too_long(&self) -> TooLong {
+        TooLong { limit: self.limit }
     }
 }
 
@@ -90,7 +96,7 @@ mod tests {
         for text in [&b"12345"[..], b"12345\n"] {
             let mut lines = Lines::new(4);
             lines.feed(text);
-            assert_eq!(lines.next_line().unwrap_err(), TooLong);
+            assert_eq!(lines.next_line().unwrap_err(), TooLong { limit: 4 });
         }
         let mut lines = Lines::new(4);
         lines.feed(b"1234\n");

@@ -18,6 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use wg::PublicKey;
+use zeroize::Zeroizing;
 
 use crate::{health::Health, record::Settings, text::Text};
 
@@ -204,6 +205,11 @@ impl Request {
     /// Says what is wrong with it.
     pub fn read(line: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))
+    }
+
+    /// Reads what came on a socket.
+    pub(crate) fn of_line(line: Result<Zeroizing<Vec<u8>>, TooLong>) -> Result<Self, String> {
+        Self::read(&line.map_err(|error| error.to_string())?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection to the control socket: requests in, one reply to each out. Nothing here waits.
+//! One connection to a socket: lines in, one line in reply to each out. Nothing here waits.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -12,7 +12,8 @@ use std::{
 use rustix::event::PollFlags;
 use zeroize::Zeroizing;
 
-use crate::control::{Lines, Reply, Request, line};
+use super::socket::Line;
+use crate::control::Lines;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
@@ -22,8 +23,8 @@ const CHUNK: usize = 16 * 1024;
 pub(super) struct Connection {
     stream: UnixStream,
     lines: Lines,
-    /// A request that was cut out already, while an earlier one was answered.
-    waiting: Option<Result<Request, String>>,
+    /// A line that was cut out already, while an earlier one was answered.
+    waiting: Option<Line>,
     /// What is not written yet, and how much of it is.
     reply: Zeroizing<Vec<u8>>,
     written: usize,
@@ -34,7 +35,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection with somebody who may ask; others are hung up on.
-    pub(super) fn new(stream: UnixStream, now: Instant) -> Option<Self> {
+    pub(super) fn new(stream: UnixStream, longest: usize, now: Instant) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
         let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
         if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
@@ -42,7 +43,7 @@ impl Connection {
         }
         Some(Self {
             stream,
-            lines: Lines::default(),
+            lines: Lines::new(longest),
             waiting: None,
             reply: Zeroizing::default(),
             written: 0,
@@ -72,17 +73,17 @@ impl Connection {
         }
     }
 
-    /// Whether there is a request that needs no more of the other end.
+    /// Whether there is a line that needs no more of the other end.
     pub(super) fn has_more(&self) -> bool {
         self.waiting.is_some() && self.is_answered()
     }
 
-    /// Writes what waits; then the next request, if a whole one has come.
+    /// Writes what waits; then the next line, if a whole one has come.
     ///
     /// # Errors
     ///
     /// The connection is over.
-    pub(super) fn next_request(&mut self, now: Instant) -> io::Result<Option<Result<Request, String>>> {
+    pub(super) fn next_line(&mut self, now: Instant) -> io::Result<Option<Line>> {
         self.write(now)?;
         if !self.is_answered() {
             return Ok(None);
@@ -90,24 +91,24 @@ impl Connection {
         if self.waiting.is_none() {
             self.read(now)?;
         }
-        let request = self.waiting.take();
-        if request.is_none() && self.ended {
+        let line = self.waiting.take();
+        if line.is_none() && self.ended {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // Whether another whole one is there already is known without reading.
         self.waiting = self.cut();
-        Ok(request)
+        Ok(line)
     }
 
-    /// Answers the request that was given last.
-    pub(super) fn reply(&mut self, reply: &Reply, now: Instant) {
-        self.reply = Zeroizing::new(line(reply));
+    /// Answers the line that was given last.
+    pub(super) fn reply(&mut self, reply: Zeroizing<Vec<u8>>, now: Instant) {
+        self.reply = reply;
         self.written = 0;
         // What fails here fails at the next turn again.
         let _later = self.write(now);
     }
 
-    /// Reads until there is a whole request, or nothing more has come.
+    /// Reads until there is a whole line, or nothing more has come.
     fn read(&mut self, now: Instant) -> io::Result<()> {
         let mut chunk = Zeroizing::new([0; CHUNK]);
         while !self.ended && self.waiting.is_none() {
@@ -126,13 +127,13 @@ impl Connection {
         Ok(())
     }
 
-    fn cut(&mut self) -> Option<Result<Request, String>> {
+    fn cut(&mut self) -> Option<Line> {
         match self.lines.next_line() {
-            Ok(line) => line.map(|line| Request::read(&line)),
+            Ok(line) => line.map(Ok),
             Err(error) => {
                 self.ended = true;
                 self.lines = Lines::default();
-                Some(Err(error.to_string()))
+                Some(Err(error))
             }
         }
     }

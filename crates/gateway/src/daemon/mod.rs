@@ -33,7 +33,7 @@ pub use self::{
     desk::{Desk, DeskError},
     reception::{Reception, ReceptionError},
     shell::{RunError, run},
-    socket::{Asker, Socket, SocketError},
+    socket::{Asker, Line, Socket, SocketError},
 };
 use crate::{
     api::{self, Api},

@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::socket::{Socket, SocketError};
 use crate::{
-    control::{Reply, Request},
+    control::{Reply, Request, line},
     http::Pages as _,
     watcher::Board,
 };
@@ -83,8 +83,9 @@ fn serve(mut socket: Socket, board: &Board, stop: &OwnedFd) {
         if !polled[0].revents().is_empty() {
             return;
         }
-        for (asker, request) in socket.requests(Instant::now()) {
-            socket.reply(asker, &answer(request, board), Instant::now());
+        for (asker, asked) in socket.lines(Instant::now()) {
+            let reply = answer(Request::of_line(asked), board);
+            socket.reply(asker, line(&reply).into(), Instant::now());
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     api::{Api, Call},
+    control::{Request, line},
     server::GatewayError,
 };
 
@@ -56,12 +57,8 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
         let mut events = Vec::new();
         events.extend(signals.try_next().map_err(RunError::Wait)?.map(Event::Signal));
         if let Some(socket) = &mut socket {
-            let requests = socket.requests(now);
-            events.extend(
-                requests
-                    .into_iter()
-                    .map(|(asker, request)| Event::Control(asker, request)),
-            );
+            let lines = socket.lines(now).into_iter();
+            events.extend(lines.map(|(asker, line)| Event::Control(asker, Request::of_line(line))));
         }
         let calls = daemon.api.as_mut().map(Api::calls).unwrap_or_default();
         for Call { request, asker } in calls {
@@ -91,7 +88,7 @@ pub fn run(daemon: &mut Daemon, signals: &Signals, mut socket: Option<Socket>) -
                 Action::Nothing | Action::Answer(_) => {}
                 Action::Reply(asker, reply) => {
                     if let Some(socket) = &mut socket {
-                        socket.reply(asker, &reply, Instant::now());
+                        socket.reply(asker, line(&reply).into(), Instant::now());
                     }
                 }
                 Action::End(result) => return Ok(result?),

@@ -1,4 +1,4 @@
-//! The control socket of a gateway, and who is connected to it. Nothing here waits.
+//! A socket on which lines are answered, and who is connected to it. Nothing here waits.
 
 use std::{
     fs, io,
@@ -13,8 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use zeroize::Zeroizing;
+
 use super::connection::Connection;
-use crate::control::{self, LINK, Request};
+use crate::control::{self, LINK, MAX_LINE, TooLong};
 
 /// Connections that are served at once; more wait.
 const MAX_CONNECTIONS: usize = 64;
@@ -22,13 +24,16 @@ const MAX_CONNECTIONS: usize = 64;
 /// A connection on which nothing moves for so long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// No control socket can be had.
+/// No socket can be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a control socket in {}: {cause}", path.display())]
 pub struct SocketError {
     path: PathBuf,
     cause: io::Error,
 }
+
+/// What somebody has sent: a line without its end.
+pub type Line = Result<Zeroizing<Vec<u8>>, TooLong>;
 
 /// A socket that listens, and its connections. Dropping it removes it.
 #[derive(Debug)]
@@ -38,13 +43,15 @@ pub struct Socket {
     /// The socket's device and inode, so that no other is removed.
     identity: (u64, u64),
     link: Option<PathBuf>,
+    /// Longest line that is read, in bytes.
+    longest: usize,
     connections: Vec<(u64, Connection)>,
     next: u64,
     /// Whether the last who knocked could not be let in, for want of descriptors.
     is_short: bool,
 }
 
-/// Whose request it is.
+/// Whose line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker(u64);
 
@@ -62,18 +69,39 @@ impl Socket {
         let listened = control::places().find_map(|place| listen_in(&place, &name));
         if let Some((listener, path)) = listened {
             let link = symlink(&path, &link).ok().map(|()| link);
-            return Self::new(listener, path, link);
+            return Self::new(listener, path, link, MAX_LINE);
         }
-        listen(directory, &link)
+        Self::listen_at(directory, link, MAX_LINE)
+    }
+
+    /// Listens at `path`, whose directory is there, for lines of at most `longest` bytes. The socket of a process that was
+    /// killed is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`], also if somebody listens there.
+    pub fn at(path: &Path, longest: usize) -> Result<Self, SocketError> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        if !tunnel::uapi::remove_if_stale(path) {
+            return Err(SocketError {
+                path: directory.to_owned(),
+                cause: io::ErrorKind::AddrInUse.into(),
+            });
+        }
+        Self::listen_at(directory, path.to_owned(), longest)
+    }
+
+    fn listen_at(directory: &Path, path: PathBuf, longest: usize) -> Result<Self, SocketError> {
+        listen(directory, &path)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|cause| SocketError {
                 path: directory.to_owned(),
                 cause,
             })
-            .and_then(|listener| Self::new(listener, link, None))
+            .and_then(|listener| Self::new(listener, path, None, longest))
     }
 
-    fn new(listener: UnixListener, path: PathBuf, link: Option<PathBuf>) -> Result<Self, SocketError> {
+    fn new(listener: UnixListener, path: PathBuf, link: Option<PathBuf>, longest: usize) -> Result<Self, SocketError> {
         let identity = match fs::symlink_metadata(&path) {
             Ok(found) => (found.dev(), found.ino()),
             Err(cause) => return Err(SocketError { path, cause }),
@@ -83,6 +111,7 @@ impl Socket {
             path,
             identity,
             link,
+            longest,
             connections: Vec::new(),
             next: 0,
             is_short: false,
@@ -94,8 +123,14 @@ impl Socket {
         &self.path
     }
 
+    /// Whether it is still there: without it nobody can ask any more.
+    pub fn is_there(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path).ok();
+        found.is_some_and(|found| (found.dev(), found.ino()) == self.identity)
+    }
+
     /// What to wait for: the listener's descriptor while there is room, and each connection's with what it waits for.
-    pub(super) fn waits(&self) -> impl Iterator<Item = (BorrowedFd<'_>, rustix::event::PollFlags)> {
+    pub fn waits(&self) -> impl Iterator<Item = (BorrowedFd<'_>, rustix::event::PollFlags)> {
         use rustix::event::PollFlags;
         // Who cannot be let in would be reported again and again; whatever else happens next, the clock at the latest, lets
         // it be tried anew.
@@ -106,8 +141,8 @@ impl Socket {
             .chain(connections.map(|(_, connection)| (connection.as_fd(), connection.waits_for())))
     }
 
-    /// Takes in who knocks and what they ask: at most one request of each, so that nobody is served at others' cost.
-    pub(super) fn requests(&mut self, now: Instant) -> Vec<(Asker, Result<Request, String>)> {
+    /// Takes in who knocks and what they say: at most one line of each, so that nobody is served at others' cost.
+    pub fn lines(&mut self, now: Instant) -> Vec<(Asker, Line)> {
         self.is_short = false;
         while self.connections.len() < MAX_CONNECTIONS {
             let stream = match self.listener.accept() {
@@ -117,30 +152,30 @@ impl Socket {
                     break;
                 }
             };
-            if let Some(connection) = Connection::new(stream, now) {
+            if let Some(connection) = Connection::new(stream, self.longest, now) {
                 self.next += 1;
                 self.connections.push((self.next, connection));
             }
         }
-        let mut requests = Vec::new();
+        let mut lines = Vec::new();
         self.connections.retain_mut(|(number, connection)| {
             let asker = Asker(*number);
-            match connection.next_request(now) {
-                Ok(request) => requests.extend(request.map(|request| (asker, request))),
+            match connection.next_line(now) {
+                Ok(line) => lines.extend(line.map(|line| (asker, line))),
                 Err(_) => return false,
             }
             now.duration_since(connection.active()) < IDLE_LIMIT
         });
-        requests
+        lines
     }
 
-    /// Whether a connection has another whole request already.
-    pub(super) fn has_more(&self) -> bool {
+    /// Whether a connection has another whole line already.
+    pub fn has_more(&self) -> bool {
         self.connections.iter().any(|(_, connection)| connection.has_more())
     }
 
-    /// Answers. Who has gone in the meantime is not told.
-    pub(super) fn reply(&mut self, asker: Asker, reply: &control::Reply, now: Instant) {
+    /// Answers with a line, its end included. Who has gone in the meantime is not told.
+    pub fn reply(&mut self, asker: Asker, reply: Zeroizing<Vec<u8>>, now: Instant) {
         if let Some((_, connection)) = self.connections.iter_mut().find(|(number, _)| Asker(*number) == asker) {
             connection.reply(reply, now);
         }
@@ -149,8 +184,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let found = fs::symlink_metadata(&self.path).ok();
-        if found.is_some_and(|found| (found.dev(), found.ino()) == self.identity) {
+        if self.is_there() {
             let _gone_already = fs::remove_file(&self.path);
         }
         if let Some(link) = &self.link {
