@@ -16,6 +16,7 @@ pub mod nftables;
 pub mod resolv;
 pub mod route;
 pub mod rule;
+pub mod session;
 pub mod signal;
 pub mod socket;
 pub mod sysctl;

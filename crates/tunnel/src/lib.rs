@@ -15,4 +15,4 @@ pub use dataplane::{
     netstack,
 };
 pub use plane::{Choice, ChoiceError, Chosen, Plane, Unavailable, choose, choose_interface};
-pub use tunnel::{ApplyError, CloseReason, OpenError, Place, Spec, Tunnel, check_environment};
+pub use tunnel::{ApplyError, CloseReason, OpenError, Place, Spec, Tunnel, check_environment, clear_leftovers};

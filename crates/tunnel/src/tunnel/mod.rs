@@ -8,7 +8,7 @@ mod user;
 use std::{io, sync::Arc};
 
 use dataplane::{engine, netstack};
-use linux::{netlink::Netlink, netns::Namespace, tun::TunError, wireguard};
+use linux::{link, netlink::Netlink, netns::Namespace, tun::TunError, wireguard};
 use wg::IpNet;
 
 use self::{kernel::Kernel, user::User};
@@ -157,6 +157,20 @@ enum Handler {
 /// [`OpenError::Lanes`].
 pub fn check_environment() -> Result<(), OpenError> {
     lanes::wanted().map(drop)
+}
+
+/// Removes the interfaces that killed processes of adit left in the calling thread's network namespace: those of the
+/// kernel's WireGuard go on without them. Whoever may not change interfaces has left none.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub fn clear_leftovers() -> Result<(), OpenError> {
+    let mut netlink = Netlink::route()?;
+    if link::may_change(&mut netlink)? {
+        kernel::clear_leftovers(&mut netlink, None)?;
+    }
+    Ok(())
 }
 
 impl Tunnel {
