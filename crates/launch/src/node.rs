@@ -267,7 +267,11 @@ pub fn extract(output: &str) -> Result<Secret, ExtractError> {
     }
     let conf = wg::conf::Conf::parse("configuration", &text).map_err(|_| ExtractError::NotAConfiguration)?;
     let is_usable = conf.interface().private_key.is_some() && conf.peers().any(|peer| peer.endpoint.is_some());
-    if is_usable { Ok(Secret(text)) } else { Err(ExtractError::NotAConfiguration) }
+    if is_usable {
+        Ok(Secret(text))
+    } else {
+        Err(ExtractError::NotAConfiguration)
+    }
 }
 
 #[cfg(test)]
@@ -290,8 +294,14 @@ mod tests {
             (format!("{START}\n{CONF}"), ExtractError::NoEnd),
             (whole[..whole.len() - 20].to_owned(), ExtractError::NoEnd),
             (format!("{START}\n{END}\n"), ExtractError::NotAConfiguration),
-            (format!("{START}\nno such image\n{END}\n"), ExtractError::NotAConfiguration),
-            (format!("{START}\n{}{END}\n", CONF.replace("PrivateKey", "#")), ExtractError::NotAConfiguration),
+            (
+                format!("{START}\nno such image\n{END}\n"),
+                ExtractError::NotAConfiguration,
+            ),
+            (
+                format!("{START}\n{}{END}\n", CONF.replace("PrivateKey", "#")),
+                ExtractError::NotAConfiguration,
+            ),
         ] {
             assert_eq!(extract(&output).unwrap_err(), error, "{output}");
         }
@@ -303,7 +313,8 @@ mod tests {
         let bring = format!(
             r#"{{"ask":"bring","peers":[{{"name":"phone","public_key":"{key}"}},{{"name":"pc"}}],"remaining_secs":1800}}"#
         );
-        let keys = r#"{"ask":"keys","name":"pc","terms":{"endpoint":"192.0.2.1:51820","dns":[],"allowed_ips":["::/0"]}}"#;
+        let keys =
+            r#"{"ask":"keys","name":"pc","terms":{"endpoint":"192.0.2.1:51820","dns":[],"allowed_ips":["::/0"]}}"#;
         for text in [r#"{"ask":"report"}"#, r#"{"ask":"end"}"#, &bring, keys] {
             let question = Question::read(text.as_bytes()).unwrap();
             assert_eq!(question.line(), format!("{text}\n").into_bytes());
@@ -347,7 +358,9 @@ mod tests {
             Answer::Report(report),
             Answer::Configuration { public_key, text },
             Answer::Ending {},
-            Answer::Refused { message: "no".to_owned() },
+            Answer::Refused {
+                message: "no".to_owned(),
+            },
         ] {
             let line = answer.line();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);

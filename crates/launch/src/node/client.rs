@@ -164,12 +164,20 @@ mod tests {
                     assert_eq!(stream.read(&mut question).unwrap(), 0, "the other one gives up");
                 }
             });
-            let answer = ask(&path, &Question::Report {}, Duration::from_millis(if stays { 50 } else { 5_000 }));
+            let answer = ask(
+                &path,
+                &Question::Report {},
+                Duration::from_millis(if stays { 50 } else { 5_000 }),
+            );
             let answer = format!("{answer:?}");
             assert!(answer.contains(expected), "{expected}: {answer}");
             gateway.join().unwrap();
         }
-        let nobody = ask(&folder.path().join("none"), &Question::Report {}, Duration::from_secs(1));
+        let nobody = ask(
+            &folder.path().join("none"),
+            &Question::Report {},
+            Duration::from_secs(1),
+        );
         assert!(matches!(nobody, Err(AskError::Nobody { .. })), "{nobody:?}");
     }
 }

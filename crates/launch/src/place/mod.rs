@@ -4,6 +4,7 @@
 //! lease's id, so that a repeated step is the same step.
 
 pub mod docker;
+pub mod local;
 pub mod simulate;
 
 use std::time::Duration;

@@ -16,7 +16,10 @@ use std::{
 };
 
 use super::process::Process;
-use crate::{LeaseId, node, place::{Fault, FaultKind}};
+use crate::{
+    LeaseId, node,
+    place::{Fault, FaultKind},
+};
 
 /// Longest path of a socket, in bytes (`sun_path` of unix(7), which ends in a zero).
 const MAX_SOCKET: usize = 107;
@@ -65,7 +68,8 @@ pub(super) struct Story {
 /// A name that is none of a folder.
 pub(super) fn of_instance(runtime: &Path, instance: &str) -> Result<PathBuf, Fault> {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let is_name = (1..=MAX_INSTANCE).contains(&instance.len()) && instance.bytes().all(is_inner) && !instance.starts_with('.');
+    let is_name =
+        (1..=MAX_INSTANCE).contains(&instance.len()) && instance.bytes().all(is_inner) && !instance.starts_with('.');
     if is_name {
         Ok(runtime.join(instance))
     } else {
@@ -178,7 +182,11 @@ impl Folder {
         for path in [self.socket(), self.process(), self.log()] {
             remove_file(&path)?;
         }
-        OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.log())
+        OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.log())
     }
 
     /// Keeps which process it is. Whole, or not at all.
@@ -188,14 +196,21 @@ impl Folder {
     /// What the file system says.
     pub(super) fn keep_process(&self, process: Process) -> io::Result<()> {
         let fresh = self.path.join("process.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)?;
         file.write_all(process.to_string().as_bytes())?;
         fs::rename(fresh, self.process())
     }
 
     /// The process that has the lock, as far as it can be told. `lock` is the open file that it has locked.
     pub(super) fn kept_process(&self, lock: &File) -> Option<Process> {
-        let kept = fs::read_to_string(self.process()).ok().and_then(|text| text.parse().ok());
+        let kept = fs::read_to_string(self.process())
+            .ok()
+            .and_then(|text| text.parse().ok());
         // Who was killed before it could write that down has left the lock as the process's standard input.
         kept.or_else(|| Process::with_input(&lock.metadata().ok()?))
     }
@@ -225,7 +240,11 @@ impl Folder {
 
 impl Story {
     fn of(log: &str) -> Self {
-        let after = |mark| log.lines().rev().find_map(move |line| Some(line.split_once(mark)?.1.trim()));
+        let after = |mark| {
+            log.lines()
+                .rev()
+                .find_map(move |line| Some(line.split_once(mark)?.1.trim()))
+        };
         let error = log.lines().rev().find_map(|line| line.strip_prefix(node::ERROR));
         Self {
             was_ready: log.contains(node::READY),
@@ -265,7 +284,10 @@ mod tests {
                 "T gateway ready in 0.010 s\nT it ends\nerror: the tunnel ended: gone\n",
                 story(true, None, Some("the tunnel ended: gone")),
             ),
-            ("error: invalid value 'x' for '--mtu'\n\nUsage: adit\n", story(false, None, Some("invalid value 'x' for '--mtu'"))),
+            (
+                "error: invalid value 'x' for '--mtu'\n\nUsage: adit\n",
+                story(false, None, Some("invalid value 'x' for '--mtu'")),
+            ),
         ] {
             assert_eq!(Story::of(log), expected, "{log}");
         }

@@ -30,7 +30,9 @@ impl Process {
     /// The process whose standard input is this file.
     pub(super) fn with_input(file: &Metadata) -> Option<Self> {
         let own = std::process::id();
-        let numbers = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let numbers = fs::read_dir("/proc")
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let has_it = |pid: &u32| {
             let input = fs::metadata(format!("/proc/{pid}/fd/0"));
             input.is_ok_and(|input| (input.dev(), input.ino()) == (file.dev(), file.ino()))
@@ -102,7 +104,11 @@ mod tests {
         let file = fs::File::create_new(&path).unwrap();
         let metadata = file.metadata().unwrap();
         assert_eq!(Process::with_input(&metadata), None);
-        let mut child = Command::new("sleep").arg("60").stdin(Stdio::from(file)).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .stdin(Stdio::from(file))
+            .spawn()
+            .unwrap();
         let process = Process::of(child.id()).unwrap();
         assert_eq!(Process::with_input(&metadata), Some(process));
         assert_eq!(process.to_string().parse(), Ok(process));
