@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    attach, completions, device, doctor, down, health, launch, link, man, peer, serve, show, show_peer, up,
+    ask, attach, completions, device, doctor, down, health, launch, link, man, node, peer, serve, show, show_peer, up,
 };
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
@@ -81,6 +81,12 @@ pub(crate) enum Command {
     /// Goes on in the background, until the interface or its socket is removed. Under the name adit-device it serves
     /// wg-quick: `WG_QUICK_USERSPACE_IMPLEMENTATION=adit-device wg-quick up wg0`.
     Device(device::Arguments),
+    /// Runs the gateway of a lease for its launcher, which tells it what it is to be.
+    #[command(hide = true)]
+    Node(Box<node::Arguments>),
+    /// Asks the gateway of a lease one question, as its launcher does.
+    #[command(hide = true)]
+    Ask(ask::Arguments),
     /// Makes a private key and prints it.
     ///
     /// Prints 44 characters of base64 to standard output, as `wg genkey` does. Keep them in a file that only

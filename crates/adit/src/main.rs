@@ -7,6 +7,8 @@ mod duration;
 mod failure;
 mod log;
 mod moment;
+mod node_socket;
+mod opening;
 mod options;
 mod output;
 #[cfg(test)]

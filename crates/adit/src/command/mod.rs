@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod ask;
 pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod device;
@@ -11,6 +12,7 @@ pub(crate) mod health;
 pub(crate) mod launch;
 pub(crate) mod link;
 pub(crate) mod man;
+pub(crate) mod node;
 pub(crate) mod peer;
 mod pubkey;
 pub(crate) mod serve;
@@ -32,6 +34,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
             | Command::Link(_)
             | Command::Up(_)
             | Command::Device(_)
+            | Command::Node(_)
     ) {
         tunnel::check_environment().map_err(|error| failure::usage(error.to_string()))?;
     }
@@ -48,6 +51,8 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Show(arguments) => show::run(&arguments),
         Command::ShowPeer(arguments) => show_peer::run(&arguments),
         Command::Device(arguments) => device::run(&arguments),
+        Command::Node(arguments) => node::run(&arguments, started),
+        Command::Ask(arguments) => ask::run(arguments),
         Command::Genkey => genkey::run(),
         Command::Pubkey => pubkey::run(),
         Command::Genpsk => genpsk::run(),

@@ -24,6 +24,7 @@ mod isolation;
 mod kernel;
 mod link;
 mod live;
+mod node;
 mod observe;
 mod pia;
 mod ping;

@@ -1,0 +1,75 @@
+//! `adit ask`: asks the gateway of a lease one question.
+
+use std::{
+    io::{self, Read as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use launch::node::{Answer, END, MAX_QUESTION, Question, START, client};
+use zeroize::Zeroizing;
+
+use crate::{failure, node_socket, output};
+
+/// How long the gateway may think.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What is asked, and of whom.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, in a container:\n  \
+    docker exec lease adit ask '{\"ask\":\"report\"}'\n  \
+    docker exec -i lease adit ask < question.json\n\n\
+    Prints the answer, one JSON object on a line; a client's configuration between the lines\n  \
+    === WIREGUARD_CLIENT_CONFIG_START ===\n  \
+    === WIREGUARD_CLIENT_CONFIG_END ===\n\n\
+    Exit code: 0 if it is answered; 1 if it is refused, or nobody answers; 2 for wrong usage. With --json a refusal is an \
+    answer.")]
+pub(crate) struct Arguments {
+    /// Where the gateway answers. Default: where `adit node` of the same user does.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Prints every answer as JSON, a configuration and a refusal, too.
+    #[arg(long)]
+    json: bool,
+    /// The question, as JSON; from standard input if it is left out.
+    question: Option<String>,
+}
+
+/// Prints the answer.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let text = match arguments.question {
+        Some(text) => text,
+        None => read().context("cannot read the question")?,
+    };
+    let question = Question::read(text.trim().as_bytes()).map_err(failure::usage)?;
+    let path = arguments.socket.map_or_else(node_socket::find, Ok)?;
+    let answer = client::ask(&path, &question, LIMIT)?;
+    if arguments.json {
+        return print(&answer);
+    }
+    match answer {
+        Answer::Configuration { text, .. } => {
+            let mut lines = Zeroizing::new(String::with_capacity(text.danger_text().len() + 128));
+            for part in [START, "\n", text.danger_text(), END] {
+                lines.push_str(part);
+            }
+            output::secret_line(&lines)
+        }
+        Answer::Refused { message } => bail!(message),
+        Answer::Report(_) | Answer::Ending {} => print(&answer),
+    }
+}
+
+fn print(answer: &Answer) -> anyhow::Result<()> {
+    let line = answer.line();
+    output::secret_line(std::str::from_utf8(&line)?.trim_end())
+}
+
+fn read() -> io::Result<String> {
+    let mut text = String::new();
+    let limit = u64::try_from(MAX_QUESTION).unwrap_or(u64::MAX);
+    io::stdin().lock().take(limit).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,198 @@
+//! `adit node`: the gateway of a lease, wherever it runs. A launcher tells it what it is to be.
+//!
+//! ```text
+//!   launcher ─ questions ─▶ socket ─▶ Desk ─▶ gateway
+//!   clock, signals ──────────────────▶ its end
+//! ```
+
+mod desk;
+#[allow(dead_code, reason = "for commands that launch at the place `local`")]
+pub(crate) mod processes;
+
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use gateway::{
+    daemon::{Line, Socket},
+    key,
+    server::GatewayError,
+};
+use launch::{
+    LeaseId,
+    node::{Answer, FAULT, MAX_QUESTION, Question, READY},
+    order::MAX_PEERS,
+};
+use linux::signal::{Signal, Signals};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tunnel::Unavailable;
+
+use self::desk::Desk;
+use crate::{
+    duration,
+    failure::{self, Kind},
+    log, moment, node_socket,
+    opening::Opening,
+    options::GatewayOptions,
+};
+
+/// How often the gateway is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The arguments of `adit node`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example, as a launcher starts it:\n  \
+    adit node --lease 01kb2w0v9hq3k1yv8s4n6t2m5e --lifetime 1800 --socket /run/adit/leases/hub/01kb…/socket\n\n\
+    Writes nothing but its socket; its key is in its memory and goes with it.\n\
+    Exit code: 0 when its time is over, or it was asked to end, or by SIGTERM, SIGINT or SIGHUP; 1 if it could not be \
+    opened or could not go on; 2 for wrong usage.")]
+pub(crate) struct Arguments {
+    /// The lease that it belongs to, by which its interface is named.
+    #[arg(long, value_name = "ID")]
+    lease: LeaseId,
+    /// Seconds after which it ends by itself, 1 to 2678400; the launcher may tell it otherwise.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=desk::MAX_REMAINING_SECS))]
+    lifetime: u64,
+    /// Where it answers; its directory is made if it is missing, and has to be its user's alone.
+    ///
+    /// Default: /run/adit/node/socket, or where that cannot be made, one that `adit ask` of the same user finds.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    gateway: GatewayOptions,
+}
+
+/// Runs the gateway until its end.
+pub(crate) fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
+    serve(arguments, started).inspect_err(|error| log::line(&format!("{FAULT}{}", code(error))))
+}
+
+/// A word for programs.
+fn code(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        Some(GatewayError::PortTaken { .. }) => return "port_taken",
+        Some(
+            GatewayError::Open(_)
+            | GatewayError::Apply(_)
+            | GatewayError::Ended(_)
+            | GatewayError::Taken(_)
+            | GatewayError::Dns(_)
+            | GatewayError::Firewall(_)
+            | GatewayError::NotUndone { .. },
+        )
+        | None => {}
+    }
+    if error.downcast_ref::<Unavailable>().is_some() {
+        "plane_unavailable"
+    } else if failure::kind(error) == Kind::Usage {
+        "bad_options"
+    } else {
+        "start_failed"
+    }
+}
+
+fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
+    let lifetime = Duration::from_secs(arguments.lifetime);
+    let due = moment::since_boot() + lifetime;
+    let random = *key::random()?;
+    let opening = Opening::new(&arguments.gateway, MAX_PEERS, random)?;
+    // Before the first thread: every thread leaves the signals to this one.
+    let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
+    // Whoever started it by a link of the kernel's has no name for it.
+    let _unnamed = rustix::thread::set_name(c"adit");
+    let path = node_socket::prepare(arguments.socket.as_deref())?;
+    let mut say = |line: &str| log::line(line);
+    let site = opening.site(&mut say)?;
+    let private_key = key::private()?;
+    let gateway = opening.open(&site, interface(arguments.lease), &private_key, &[], &mut say)?;
+    let mut desk = Desk::new(gateway, private_key.public_key(), site.into_network(), due);
+    drop(private_key);
+    let mut socket = Socket::at(&path, MAX_QUESTION)?;
+    let after = started.elapsed();
+    log::line(&format!(
+        "{READY} in {}.{:03} s · {} plane · udp {} · ends in {}",
+        after.as_secs(),
+        after.subsec_millis(),
+        desk.gateway().plane(),
+        desk.gateway().listen_port(),
+        duration::humane(lifetime),
+    ));
+    let reason = watch(&mut desk, &mut socket, &signals)?;
+    desk.close();
+    log::line(&format!("the gateway is gone: {reason}"));
+    Ok(())
+}
+
+/// The interface's name, which is no other lease's: the random part of the lease's id, as much of it as fits.
+fn interface(lease: LeaseId) -> String {
+    let id = lease.to_string();
+    format!("adit-{}", &id[id.len() - 10..])
+}
+
+/// Answers until it is to end. Gives the reason.
+fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals) -> anyhow::Result<String> {
+    let mut tick = Instant::now();
+    loop {
+        let rest = desk.due().saturating_sub(moment::since_boot());
+        if rest.is_zero() {
+            return Ok("its time is over".to_owned());
+        }
+        let limit = if socket.has_more() {
+            Duration::ZERO
+        } else {
+            rest.min(tick.saturating_duration_since(Instant::now()))
+        };
+        wait(signals, socket, limit).context("cannot wait for questions")?;
+        if let Some(signal) = signals.try_next().context("cannot wait for signals")? {
+            return Ok(signal.to_string());
+        }
+        for (asker, line) in socket.lines(Instant::now()) {
+            let answer = answer(desk, line);
+            socket.reply(asker, answer.line(), Instant::now());
+            if answer == (Answer::Ending {}) {
+                return Ok("it was asked to end".to_owned());
+            }
+        }
+        if tick <= Instant::now() {
+            tick = Instant::now() + TICK;
+            if desk.look()? {
+                log::line("somebody removed the gateway's rules from nf_tables; they were made again");
+            }
+            if !socket.is_there() {
+                return Ok("its socket was removed, so that nobody can reach it any more".to_owned());
+            }
+        }
+    }
+}
+
+fn answer(desk: &mut Desk, line: Line) -> Answer {
+    let question = line
+        .map_err(|error| error.to_string())
+        .and_then(|line| Question::read(&line));
+    let answered = question.and_then(|question| desk.handle(question, moment::since_boot()));
+    answered.unwrap_or_else(|message| Answer::Refused { message })
+}
+
+fn wait(signals: &Signals, socket: &Socket, limit: Duration) -> io::Result<()> {
+    let mut polled = vec![PollFd::new(signals, PollFlags::IN)];
+    polled.extend(socket.waits().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    match poll(&mut polled, Some(&limit)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_its_lease_s_name() {
+        let lease = "01kb2w0v9hq3k1yv8s4n6t2m5e".parse().unwrap();
+        assert_eq!(interface(lease), "adit-8s4n6t2m5e");
+    }
+}
