@@ -1,0 +1,15 @@
+//! The hub in a real browser, beside a provider of sign-ins that we did not write, and clients of its gateways.
+
+#[path = "../lab/network.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod network;
+#[path = "../lab/peer.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod peer;
+
+#[macro_use]
+mod browser;
+mod stage;
+
+mod driver;
+mod person;
