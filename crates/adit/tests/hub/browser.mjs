@@ -156,7 +156,10 @@ class Problems {
   async settle(browser) {
     await Promise.allSettled(this.#sessions);
     const pages = browser.contexts().flatMap((context) => context.pages());
-    await Promise.allSettled(pages.map((page) => page.evaluate(() => new Promise(requestAnimationFrame))));
+    const frame = (page) => page.evaluate(() => new Promise(requestAnimationFrame));
+    // A page without scripts, or under a dialog, draws no frame that anyone hears of.
+    const limit = (page) => Promise.race([frame(page), new Promise((late) => setTimeout(late, 500))]);
+    await Promise.allSettled(pages.map(limit));
   }
 
   /// All that nobody expected, and what was expected in vain.
