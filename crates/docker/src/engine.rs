@@ -32,7 +32,6 @@ pub use self::{
     error::CallError,
     exec::Ran,
     networks::Network,
-    start::FirstWords,
 };
 use crate::{Container, container::Membership};
 

@@ -14,15 +14,6 @@ const MOST: usize = 50;
 /// Longest line that is looked at, in bytes.
 const LONGEST: usize = 16 << 10;
 
-/// What a container said after its start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FirstWords {
-    /// Line by line, each of bounded length.
-    pub lines: Vec<String>,
-    /// Whether it has ended.
-    pub has_ended: bool,
-}
-
 impl Engine {
     /// Starts a container; nothing if it runs.
     ///
@@ -35,6 +26,7 @@ impl Engine {
     }
 
     /// Starts a container that does not run, and listens until it says a line that is enough, it ends, or `limit` is over.
+    /// Gives the last lines, each of bounded length.
     ///
     /// # Errors
     ///
@@ -44,7 +36,7 @@ impl Engine {
         container: &str,
         limit: Duration,
         is_enough: impl Fn(&str) -> bool,
-    ) -> Result<FirstWords, CallError> {
+    ) -> Result<Vec<String>, CallError> {
         let options = AttachContainerOptions {
             stream: true,
             stdout: true,
@@ -59,44 +51,37 @@ impl Engine {
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<LogOutput, EngineError>> + Send>>;
 
-async fn hear(mut pieces: Pieces, until: Instant, is_enough: impl Fn(&str) -> bool) -> FirstWords {
-    let mut words = FirstWords::default();
+async fn hear(mut pieces: Pieces, until: Instant, is_enough: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut said = Vec::new();
     let mut begun = Vec::new();
     let mut keep = |line: &[u8]| {
         let line = plain(&String::from_utf8_lossy(line));
         let is_enough = is_enough(&line);
-        words.lines.push(line);
-        if words.lines.len() > MOST {
-            words.lines.remove(0);
+        said.push(line);
+        if said.len() > MOST {
+            said.remove(0);
         }
         is_enough
     };
-    let has_ended = loop {
-        match timeout_at(until, pieces.next()).await {
-            Err(_elapsed) => break false,
-            // The engine breaks off: who asks the container next will see.
-            Ok(Some(Err(_))) => break false,
-            Ok(None) => break true,
-            Ok(Some(Ok(piece))) => {
-                begun.extend_from_slice(&piece.into_bytes());
-                let mut lines: Vec<&[u8]> = begun.split(|byte| *byte == b'\n').collect();
-                let rest = lines.pop().unwrap_or_default();
-                let is_enough = lines.into_iter().fold(false, |is_enough, line| keep(line) || is_enough);
-                begun = if rest.len() > LONGEST {
-                    Vec::new()
-                } else {
-                    rest.to_vec()
-                };
-                if is_enough {
-                    break false;
-                }
-            }
+    // Who asks the container next will see why it says no more: it ended, the engine broke off, or the time is over.
+    while let Ok(Some(Ok(piece))) = timeout_at(until, pieces.next()).await {
+        begun.extend_from_slice(&piece.into_bytes());
+        let mut lines: Vec<&[u8]> = begun.split(|byte| *byte == b'\n').collect();
+        let rest = lines.pop().unwrap_or_default();
+        let is_enough = lines.into_iter().filter(|line| keep(line)).count() > 0;
+        begun = if rest.len() > LONGEST {
+            Vec::new()
+        } else {
+            rest.to_vec()
+        };
+        if is_enough {
+            break;
         }
-    };
+    }
     if !begun.is_empty() {
         keep(&begun);
     }
-    FirstWords { has_ended, ..words }
+    said
 }
 
 #[cfg(test)]
@@ -107,22 +92,16 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_listened_to_until_it_has_said_enough_or_ended() {
-        // (pieces, whether it goes on after them, lines, ended?)
-        for (pieces, goes_on, lines, has_ended) in [
+        // (pieces, whether it goes on after them, lines)
+        for (pieces, goes_on, lines) in [
             (
                 &["beg", "in\nrea", "dy\nmore"][..],
                 true,
                 &["begin", "ready", "more"][..],
-                false,
             ),
-            (&["begin\n"], true, &["begin"], false),
-            (
-                &["error: no\n", "such thing"],
-                false,
-                &["error: no", "such thing"],
-                true,
-            ),
-            (&[], false, &[], true),
+            (&["begin\n"], true, &["begin"]),
+            (&["error: no\n", "such thing"], false, &["error: no", "such thing"]),
+            (&[], false, &[]),
         ] {
             let said = stream::iter(pieces.iter().map(|piece| {
                 Ok(LogOutput::StdErr {
@@ -134,15 +113,11 @@ mod tests {
             } else {
                 Box::pin(said)
             };
-            let limit = if lines == ["begin"] {
-                Duration::from_millis(50)
-            } else {
-                Duration::from_secs(60)
-            };
-            let until = Instant::now() + limit;
-            let words = hear(pieces, until, |line| line == "ready").await;
-            assert_eq!(words.lines, lines);
-            assert_eq!(words.has_ended, has_ended, "{lines:?}");
+            let limit = Duration::from_millis(if lines == ["begin"] { 50 } else { 60_000 });
+            assert_eq!(
+                hear(pieces, Instant::now() + limit, |line| line == "ready").await,
+                lines
+            );
         }
     }
 }

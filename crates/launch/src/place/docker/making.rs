@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docker::engine::{CallError, FirstWords, Found, Phase, Publication, Wanted};
+use docker::engine::{CallError, Found, Phase, Publication, Wanted};
 use serde_json::Value;
 
 use super::{
@@ -74,13 +74,13 @@ impl Docker {
                     .start_and_hear(id, FIRST_WORDS, |line| line.contains(READY))
                     .await
             }
-            Kind::Linuxserver { .. } => self.engine.start(id).await.map(|()| FirstWords::default()),
+            Kind::Linuxserver { .. } => self.engine.start(id).await.map(|()| Vec::new()),
         };
-        let words = started.map_err(|error| faults::of_start(error, job.order.port))?;
+        let said = started.map_err(|error| faults::of_start(error, job.order.port))?;
         let found = self.engine.find(id).await.map_err(fault)?;
         match found {
             Some(found) if matches!(found.phase, Phase::Running | Phase::Created) => self.made(job, &found),
-            Some(_) | None => Err(ended(&self.config.image, &words)),
+            Some(_) | None => Err(ended(&self.config.image, &said)),
         }
     }
 
@@ -167,23 +167,13 @@ fn refused(fault: Fault) -> Fault {
 }
 
 /// Why a container ended right after its start, by what it said.
-fn ended(image: &str, words: &FirstWords) -> Fault {
+fn ended(image: &str, said: &[String]) -> Fault {
+    let said = || said.iter().rev().map(String::as_str);
     // The code's line begins with the time, that of the error does not.
-    let code = words
-        .lines
-        .iter()
-        .rev()
-        .find_map(|line| Some(line.split_once(FAULT)?.1.trim()));
+    let code = said().find_map(|line| Some(line.split_once(FAULT)?.1.trim()));
     let code = code.filter(|code| is_code(code)).unwrap_or("gateway_ended");
-    let error = words.lines.iter().rev().find_map(|line| line.strip_prefix(ERROR));
-    let last = error.or_else(|| {
-        words
-            .lines
-            .iter()
-            .rev()
-            .map(String::as_str)
-            .find(|line| !line.is_empty())
-    });
+    let error = said().find_map(|line| line.strip_prefix(ERROR));
+    let last = error.or_else(|| said().find(|line| !line.is_empty()));
     let message = match last {
         Some(last) => format!("the gateway ended right after its start: {last}"),
         None => "the gateway ended right after its start, and said nothing".to_owned(),
@@ -218,11 +208,8 @@ mod tests {
             (&["fault: <b>", "boom", ""], "gateway_ended", "start: boom"),
             (&[], "gateway_ended", "said nothing"),
         ] {
-            let words = FirstWords {
-                lines: lines.iter().map(|line| (*line).to_owned()).collect(),
-                has_ended: true,
-            };
-            let fault = ended("adit:latest", &words);
+            let said: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let fault = ended("adit:latest", &said);
             assert_eq!((fault.kind, fault.code.as_str()), (FaultKind::Refused, code));
             assert!(fault.message.ends_with(message), "{}", fault.message);
         }

@@ -339,11 +339,12 @@ async fn gone_is_told_from_what_cannot_be_told() {
             FaultKind::Unclear,
         ),
     ] {
+        let shown = format!("{refused:?}");
         let fake = Fake::start(&[
-            ("POST /containers/ab/exec", &[refused.clone()]),
+            ("POST /containers/ab/exec", &[refused]),
             (&of("GET /containers/NAME/json"), &[inspected]),
         ]);
-        assert_eq!(ask(&fake).await.kind, kind, "{refused:?}");
+        assert_eq!(ask(&fake).await.kind, kind, "{shown}");
     }
     let fake = with_program(REPORT, "", 0, no_container());
     let place = place(&fake);
