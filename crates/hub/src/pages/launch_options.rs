@@ -1,0 +1,190 @@
+//! The options of the launch form.
+
+use std::time::Duration;
+
+use launch::{place::Description, policy::Policy};
+use maud::{Markup, html};
+
+use super::{
+    launch_form::{DnsChoice, Form, KeyChoice, LIFETIMES},
+    words,
+};
+
+/// Where the gateway runs.
+pub(super) fn places(places: &[Description], form: &Form) -> Markup {
+    html! {
+        fieldset {
+            legend { "Place" }
+            div.cards.wide-cards {
+                @for place in places {
+                    label.choice {
+                        input type="radio" name="place" value=(place.name) checked[place.name == form.place]
+                            data-usual=(place.usual_secs) data-sample[place.is_sample]
+                            data-makes-keys[!place.takes_public_keys];
+                        span.choice-text {
+                            span.choice-title { (place.name) @if place.is_sample { " " span.badge.sample { "sample" } } }
+                            span.soft { (words::sentence(&place.title)) }
+                            span.soft.small { "Usually ready in " (words::duration(Duration::from_secs(place.usual_secs))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long it lives.
+pub(super) fn lifetimes(policy: &Policy, form: &Form) -> Markup {
+    let most = policy.max_lifetime;
+    html! {
+        fieldset {
+            legend { "Lifetime" }
+            p.hint #lifetime-hint {
+                "Counted from the moment it is ready. You can extend it later, up to " (words::duration(most)) " in all."
+            }
+            div.pills {
+                @for secs in LIFETIMES.into_iter().filter(|secs| *secs <= most.as_secs() || form.lifetime_secs == Some(*secs)) {
+                    label.pill {
+                        input type="radio" name="lifetime" value=(secs) checked[form.lifetime_secs == Some(secs)];
+                        span { (words::duration(Duration::from_secs(secs))) }
+                    }
+                }
+                label.pill {
+                    input type="radio" name="lifetime" value="other" checked[form.lifetime_secs.is_none()];
+                    span { "Other" }
+                }
+            }
+            div.field.beside data-when="lifetime=other" {
+                label for="lifetime-other" { "Other lifetime" }
+                input #lifetime-other name="lifetime_other" value=(form.lifetime_other) placeholder="45 min" size="12"
+                    autocomplete="off" aria-describedby="lifetime-hint";
+            }
+        }
+    }
+}
+
+/// What goes through the tunnel.
+pub(super) fn traffic(form: &Form) -> Markup {
+    html! {
+        fieldset {
+            legend { "Traffic through the tunnel" }
+            div.cards {
+                (choice("traffic", "all", !form.is_split, "Everything", "All that a device sends, IPv4 and IPv6."))
+                (choice("traffic", "some", form.is_split, "Only some networks", "The rest goes its usual way."))
+            }
+            div.field data-when="traffic=some" {
+                label for="networks" { "Networks" }
+                textarea #networks .mono name="networks" rows="3" spellcheck="false" autocapitalize="none"
+                    aria-describedby="networks-hint" { (form.networks) }
+                p.hint #networks-hint { "One a line, such as 10.0.0.0/8 or fd00::/8." }
+            }
+        }
+    }
+}
+
+/// Who resolves names.
+pub(super) fn dns(form: &Form) -> Markup {
+    html! {
+        fieldset {
+            legend { "DNS" }
+            div.cards {
+                (choice("dns", "gateway", form.dns == DnsChoice::Gateway, "The gateway", "Names are asked inside the tunnel."))
+                (choice("dns", "own", form.dns == DnsChoice::Own, "The device's own", "Its network may see which names it asks for."))
+                (choice("dns", "custom", form.dns == DnsChoice::Custom, "Other servers", "Addresses that you name."))
+            }
+            div.field data-when="dns=custom" {
+                label for="dns-custom" { "Servers and search domains" }
+                input #dns-custom .mono name="dns_custom" value=(form.dns_custom) placeholder="9.9.9.9, 2620:fe::fe"
+                    spellcheck="false" autocapitalize="none" autocomplete="off";
+            }
+        }
+    }
+}
+
+/// What few people change.
+pub(super) fn advanced(places: &[Description], form: &Form) -> Markup {
+    let is_changed = [&form.region, &form.size, &form.port, &form.mtu, &form.idle_end].iter().any(|text| !text.is_empty())
+        || form.keys != KeyChoice::Gateway;
+    html! {
+        details.more open[is_changed] {
+            summary { "More options" }
+            (keys(form))
+            div.grid {
+                (select("region", "Region", places, &form.region, |place| &place.regions))
+                (select("size", "Size", places, &form.size, |place| &place.sizes))
+                (text("port", "UDP port", &form.port, "a free one", "1 to 65535."))
+                (text("mtu", "MTU, bytes", &form.mtu, "the gateway's", "1280 to 9000."))
+                (text("idle_end", "End when idle, minutes", &form.idle_end, "never", "Without any handshake for so long."))
+            }
+        }
+    }
+}
+
+fn keys(form: &Form) -> Markup {
+    html! {
+        fieldset {
+            legend { "Keys" }
+            div.cards {
+                label.choice.scripted #keys-browser hidden {
+                    input type="radio" name="keys" value="browser";
+                    span.choice-text {
+                        span.choice-title { "Made in this browser" }
+                        span.soft { "The private key never leaves it: this hub and the gateway see public keys only." }
+                    }
+                }
+                (choice("keys", "pasted", matches!(form.keys, KeyChoice::Pasted | KeyChoice::Browser), "I have my own",
+                    "You paste the public key of each device and keep the private one."))
+                (choice("keys", "gateway", form.keys == KeyChoice::Gateway, "Made on the gateway",
+                    "For clients that cannot make keys. The private key comes over the network once, and whoever runs the \
+                     hub or the gateway could have seen it."))
+            }
+        }
+    }
+}
+
+fn choice(name: &str, value: &str, is_checked: bool, title: &str, hint: &str) -> Markup {
+    html! {
+        label.choice {
+            input type="radio" name=(name) value=(value) checked[is_checked];
+            span.choice-text {
+                span.choice-title { (title) }
+                span.soft { (hint) }
+            }
+        }
+    }
+}
+
+fn text(name: &str, label: &str, value: &str, placeholder: &str, hint: &str) -> Markup {
+    html! {
+        div.field {
+            label for=(name) { (label) }
+            input #(name) name=(name) value=(value) placeholder=(placeholder) inputmode="numeric" autocomplete="off"
+                aria-describedby={ (name) "-hint" };
+            p.hint #{ (name) "-hint" } { (hint) }
+        }
+    }
+}
+
+fn select(
+    name: &str,
+    label: &str,
+    places: &[Description],
+    chosen: &str,
+    options: impl Fn(&Description) -> &Vec<String>,
+) -> Markup {
+    html! {
+        @if places.iter().any(|place| !options(place).is_empty()) {
+            div.field data-choices=(name) {
+                label for=(name) { (label) }
+                select #(name) name=(name) {
+                    option value="" { "The place's default" }
+                    @for place in places.iter().filter(|place| !options(place).is_empty()) {
+                        optgroup label=(place.name) {
+                            @for option in options(place) { option selected[option == chosen] { (option) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
