@@ -25,14 +25,14 @@ await visit(
     const [saved] = await Promise.all([page.waitForEvent('download'), download.click()]);
     assert.equal(saved.suggestedFilename(), 'phone.conf');
     await saved.saveAs(args.saved);
-    await page.getByText('Connected.').waitFor({ timeout: 60_000 });
+    await page.getByText('Connected.', { exact: true }).waitFor({ timeout: 60_000 });
     await picture('lease');
     // The same page on a phone, in the dark.
     const state = await page.context().storageState();
     const phone = await another({ storageState: state, viewport: { width: 360, height: 740 }, colorScheme: 'dark' });
     const small = await phone.newPage();
     await small.goto(page.url());
-    await small.getByText('Connected.').waitFor();
+    await small.getByText('Connected.', { exact: true }).waitFor();
     assert.deepEqual(await violations(small), [], 'axe on a phone');
     const width = await small.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 360, `nothing is cut off on a phone: ${width}`);
@@ -43,7 +43,7 @@ await visit(
     const plain = await another({ storageState: state, javaScriptEnabled: false });
     const read = await plain.newPage();
     await read.goto(page.url());
-    await read.getByText('Connected.').waitFor();
+    await read.getByText('Connected.', { exact: true }).waitFor();
     await plain.close();
     for (const [path, name] of [['/history', 'history'], ['/tokens', 'tokens'], ['/admin', 'admin'], ['/admin/audit', 'audit']]) {
       const other = await page.context().newPage();

@@ -8,6 +8,7 @@ use netlab::{Host, traffic, wait_until};
 use serde_json::{Value, json};
 
 use crate::browser::visit;
+use crate::needs_a_lab;
 use crate::network::{self, Network};
 use crate::peer::Peer;
 use crate::stage::{Hub, SOON};
@@ -145,7 +146,10 @@ fn the_command_line_launches_by_the_hub() {
     let folder = network.gateway.folder().join("by-hub");
     let mut launch = hub.launch(&["--json", "--peer", "phone", "--lifetime", "10m", "--output"]).arg(&folder).spawn();
     launch.wait_for("\"event\":\"peer\"", SOON);
-    let peer = Peer::up(&network.client, &folder.join("phone.conf"));
+    // The command removes its own file when the lease ends.
+    let file = network.client.folder().join("phone.conf");
+    fs::copy(folder.join("phone.conf"), &file).unwrap();
+    let peer = Peer::up(&network.client, &file);
     fetches(&network.client);
     launch.wait_for("\"event\":\"handshake\"", SOON);
     let listed = hub.launch(&["list", "--json"]).run();
