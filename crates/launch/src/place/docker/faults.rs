@@ -25,21 +25,33 @@ pub(super) fn fault(error: CallError) -> Fault {
     }
 }
 
-/// A fault of making a container of `image`.
+/// A fault of making a container in `network`.
 pub(super) fn of_creation(error: CallError, network: Option<&str>) -> Fault {
     match (error, network) {
-        (CallError::Missing(message), Some(network)) if message.contains("network") => {
-            Fault::new(FaultKind::Refused, "network_missing", message).with_remedy(format!(
-                "make it with `docker network create {network}`, or name another in the configuration"
-            ))
-        }
+        (CallError::Missing(message), Some(network)) if is_of_network(&message) => network_missing(message, network),
         (CallError::Missing(message), _) => Fault::new(FaultKind::Refused, "engine_refused", message),
         (error, _) => fault(error),
     }
 }
 
-/// A fault of starting a container.
-pub(super) fn of_start(error: CallError, port: Option<u16>) -> Fault {
+fn is_of_network(message: &str) -> bool {
+    message.contains("network") && message.contains("not found")
+}
+
+fn network_missing(message: String, network: &str) -> Fault {
+    let remedy = format!("make it with `docker network create {network}`, or name another in the configuration");
+    Fault::new(FaultKind::Refused, "network_missing", message).with_remedy(remedy)
+}
+
+/// A fault of starting a container that publishes `port` and is in `network`.
+pub(super) fn of_start(error: CallError, port: Option<u16>, network: Option<&str>) -> Fault {
+    // Docker 20.10 looks for the network no earlier.
+    let error = match (error, network) {
+        (CallError::Missing(message), Some(network)) if is_of_network(&message) => {
+            return network_missing(message, network);
+        }
+        (error, _) => error,
+    };
     let text = error.to_string().to_ascii_lowercase();
     let is_port = ["already allocated", "already in use", "failed to bind"]
         .iter()
@@ -152,8 +164,23 @@ mod tests {
             ),
         ] {
             let text = error.to_string();
-            let fault = of_start(error, port);
+            let fault = of_start(error, port, None);
             assert_eq!((fault.kind, fault.code.as_str()), (kind, code), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_network_is_named_whenever_the_engine_looks_for_it() {
+        let missing = || CallError::Missing("network home not found".to_owned());
+        for fault in [
+            of_creation(missing(), Some("home")),
+            of_start(missing(), None, Some("home")),
+        ] {
+            assert_eq!(
+                (fault.kind, fault.code.as_str()),
+                (FaultKind::Refused, "network_missing")
+            );
+            assert!(fault.remedy.contains("docker network create home"), "{}", fault.remedy);
         }
     }
 

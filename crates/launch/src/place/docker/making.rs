@@ -76,7 +76,7 @@ impl Docker {
             }
             Kind::Linuxserver { .. } => self.engine.start(id).await.map(|()| Vec::new()),
         };
-        let said = started.map_err(|error| faults::of_start(error, job.order.port))?;
+        let said = started.map_err(|error| faults::of_start(error, job.order.port, self.config.network.as_deref()))?;
         let found = self.engine.find(id).await.map_err(fault)?;
         match found {
             Some(found) if matches!(found.phase, Phase::Running | Phase::Created) => self.made(job, &found),
