@@ -21,6 +21,7 @@ mod driver;
 mod drop_in;
 mod examples;
 mod kernel;
+mod launch;
 mod link;
 mod lives;
 mod names;
