@@ -6,6 +6,9 @@
 #[path = "../lab/network.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod network;
+#[path = "../hub/stage.rs"]
+#[allow(dead_code, reason = "the hub's own tests use the rest")]
+mod hub;
 #[path = "../lab/peer.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod peer;
@@ -22,6 +25,7 @@ mod drop_in;
 mod examples;
 mod kernel;
 mod launch;
+mod leases;
 mod link;
 mod lives;
 mod names;

@@ -108,7 +108,7 @@ fn a_wrong_argument_is_refused_with_its_reason() {
         ("--plane paper", "invalid value 'paper'"),
         ("--qr --no-qr", "cannot be used with"),
         ("--qr --json", "cannot be used with"),
-        ("phone", "unexpected argument 'phone'"),
+        ("phone", "unrecognized subcommand 'phone'"),
     ] {
         let error = config(words).unwrap_err();
         let message = format!("{error:#}");
