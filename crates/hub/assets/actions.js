@@ -57,7 +57,7 @@ export async function act(part, action, done) {
 
 /** Shows a problem beside what caused it; nothing removes it. @param {HTMLElement} part @param {string} text */
 export function complain(part, text) {
-  let place = one(part, '[data-problem]');
+  let place = one(part, ':scope > [data-problem]');
   if (place === null) {
     if (text === '') return;
     place = document.createElement('p');

@@ -63,12 +63,15 @@ function problem(response, answer) {
     return new Problem(`The hub answered ${status}.`, { status, retryAfter, remedy: 'Try again in a moment.' });
   }
   const signIn = status === 401 ? 'Sign in again in another tab, then try again here.' : undefined;
-  return new Problem(String(answer.detail ?? answer.title ?? status), {
+  const detail = String(answer.detail ?? answer.title ?? status);
+  const prefix = `${answer.field}: `;
+  const message = answer.field && detail.startsWith(prefix) ? detail.slice(prefix.length) : detail;
+  return new Problem(message, {
     status,
     retryAfter,
     code: answer.code,
     field: answer.field,
-    remedy: signIn ?? answer.remedy,
+    remedy: signIn ?? (answer.remedy === message ? '' : answer.remedy),
   });
 }
 

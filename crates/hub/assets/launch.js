@@ -26,6 +26,7 @@ async function start(form) {
   const browser = one(form, '#keys-browser');
   show(browser, isAble);
   show(one(form, '#no-keys'), !isAble);
+  show(one(document, '#keys-promise'), isAble);
   const why = one(form, '#no-keys-why');
   if (why && !isAble) {
     why.textContent = isSecureContext

@@ -1,7 +1,7 @@
 // The page of one lease: follows what happens to it.
 
-import { CHANGED, listen } from './actions.js';
-import { call } from './api.js';
+import { CHANGED, complain, listen } from './actions.js';
+import { call, explained } from './api.js';
 import { all, announce, one } from './dom.js';
 import { dressDevices, hasUntakenHandOver, listenToDevices } from './devices.js';
 import { hasUntaken } from './keys.js';
@@ -42,7 +42,7 @@ export function follow() {
   followed = lease;
   shown = '';
   plot();
-  connect(lease);
+  if (root.dataset.state !== 'removed') connect(lease);
 }
 
 /** @param {(lease: any) => void} watcher is told of every change of the lease */
@@ -77,7 +77,12 @@ function connect(lease) {
 /** Asks again and again where the events do not come. @param {string} lease */
 async function poll(lease) {
   if (followed !== lease) return;
-  const row = await call('GET', `/leases/${lease}`).catch(() => null);
+  const row = await call('GET', `/leases/${lease}`).catch((error) => {
+    const root = one(document, '.lease-page');
+    // The next version of the page that comes is without it.
+    if (root) complain(root, `This page no longer follows the gateway. ${explained(error)}`);
+    return null;
+  });
   if (row) update(row);
   if (row?.state === 'removed') await refresh();
   else setTimeout(poll, POLL, lease);

@@ -58,7 +58,11 @@ impl AdminPage<'_> {
         let state = self.state.map(|state| format!("state={}", state.as_str()));
         let owner = self.owner.map(|owner| format!("owner={}", words::encoded(owner)));
         let query: Vec<String> = [state, owner].into_iter().flatten().collect();
-        if query.is_empty() { "/admin".to_owned() } else { format!("/admin?{}", query.join("&")) }
+        if query.is_empty() {
+            "/admin".to_owned()
+        } else {
+            format!("/admin?{}", query.join("&"))
+        }
     }
 
     fn filter(&self) -> Markup {
@@ -85,7 +89,10 @@ impl AdminPage<'_> {
 
     fn users(&self) -> Markup {
         // Leases of who has no account here, such as those of an earlier configuration.
-        let others = self.usage.iter().filter(|usage| self.accounts.iter().all(|account| account.subject != usage.owner));
+        let others = self
+            .usage
+            .iter()
+            .filter(|usage| self.accounts.iter().all(|account| account.subject != usage.owner));
         html! {
             section aria-labelledby="users-title" {
                 h2 #users-title { "Users" }
@@ -122,14 +129,19 @@ impl AdminPage<'_> {
 
     fn account(&self, account: &Account) -> Markup {
         let usage = self.usage.iter().find(|usage| usage.owner == account.subject);
-        let roles = account.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ");
+        let roles = account
+            .roles
+            .iter()
+            .map(|role| role.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         let is_blocked = account.blocked_at.is_some();
         html! {
             tr {
                 th.who scope="row" {
                     (leases_of(&account.subject, &account.name))
                     @if !account.email.is_empty() && account.email != account.name { p.soft.small { (account.email) } }
-                    p.soft.small { (account.realm) }
+                    @if account.realm != account.name { p.soft.small { (account.realm) } }
                 }
                 td { @if is_blocked { span.badge.bad { "blocked" } } @else { (roles) } }
                 td { (words::time(account.signed_in_at)) }

@@ -50,13 +50,13 @@ static ASSETS: &[Asset] = assets! {
     "lean-qr.js": SCRIPT,
     "lean-qr.txt": TEXT,
     "lease.js": SCRIPT,
+    "morph.js": SCRIPT,
     "noscript.css": STYLE,
     "page.js": SCRIPT,
     "plot.js": SCRIPT,
     "qr.js": SCRIPT,
     "request.js": SCRIPT,
     "running.js": SCRIPT,
-    "morph.js": SCRIPT,
     "tokens.js": SCRIPT,
     "traffic.js": SCRIPT,
     "words.js": SCRIPT,
@@ -99,7 +99,11 @@ pub(super) fn imports(module: &str) -> Vec<&'static str> {
 }
 
 fn imported(asset: &Asset) -> impl Iterator<Item = &'static str> {
-    let text = if asset.media_type == SCRIPT { std::str::from_utf8(asset.content).unwrap_or_default() } else { "" };
+    let text = if asset.media_type == SCRIPT {
+        std::str::from_utf8(asset.content).unwrap_or_default()
+    } else {
+        ""
+    };
     text.lines()
         .filter_map(|line| line.split_once(" from './").or_else(|| line.split_once("import './")))
         .filter_map(|(_, rest)| find(rest.split_once('\'')?.0).map(|asset| asset.name))
@@ -115,14 +119,21 @@ pub(super) async fn serve(Path((version, name)): Path<(String, String)>, headers
         return (StatusCode::NOT_FOUND, "there is no such file\n").into_response();
     };
     let tag = format!("\"{}\"", *VERSION);
-    let keeping = if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let keeping = if version == *VERSION {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let described: [(HeaderName, &str); 4] = [
         (header::CONTENT_TYPE, asset.media_type),
         (header::CACHE_CONTROL, keeping),
         (header::ETAG, &tag),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
         return (StatusCode::NOT_MODIFIED, described).into_response();
     }
     (described, Bytes::from_static(asset.content)).into_response()
@@ -145,7 +156,10 @@ mod tests {
 
     #[test]
     fn every_module_that_is_imported_is_there_and_is_asked_for_at_once() {
-        for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT && asset.name != "lean-qr.js") {
+        for asset in ASSETS
+            .iter()
+            .filter(|asset| asset.media_type == SCRIPT && asset.name != "lean-qr.js")
+        {
             let text = std::str::from_utf8(asset.content).unwrap();
             for (_, rest) in text.lines().filter_map(|line| line.split_once("'./")) {
                 let name = rest.split_once('\'').unwrap().0;
@@ -178,7 +192,10 @@ mod tests {
 
     #[test]
     fn nothing_is_loaded_from_elsewhere() {
-        for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT || asset.media_type == STYLE) {
+        for asset in ASSETS
+            .iter()
+            .filter(|asset| asset.media_type == SCRIPT || asset.media_type == STYLE)
+        {
             let text = std::str::from_utf8(asset.content).unwrap();
             for (_, rest) in text.match_indices("://").map(|(at, _)| text.split_at(at)) {
                 assert!(rest.starts_with("://www.w3.org/2000/svg"), "{}: {rest:.40}", asset.name);

@@ -12,12 +12,18 @@ pub(super) fn section(lease: &Lease) -> Markup {
             p.soft { "Every device needs the WireGuard app, or any client that reads WireGuard's configuration files." }
             (system("ios", "iPhone and iPad", html! {
                 li { "Install " strong { "WireGuard" } " from the App Store." }
-                li { "Press " strong { "+" } ", then " strong { "Create from QR code" } ", and point the camera at the QR code of this device above." }
+                li {
+                    "Press " strong { "+" } ", then " strong { "Create from QR code" }
+                    ", and point the camera at the QR code of this device."
+                }
                 li { "Allow the VPN configuration, and switch the tunnel on." }
             }))
             (system("android", "Android", html! {
                 li { "Install " strong { "WireGuard" } " from the Play Store or F-Droid." }
-                li { "Press " strong { "+" } ", then " strong { "Scan from QR code" } ", and point the camera at the QR code of this device above." }
+                li {
+                    "Press " strong { "+" } ", then " strong { "Scan from QR code" }
+                    ", and point the camera at the QR code of this device."
+                }
                 li { "Give the tunnel a name, and switch it on." }
             }))
             (system("windows", "Windows", html! {
@@ -31,7 +37,10 @@ pub(super) fn section(lease: &Lease) -> Markup {
                 li { "Press " strong { "Activate" } "." }
             }))
             (system("linux", "Linux", html! {
-                li { "With adit: " code { "sudo adit up ./" (file) ".conf" } ", and " code { "sudo adit down " (file) } " afterwards." }
+                li {
+                    "With adit: " code { "sudo adit up ./" (file) ".conf" }
+                    ", and " code { "sudo adit down " (file) } " afterwards."
+                }
                 li { "With WireGuard's tools: " code { "sudo wg-quick up ./" (file) ".conf" } "." }
                 li { "With NetworkManager: " code { "nmcli connection import type wireguard file " (file) ".conf" } "." }
             }))

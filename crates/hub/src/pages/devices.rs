@@ -16,9 +16,6 @@ use super::{
     words,
 };
 
-
-
-
 /// What a person reads there, until he has put his own key.
 const YOUR_KEY: &str = "(your private key)";
 
@@ -86,7 +83,11 @@ fn card(page: &LeasePage<'_>, peer: &LeasePeer, configuration: Option<&Configura
                 (remove(viewer, lease, peer))
             }
             (handshake(page, peer))
-            @if lease.makes_keys() { (made_on_gateway(viewer, lease, peer)) } @else { (made_by_client(viewer, lease, peer, configuration)) }
+            @if lease.makes_keys() {
+                (made_on_gateway(viewer, lease, peer))
+            } @else {
+                (made_by_client(viewer, lease, peer, configuration))
+            }
             div.held hidden data-held {
                 div.actions {
                     button.primary type="button" data-do="download" { "Download" span.unseen { " " (peer.name) ".conf" } }
@@ -105,26 +106,34 @@ fn card(page: &LeasePage<'_>, peer: &LeasePeer, configuration: Option<&Configura
 }
 
 fn addresses(peer: &LeasePeer) -> String {
-    peer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    peer.addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn handshake(page: &LeasePage<'_>, peer: &LeasePeer) -> Markup {
     html! {
         div.device-state {
-        p.handshake data-handshake data-fresh="handshake" {
-            @match (peer.first_handshake_at, peer.latest_handshake_at) {
-                (Some(first), latest) => {
-                    span.dot.good {} span { strong { "Connected. " } "First handshake at " (words::time(first)) ", latest "
-                    (words::since(latest.unwrap_or(first), page.now)) " ago." }
+            p.handshake data-handshake data-fresh="handshake" {
+                @if let Some(first) = peer.first_handshake_at {
+                    span.dot.good {}
+                    span {
+                        strong { "Connected. " } "First handshake at " (words::time(first)) ", latest "
+                        (words::since(peer.latest_handshake_at.unwrap_or(first), page.now)) " ago."
+                    }
+                } @else {
+                    span.pulse {} span { "Waiting for its first connection" }
                 }
-                (None, _) => { span.pulse {} span { "Waiting for its first connection" } }
             }
-        }
-        p.transfer {
-            (icons::down()) span.unseen { "Received by it: " } span data-field="sent" { (words::bytes(peer.sent_bytes)) }
-            " "
-            (icons::up()) span.unseen { "sent by it: " } span data-field="received" { (words::bytes(peer.received_bytes)) }
-        }
+            p.transfer {
+                (icons::down()) span.unseen { "Received by it: " }
+                span data-field="sent" { (words::bytes(peer.sent_bytes)) }
+                " "
+                (icons::up()) span.unseen { "sent by it: " }
+                span data-field="received" { (words::bytes(peer.received_bytes)) }
+            }
         }
     }
 }
@@ -177,7 +186,7 @@ fn made_on_gateway(viewer: &Viewer, lease: &Lease, peer: &LeasePeer) -> Markup {
             @if let Some(at) = peer.handed_over_at {
                 p {
                     "Its configuration was handed over at " (words::time(at)) ", and is handed over once. "
-                    "If it is lost, remove this device and add it again."
+                    "If it is lost, add another device below."
                 }
             } @else {
                 p { "The gateway has made its keys. The configuration is handed over once: have the device at hand." }
@@ -220,7 +229,9 @@ fn add(viewer: &Viewer, lease: &Lease) -> Markup {
                 }
                 @if !lease.makes_keys() {
                     div.field.grow data-own-key {
-                        label for="add-key" { "Public key" span.scripted.soft { " (leave it empty, and this page makes the keys)" } }
+                        label for="add-key" {
+                            "Public key" span.scripted.soft { " (leave it empty, and this page makes the keys)" }
+                        }
                         input #add-key .mono name="public_key" maxlength="44" autocomplete="off" spellcheck="false";
                     }
                 }

@@ -20,6 +20,12 @@ pub(super) struct ErrorPage<'a> {
 }
 
 impl ErrorPage<'_> {
+    /// What the problem itself says, unless that is for programs.
+    fn remedy(&self) -> Option<&str> {
+        let is_for_programs = matches!(self.problem.code.as_str(), "no_such_route" | "method_not_allowed");
+        self.problem.remedy.as_deref().filter(|_| !is_for_programs)
+    }
+
     /// The whole page.
     pub(super) fn render(&self) -> Markup {
         let (title, remedy) = said(self.problem.status);
@@ -28,7 +34,7 @@ impl ErrorPage<'_> {
                 p.status { (self.problem.status) }
                 h1 { (title) }
                 p.lead { (sentence(&self.problem.detail)) }
-                p { strong { "What to do: " } (sentence(self.problem.remedy.as_deref().unwrap_or(remedy))) }
+                p { strong { "What to do: " } (sentence(self.remedy().unwrap_or(remedy))) }
                 div.actions {
                     a.button.primary href=(self.back) { @if self.back == "/" { "To the launch page" } @else { "Go back" } }
                 }
@@ -42,12 +48,24 @@ impl ErrorPage<'_> {
 fn said(status: u16) -> (&'static str, &'static str) {
     match status {
         401 => ("Not signed in", "sign in, and try again."),
-        403 => ("Not allowed", "ask whoever runs this hub if you need it, or sign in as somebody else."),
-        404 => ("Not here", "look at the address. A lease of somebody else is not shown either."),
+        403 => (
+            "Not allowed",
+            "ask whoever runs this hub if you need it, or sign in as somebody else.",
+        ),
+        404 => (
+            "Not here",
+            "look at the address. A lease of somebody else is not shown either.",
+        ),
         409 => ("It does not fit", "look at the gateway's page, which may have changed."),
         400 | 413 | 415 | 422 => ("Not understood", "go back and change the value."),
-        429 => ("Too much at once", "wait a little, or end a gateway that you need no more."),
+        429 => (
+            "Too much at once",
+            "wait a little, or end a gateway that you need no more.",
+        ),
         502..=504 => ("Not now", "try again in a moment."),
-        _ => ("Something broke", "try again in a moment. If it stays so, tell whoever runs this hub the number of the request."),
+        _ => (
+            "Something broke",
+            "try again in a moment. If it stays so, tell whoever runs this hub the number of the request.",
+        ),
     }
 }

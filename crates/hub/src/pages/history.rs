@@ -64,7 +64,10 @@ pub(super) fn table(leases: &[Lease], has_owner: bool) -> Markup {
 }
 
 fn row(lease: &Lease, has_owner: bool) -> Markup {
-    let lived = lease.ready_at.zip(lease.removed_at).map(|(ready, removed)| removed.since(ready));
+    let lived = lease
+        .ready_at
+        .zip(lease.removed_at)
+        .map(|(ready, removed)| removed.since(ready));
     html! {
         tr {
             th scope="row" { a href={ "/leases/" (lease.id) } { (devices(lease)) } }

@@ -11,9 +11,9 @@ use launch::{
 use maud::{Markup, html};
 
 use super::{
-    layout::{Frame, Tab, Viewer, csrf},
-    launch_form::Form,
+    launch_form::{Device, Form},
     launch_options::{advanced, dns, lifetimes, places, traffic},
+    layout::{Frame, Tab, Viewer, csrf},
     running,
     words::{self, sentence},
 };
@@ -50,12 +50,15 @@ impl LaunchPage<'_> {
                 h1 { "Launch a gateway" }
                 p.lead {
                     "A WireGuard gateway of your own, gone when its time is over. "
-                    span.scripted { "Your private keys are made in this browser and stay in it." }
+                    span #keys-promise .scripted { "Your private keys are made in this browser and stay in it." }
                 }
             }
             @if self.places.is_empty() {
                 div.note.bad role="alert" {
-                    p { strong { "No place is set up." } " Whoever runs this hub names the places where gateways run in its configuration." }
+                    p {
+                        strong { "No place is set up." }
+                        " Whoever runs this hub names the places where gateways run in its configuration."
+                    }
                 }
             } @else {
                 (self.profiles())
@@ -63,8 +66,14 @@ impl LaunchPage<'_> {
             }
             (running::section(self.viewer, self.running, self.now))
         };
-        let title = if self.problem.is_some() { "Not launched" } else { "Launch" };
-        Frame::new(title, Some(Tab::Launch), Some(self.viewer)).with_module("launch.js").render(&content)
+        let title = if self.problem.is_some() {
+            "Not launched"
+        } else {
+            "Launch"
+        };
+        Frame::new(title, Some(Tab::Launch), Some(self.viewer))
+            .with_module("launch.js")
+            .render(&content)
     }
 
     fn profiles(&self) -> Markup {
@@ -74,7 +83,8 @@ impl LaunchPage<'_> {
                     span.soft { "Begin with" }
                     a.pill href="/" aria-current=[self.profile.is_none().then_some("true")] { "the defaults" }
                     @for (name, profile) in self.profiles {
-                        a.pill href={ "/?profile=" (words::encoded(name)) } aria-current=[(self.profile == Some(name)).then_some("true")]
+                        a.pill href={ "/?profile=" (words::encoded(name)) }
+                            aria-current=[(self.profile == Some(name)).then_some("true")]
                             title=[Some(&profile.description).filter(|text| !text.is_empty())] { (name) }
                     }
                 }
@@ -106,8 +116,7 @@ impl LaunchPage<'_> {
                         button.primary type="submit" name="do" value="launch" { "Launch" }
                         p.scriptless.soft {
                             "This browser runs no scripts, so this page cannot make keys. The gateway makes them and hands "
-                            "each configuration over once, unless you paste public keys of your own and say so under "
-                            em { "More options" } "."
+                            "each configuration over once, unless you paste public keys of your own."
                         }
                         p.scripted.soft.small { "You can end it at any time." }
                     }
@@ -133,7 +142,7 @@ impl LaunchPage<'_> {
                 }
                 ul #devices .rows {
                     @for (index, device) in self.form.devices.iter().enumerate() {
-                        (device_row(index, &device.name, &device.public_key))
+                        (device_row(index, device, self.form.devices.len() > 1))
                     }
                 }
                 button.quiet type="submit" name="do" value="add-device" #add-device { "Add a device" }
@@ -142,7 +151,8 @@ impl LaunchPage<'_> {
     }
 }
 
-fn device_row(index: usize, name: &str, public_key: &str) -> Markup {
+fn device_row(index: usize, device: &Device, is_removable: bool) -> Markup {
+    let Device { name, public_key } = device;
     html! {
         li.device-row {
             div.field {
@@ -156,7 +166,7 @@ fn device_row(index: usize, name: &str, public_key: &str) -> Markup {
                 input #{ "public-key-" (index) } .mono name="public_key" value=(public_key) maxlength="44"
                     autocomplete="off" autocapitalize="none" spellcheck="false";
             }
-            button.quiet.icon-only type="submit" name="do" value={ "remove-device-" (index) }
+            button.quiet.icon-only type="submit" name="do" value={ "remove-device-" (index) } hidden[!is_removable]
                 aria-label={ "Remove " (name) } title="Remove" { "×" }
         }
     }
@@ -187,9 +197,23 @@ pub(super) struct Refused {
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
         let field = problem.field.unwrap_or_default();
-        let own = problem.detail.strip_prefix(&format!("{field}: ")).unwrap_or(&problem.detail).to_owned();
-        let text = if field.is_empty() { sentence(&own) } else { sentence(&format!("{}: {own}", label(&field))) };
-        Self { text, remedy: problem.remedy.filter(|remedy| *remedy != own).map(|remedy| sentence(&remedy)) }
+        let own = problem
+            .detail
+            .strip_prefix(&format!("{field}: "))
+            .unwrap_or(&problem.detail)
+            .to_owned();
+        let text = if field.is_empty() {
+            sentence(&own)
+        } else {
+            sentence(&format!("{}: {own}", label(&field)))
+        };
+        Self {
+            text,
+            remedy: problem
+                .remedy
+                .filter(|remedy| *remedy != own)
+                .map(|remedy| sentence(&remedy)),
+        }
     }
 }
 

@@ -91,7 +91,10 @@ impl Form {
             size: String::new(),
             lifetime_secs: Some(DEFAULT_LIFETIME.as_secs().min(policy.max_lifetime.as_secs())),
             lifetime_other: String::new(),
-            devices: vec![Device { name: "phone".to_owned(), public_key: String::new() }],
+            devices: vec![Device {
+                name: "phone".to_owned(),
+                public_key: String::new(),
+            }],
             keys: KeyChoice::Gateway,
             dns: DnsChoice::Gateway,
             dns_custom: String::new(),
@@ -132,7 +135,10 @@ impl Form {
             Some(&order.allowed_ips),
             [order.port, order.mtu],
         );
-        let devices = lease.peers.iter().map(|peer| Device { name: peer.name.clone(), public_key: String::new() });
+        let devices = lease.peers.iter().map(|peer| Device {
+            name: peer.name.clone(),
+            public_key: String::new(),
+        });
         Self {
             place: order.place.clone(),
             region: order.region.clone().unwrap_or_default(),
@@ -160,7 +166,9 @@ impl Form {
                 Some(secs) if !is_offered => words::duration(Duration::from_secs(secs)),
                 Some(_) | None => String::new(),
             },
-            idle_end: idle_end_secs.map(|secs| secs.div_ceil(60).to_string()).unwrap_or_default(),
+            idle_end: idle_end_secs
+                .map(|secs| secs.div_ceil(60).to_string())
+                .unwrap_or_default(),
             dns: match dns {
                 None => DnsChoice::Gateway,
                 Some([]) => DnsChoice::Own,
@@ -168,7 +176,12 @@ impl Form {
             },
             dns_custom: dns.unwrap_or_default().join(", "),
             is_split: split.is_some(),
-            networks: split.unwrap_or_default().iter().map(IpNet::to_string).collect::<Vec<_>>().join("\n"),
+            networks: split
+                .unwrap_or_default()
+                .iter()
+                .map(IpNet::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
             port: number(port),
             mtu: number(mtu),
             ..self
@@ -178,14 +191,25 @@ impl Form {
     /// The fields as a browser sends them. What is missing keeps its default.
     pub(super) fn read(fields: &[(String, String)], places: &[Description], policy: &Policy) -> Self {
         let default = Self::new(places, policy);
-        let found: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), value.trim())).collect();
+        let found: BTreeMap<&str, &str> = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.trim()))
+            .collect();
         let text = |name: &str| found.get(name).map(|text| (*text).to_owned());
-        let all = |wanted: &'static str| fields.iter().filter(move |(name, _)| name == wanted).map(|(_, text)| text.trim());
+        let all = |wanted: &'static str| {
+            fields
+                .iter()
+                .filter(move |(name, _)| name == wanted)
+                .map(|(_, text)| text.trim())
+        };
         let keys = all("public_key").chain(std::iter::repeat(""));
         let devices: Vec<Device> = all("device")
             .zip(keys)
             .take(MAX_DEVICES)
-            .map(|(name, key)| Device { name: name.to_owned(), public_key: key.to_owned() })
+            .map(|(name, key)| Device {
+                name: name.to_owned(),
+                public_key: key.to_owned(),
+            })
             .collect();
         Self {
             place: text("place").unwrap_or(default.place),
@@ -196,12 +220,14 @@ impl Form {
                 Some(secs) => secs.parse().ok(),
             },
             lifetime_other: text("lifetime_other").unwrap_or_default(),
-            devices: if devices.is_empty() { default.devices } else { devices },
             keys: match found.get("keys") {
                 Some(&"browser") => KeyChoice::Browser,
                 Some(&"pasted") => KeyChoice::Pasted,
+                // Whoever pastes a key does not want another one.
+                Some(_) | None if devices.iter().any(|device| !device.public_key.is_empty()) => KeyChoice::Pasted,
                 Some(_) | None => default.keys,
             },
+            devices: if devices.is_empty() { default.devices } else { devices },
             dns: match found.get("dns") {
                 Some(&"own") => DnsChoice::Own,
                 Some(&"custom") => DnsChoice::Custom,
@@ -221,11 +247,16 @@ impl Form {
         if button == "add-device" {
             if self.devices.len() < MAX_DEVICES {
                 let name = self.free_name();
-                self.devices.push(Device { name, public_key: String::new() });
+                self.devices.push(Device {
+                    name,
+                    public_key: String::new(),
+                });
             }
             return true;
         }
-        let Some(index) = button.strip_prefix("remove-device-") else { return false };
+        let Some(index) = button.strip_prefix("remove-device-") else {
+            return false;
+        };
         if let Ok(index) = index.parse::<usize>()
             && index < self.devices.len()
             && self.devices.len() > 1
@@ -280,9 +311,12 @@ impl Form {
         let text = &self.lifetime_other;
         let minutes = text.parse::<u64>().ok().map(|minutes| minutes.saturating_mul(60));
         let words = || humantime::parse_duration(text).ok().map(|duration| duration.as_secs());
-        minutes
-            .or_else(words)
-            .ok_or_else(|| invalid("lifetime_secs", format!("`{text}` is no time; write minutes, or `2h 30min`")))
+        minutes.or_else(words).ok_or_else(|| {
+            invalid(
+                "lifetime_secs",
+                format!("`{text}` is no time; write minutes, or `2h 30min`"),
+            )
+        })
     }
 
     fn peers(&self) -> Result<Vec<PeerRequest>, Invalid> {
@@ -294,7 +328,10 @@ impl Form {
                     invalid(&format!("peers[{index}].public_key"), problem)
                 })?),
             };
-            Ok(PeerRequest { name: device.name.clone(), public_key })
+            Ok(PeerRequest {
+                name: device.name.clone(),
+                public_key,
+            })
         };
         self.devices.iter().enumerate().map(peer).collect()
     }
@@ -302,7 +339,10 @@ impl Form {
     fn servers(&self) -> Result<Vec<String>, Invalid> {
         let servers: Vec<String> = list(&self.dns_custom).map(str::to_owned).collect();
         if servers.is_empty() {
-            return Err(invalid("dns", "names no server; write its address, or choose another way"));
+            return Err(invalid(
+                "dns",
+                "names no server; write its address, or choose another way",
+            ));
         }
         Ok(servers)
     }
@@ -311,7 +351,10 @@ impl Form {
         let network = |text: &str| {
             let address = || text.parse().ok().map(|address: std::net::IpAddr| IpNet::from(address));
             text.parse().ok().or_else(address).ok_or_else(|| {
-                invalid("allowed_ips", format!("`{text}` is no network; write it as 192.168.1.0/24 or fd00::/64"))
+                invalid(
+                    "allowed_ips",
+                    format!("`{text}` is no network; write it as 192.168.1.0/24 or fd00::/64"),
+                )
             })
         };
         list(&self.networks).map(network).collect()
@@ -319,18 +362,24 @@ impl Form {
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| letter == ',' || letter.is_whitespace()).filter(|word| !word.is_empty())
+    text.split(|letter: char| letter == ',' || letter.is_whitespace())
+        .filter(|word| !word.is_empty())
 }
 
 fn number<T: std::str::FromStr>(field: &str, text: &str, wanted: &str) -> Result<Option<T>, Invalid> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| invalid(field, format!("`{text}` is not {wanted}")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| invalid(field, format!("`{text}` is not {wanted}")))
 }
 
 fn invalid(field: &str, problem: impl Into<String>) -> Invalid {
-    Invalid { field: field.to_owned(), problem: problem.into() }
+    Invalid {
+        field: field.to_owned(),
+        problem: problem.into(),
+    }
 }
 
 #[cfg(test)]
@@ -338,8 +387,10 @@ mod tests {
     use super::*;
 
     fn form(fields: &[(&str, &str)]) -> Form {
-        let fields: Vec<(String, String)> =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let fields: Vec<(String, String)> = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Form::read(&fields, &places(), &Policy::default())
     }
 
@@ -357,8 +408,14 @@ mod tests {
         assert_eq!(request.place.as_deref(), Some("local"));
         assert_eq!(request.lifetime_secs, Some(1_800));
         assert_eq!(request.keys, Some(Keys::Gateway));
-        assert_eq!(request.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["phone"]);
-        assert_eq!((request.dns, request.allowed_ips, request.mtu, request.port), (None, None, None, None));
+        assert_eq!(
+            request.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(),
+            ["phone"]
+        );
+        assert_eq!(
+            (request.dns, request.allowed_ips, request.mtu, request.port),
+            (None, None, None, None)
+        );
     }
 
     #[test]
@@ -369,7 +426,7 @@ mod tests {
             ("lifetime_other", "2h 30min"),
             ("device", "phone"),
             ("public_key", key),
-            ("keys", "pasted"),
+            ("keys", "gateway"),
             ("dns", "custom"),
             ("dns_custom", "9.9.9.9, corp.example"),
             ("traffic", "some"),
@@ -384,14 +441,20 @@ mod tests {
         assert_eq!(request.dns, Some(vec!["9.9.9.9".to_owned(), "corp.example".to_owned()]));
         let networks: Vec<String> = request.allowed_ips.unwrap().iter().map(IpNet::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]);
-        assert_eq!((request.idle_end_secs, request.mtu, request.port), (Some(300), Some(1_280), Some(51_820)));
+        assert_eq!(
+            (request.idle_end_secs, request.mtu, request.port),
+            (Some(300), Some(1_280), Some(51_820))
+        );
     }
 
     #[test]
     fn what_cannot_be_read_names_its_field() {
         let cases: [(&[(&str, &str)], &str); 8] = [
             (&[("lifetime", "other"), ("lifetime_other", "soon")], "lifetime_secs"),
-            (&[("keys", "pasted"), ("device", "phone"), ("public_key", "x")], "peers[0].public_key"),
+            (
+                &[("keys", "pasted"), ("device", "phone"), ("public_key", "x")],
+                "peers[0].public_key",
+            ),
             (&[("keys", "browser"), ("device", "phone")], "peers[0].public_key"),
             (&[("dns", "custom")], "dns"),
             (&[("traffic", "some"), ("networks", "home")], "allowed_ips"),
@@ -419,7 +482,12 @@ mod tests {
             (request.lifetime_secs, request.dns, request.allowed_ips, request.mtu),
             (profile.lifetime_secs, profile.dns, profile.allowed_ips, profile.mtu)
         );
-        let order = ::launch::order::Order::new(&filled.request().unwrap(), &BTreeMap::new(), &places(), &Policy::default());
+        let order = ::launch::order::Order::new(
+            &filled.request().unwrap(),
+            &BTreeMap::new(),
+            &places(),
+            &Policy::default(),
+        );
         let (order, now) = (order.unwrap(), ::launch::Moment::from_millis(0));
         let peers = filled.request().unwrap().peers;
         let lease = Lease::new(::launch::LeaseId::new(now, 1), "local", order, &peers, false, now);
@@ -434,7 +502,10 @@ mod tests {
             assert!(form.change_devices("add-device"));
         }
         let names: Vec<&str> = form.devices.iter().map(|device| device.name.as_str()).collect();
-        assert_eq!(names, ["phone", "laptop", "tablet", "desktop", "tv", "device-2", "device-3"]);
+        assert_eq!(
+            names,
+            ["phone", "laptop", "tablet", "desktop", "tv", "device-2", "device-3"]
+        );
         assert!(form.change_devices("remove-device-1") && form.change_devices("remove-device-99"));
         assert_eq!(form.devices.len(), 6);
         for _ in 0..9 {

@@ -36,6 +36,8 @@ pub(super) fn places(places: &[Description], form: &Form) -> Markup {
 /// How long it lives.
 pub(super) fn lifetimes(policy: &Policy, form: &Form) -> Markup {
     let most = policy.max_lifetime;
+    let is_offered = |secs: &u64| *secs <= most.as_secs() || form.lifetime_secs == Some(*secs);
+    let offered = LIFETIMES.into_iter().filter(is_offered);
     html! {
         fieldset {
             legend { "Lifetime" }
@@ -43,7 +45,7 @@ pub(super) fn lifetimes(policy: &Policy, form: &Form) -> Markup {
                 "Counted from the moment it is ready. You can extend it later, up to " (words::duration(most)) " in all."
             }
             div.pills {
-                @for secs in LIFETIMES.into_iter().filter(|secs| *secs <= most.as_secs() || form.lifetime_secs == Some(*secs)) {
+                @for secs in offered {
                     label.pill {
                         input type="radio" name="lifetime" value=(secs) checked[form.lifetime_secs == Some(secs)];
                         span { (words::duration(Duration::from_secs(secs))) }
@@ -88,8 +90,10 @@ pub(super) fn dns(form: &Form) -> Markup {
         fieldset {
             legend { "DNS" }
             div.cards {
-                (choice("dns", "gateway", form.dns == DnsChoice::Gateway, "The gateway", "Names are asked inside the tunnel."))
-                (choice("dns", "own", form.dns == DnsChoice::Own, "The device's own", "Its network may see which names it asks for."))
+                (choice("dns", "gateway", form.dns == DnsChoice::Gateway, "The gateway",
+                    "Names are asked inside the tunnel."))
+                (choice("dns", "own", form.dns == DnsChoice::Own, "The device's own",
+                    "Its network may see which names it asks for."))
                 (choice("dns", "custom", form.dns == DnsChoice::Custom, "Other servers", "Addresses that you name."))
             }
             div.field data-when="dns=custom" {
@@ -103,7 +107,9 @@ pub(super) fn dns(form: &Form) -> Markup {
 
 /// What few people change.
 pub(super) fn advanced(places: &[Description], form: &Form) -> Markup {
-    let is_changed = [&form.region, &form.size, &form.port, &form.mtu, &form.idle_end].iter().any(|text| !text.is_empty())
+    let is_changed = [&form.region, &form.size, &form.port, &form.mtu, &form.idle_end]
+        .iter()
+        .any(|text| !text.is_empty())
         || form.keys != KeyChoice::Gateway;
     html! {
         details.more open[is_changed] {
@@ -124,7 +130,7 @@ fn keys(form: &Form) -> Markup {
     html! {
         fieldset {
             legend { "Keys" }
-            div.cards {
+            div.cards.wide-cards {
                 label.choice.scripted #keys-browser hidden {
                     input type="radio" name="keys" value="browser";
                     span.choice-text {

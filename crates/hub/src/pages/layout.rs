@@ -58,7 +58,13 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// A page that is like every other.
     pub(super) fn new(title: &'a str, tab: Option<Tab>, viewer: Option<&'a Viewer>) -> Self {
-        Self { title, tab, viewer, module: "page.js", refresh_secs: None }
+        Self {
+            title,
+            tab,
+            viewer,
+            module: "page.js",
+            refresh_secs: None,
+        }
     }
 
     /// The page with a module of its own.

@@ -161,7 +161,12 @@ fn totals(lease: &Lease) -> Markup {
 
 fn facts(lease: &Lease) -> Markup {
     let order = &lease.order;
-    let networks = order.allowed_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let networks = order
+        .allowed_ips
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     html! {
         section.panel aria-labelledby="facts-title" {
             h2 #facts-title { "Gateway" }

@@ -12,8 +12,14 @@ const EXTENSIONS: [u64; 3] = [15, 30, 60];
 /// The section with the countdown.
 pub(super) fn section(page: &LeasePage<'_>) -> Markup {
     let lease = page.lease;
-    let more = page.policy.max_lifetime.saturating_sub(Duration::from_secs(lease.granted_secs));
-    let offered = EXTENSIONS.into_iter().map(|minutes| Duration::from_secs(minutes * 60)).filter(|by| *by <= more);
+    let more = page
+        .policy
+        .max_lifetime
+        .saturating_sub(Duration::from_secs(lease.granted_secs));
+    let offered = EXTENSIONS
+        .into_iter()
+        .map(|minutes| Duration::from_secs(minutes * 60))
+        .filter(|by| *by <= more);
     html! {
         section.panel.time aria-labelledby="time-title" {
             h2 #time-title .unseen { "Time" }

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use launch::{
-    Lease, Moment, State,
-    launcher::Numbered,
-    lease::SETUP_LIMIT,
-};
+use launch::{Lease, Moment, State, launcher::Numbered, lease::SETUP_LIMIT};
 use maud::{Markup, html};
 
 use super::{
@@ -18,7 +14,11 @@ use super::{
 const STEPS: [(State, &str, &str); 3] = [
     (State::Requested, "Requested", "The request is written down."),
     (State::Provisioning, "Provisioning", "The place makes the gateway."),
-    (State::Configuring, "Configuring", "The gateway starts and learns who may connect."),
+    (
+        State::Configuring,
+        "Configuring",
+        "The gateway starts and learns who may connect.",
+    ),
 ];
 
 /// The steps of a gateway that is on its way.
@@ -47,7 +47,10 @@ pub(super) fn section(page: &LeasePage<'_>) -> Markup {
 fn steps(lease: &Lease, notices: &[Numbered], now: Moment) -> Markup {
     let begun = |state: State| match state {
         State::Requested => Some(lease.created_at),
-        other => notices.iter().find(|numbered| numbered.notice.state == other).map(|numbered| numbered.notice.at),
+        other => notices
+            .iter()
+            .find(|numbered| numbered.notice.state == other)
+            .map(|numbered| numbered.notice.at),
     };
     html! {
         ol.steps {

@@ -85,12 +85,18 @@ pub(super) fn state(lease: &Lease) -> Markup {
 
 /// Bytes that devices received.
 pub(super) fn sent(lease: &Lease) -> u64 {
-    lease.peers.iter().fold(0, |sum, peer| sum.saturating_add(peer.sent_bytes))
+    lease
+        .peers
+        .iter()
+        .fold(0, |sum, peer| sum.saturating_add(peer.sent_bytes))
 }
 
 /// Bytes that devices sent.
 pub(super) fn received(lease: &Lease) -> u64 {
-    lease.peers.iter().fold(0, |sum, peer| sum.saturating_add(peer.received_bytes))
+    lease
+        .peers
+        .iter()
+        .fold(0, |sum, peer| sum.saturating_add(peer.received_bytes))
 }
 
 /// A button that lets a lease live longer.

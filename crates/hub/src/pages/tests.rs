@@ -28,7 +28,12 @@ use super::{
     login::LoginPage,
     tokens::TokensPage,
 };
-use crate::{audit::Row, identity::Role, problem::Problem, sign_in::{Account, Token}};
+use crate::{
+    audit::Row,
+    identity::Role,
+    problem::Problem,
+    sign_in::{Account, Token},
+};
 
 /// What would run if a page took it for markup.
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>";
@@ -49,26 +54,47 @@ fn places() -> Vec<Description> {
 }
 
 fn profiles() -> BTreeMap<String, Profile> {
-    let profile = Profile { description: HOSTILE.to_owned(), ..Profile::default() };
+    let profile = Profile {
+        description: HOSTILE.to_owned(),
+        ..Profile::default()
+    };
     BTreeMap::from([(HOSTILE.to_owned(), profile)])
 }
 
 fn lease(state: State, keys: Keys) -> Lease {
-    let key = (keys == Keys::Client).then(|| wg::PublicKey::from([7; 32]));
+    let key = (keys == Keys::Client).then(|| wg::PublicKey::from_bytes([7; 32]));
     let peers = vec![
-        PeerRequest { name: "phone".to_owned(), public_key: key },
-        PeerRequest { name: "laptop".to_owned(), public_key: None },
+        PeerRequest {
+            name: "phone".to_owned(),
+            public_key: key,
+        },
+        PeerRequest {
+            name: "laptop".to_owned(),
+            public_key: None,
+        },
     ];
-    let request = Request { keys: Some(Keys::Gateway), peers: vec![PeerRequest { name: "x".to_owned(), public_key: None }], ..Request::default() };
+    let request = Request {
+        keys: Some(Keys::Gateway),
+        peers: vec![PeerRequest {
+            name: "x".to_owned(),
+            public_key: None,
+        }],
+        ..Request::default()
+    };
     let order = Order::new(&request, &BTreeMap::new(), &places(), &Policy::default()).unwrap();
-    let order = Order { keys, dns: Some(vec![HOSTILE.to_owned()]), ..order };
+    let order = Order {
+        keys,
+        dns: Some(vec![HOSTILE.to_owned()]),
+        ..order
+    };
     let mut lease = Lease::new(LeaseId::new(NOW, 7), HOSTILE, order, &peers, true, NOW);
     lease.state = state;
     lease.doing = HOSTILE.to_owned();
     lease.ready_at = Some(NOW);
-    lease.fault = (state == State::Failed).then(|| Fault::new(FaultKind::Refused, "broken", HOSTILE).with_remedy(HOSTILE));
+    lease.fault =
+        (state == State::Failed).then(|| Fault::new(FaultKind::Refused, "broken", HOSTILE).with_remedy(HOSTILE));
     lease.gateway = Some(GatewayFacts {
-        public_key: wg::PublicKey::from([9; 32]),
+        public_key: wg::PublicKey::from_bytes([9; 32]),
         endpoint: HOSTILE.to_owned(),
         plane: HOSTILE.to_owned(),
         addresses: vec!["10.13.13.1/24".parse().unwrap()],
@@ -81,13 +107,22 @@ fn lease(state: State, keys: Keys) -> Lease {
 }
 
 fn notices() -> Vec<Numbered> {
-    let notice = Notice { at: NOW, kind: Kind::Retry, message: HOSTILE.to_owned(), state: State::Provisioning };
+    let notice = Notice {
+        at: NOW,
+        kind: Kind::Retry,
+        message: HOSTILE.to_owned(),
+        state: State::Provisioning,
+    };
     vec![Numbered { number: 1, notice }]
 }
 
 /// Every page, with hostile values wherever somebody can bring one in.
 fn every_page() -> Vec<(String, Markup)> {
-    let viewer = Viewer { name: HOSTILE.to_owned(), is_admin: true, csrf: "proof".to_owned() };
+    let viewer = Viewer {
+        name: HOSTILE.to_owned(),
+        is_admin: true,
+        csrf: "proof".to_owned(),
+    };
     let viewer = &viewer;
     let (places, profiles, policy, notices) = (places(), profiles(), Policy::default(), notices());
     let mut pages: Vec<(String, Markup)> = Vec::new();
@@ -97,7 +132,10 @@ fn every_page() -> Vec<(String, Markup)> {
     form.networks = HOSTILE.to_owned();
     let problem = Problem::invalid("dns[0]", format!("dns[0]: {HOSTILE}")).with_remedy(HOSTILE);
     let refused = Refused::from(problem.clone());
-    let ready = [lease(State::Ready, Keys::Client), lease(State::Provisioning, Keys::Client)];
+    let ready = [
+        lease(State::Ready, Keys::Client),
+        lease(State::Provisioning, Keys::Client),
+    ];
     let launch = LaunchPage {
         viewer,
         places: &places,
@@ -113,7 +151,11 @@ fn every_page() -> Vec<(String, Markup)> {
     for state in State::ALL {
         for keys in [Keys::Client, Keys::Gateway] {
             let lease = lease(state, keys);
-            let configurations: Vec<_> = lease.peers.iter().filter_map(|peer| configuration(&lease, peer)).collect();
+            let configurations: Vec<_> = lease
+                .peers
+                .iter()
+                .filter_map(|peer| configuration(&lease, peer))
+                .collect();
             let page = LeasePage {
                 viewer,
                 lease: &lease,
@@ -127,9 +169,27 @@ fn every_page() -> Vec<(String, Markup)> {
         }
     }
     let secret = Secret::new(Zeroizing::new(HOSTILE.to_owned()));
-    pages.push(("hand-over".to_owned(), HandedOver { viewer, lease: ready[0].id, name: "phone", configuration: &secret }.render()));
+    pages.push((
+        "hand-over".to_owned(),
+        HandedOver {
+            viewer,
+            lease: ready[0].id,
+            name: "phone",
+            configuration: &secret,
+        }
+        .render(),
+    ));
     let next = Some(ready[0].id);
-    pages.push(("history".to_owned(), HistoryPage { viewer, leases: &ready, next, is_later: true }.render()));
+    pages.push((
+        "history".to_owned(),
+        HistoryPage {
+            viewer,
+            leases: &ready,
+            next,
+            is_later: true,
+        }
+        .render(),
+    ));
     let account = Account {
         subject: HOSTILE.to_owned(),
         realm: HOSTILE.to_owned(),
@@ -149,7 +209,12 @@ fn every_page() -> Vec<(String, Markup)> {
         owner: Some(HOSTILE),
         accounts: &[account],
         own_subject: "local",
-        usage: &[Usage { owner: format!("{HOSTILE}2"), running: 1, leases: 2, minutes: 3 }],
+        usage: &[Usage {
+            owner: format!("{HOSTILE}2"),
+            running: 1,
+            leases: 2,
+            minutes: 3,
+        }],
         policy: &policy,
     };
     pages.push(("admin".to_owned(), admin.render()));
@@ -167,7 +232,17 @@ fn every_page() -> Vec<(String, Markup)> {
         hash: Default::default(),
     };
     let verified = Some(Err(HOSTILE.to_owned()));
-    pages.push(("audit".to_owned(), AuditPage { viewer, rows: &[row], next: Some(1), is_later: false, verified }.render()));
+    pages.push((
+        "audit".to_owned(),
+        AuditPage {
+            viewer,
+            rows: &[row],
+            next: Some(1),
+            is_later: false,
+            verified,
+        }
+        .render(),
+    ));
     let token = Token {
         id: HOSTILE.to_owned(),
         name: HOSTILE.to_owned(),
@@ -177,7 +252,13 @@ fn every_page() -> Vec<(String, Markup)> {
         used_at: None,
         revoked_at: None,
     };
-    let tokens = TokensPage { viewer, tokens: &[token], made: Some(HOSTILE), problem: Some(HOSTILE), now: NOW };
+    let tokens = TokensPage {
+        viewer,
+        tokens: &[token],
+        made: Some(HOSTILE),
+        problem: Some(HOSTILE),
+        now: NOW,
+    };
     pages.push(("tokens".to_owned(), tokens.render()));
     let login = LoginPage {
         takes_token: true,
@@ -188,13 +269,23 @@ fn every_page() -> Vec<(String, Markup)> {
         hidden: None,
     };
     pages.push(("login".to_owned(), login.render()));
-    pages.push(("error".to_owned(), ErrorPage { viewer: Some(viewer), problem: &problem, back: "/history" }.render()));
+    pages.push((
+        "error".to_owned(),
+        ErrorPage {
+            viewer: Some(viewer),
+            problem: &problem,
+            back: "/history",
+        }
+        .render(),
+    ));
     pages
 }
 
 /// The tags of a page, `<…>` each. Attributes' values have no `>` in them: it is escaped.
 fn tags(page: &str) -> impl Iterator<Item = &str> {
-    page.split('<').skip(1).filter_map(|rest| rest.split_once('>').map(|(tag, _)| tag))
+    page.split('<')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('>').map(|(tag, _)| tag))
 }
 
 /// The attributes of a tag, by name.
@@ -218,7 +309,10 @@ fn what_comes_from_people_is_text_on_every_page() {
     for (name, page) in every_page() {
         let page = page.into_string();
         assert!(!page.contains("<img") && !page.contains("<script>"), "{name}");
-        assert!(page.contains("&lt;img") || name.starts_with("lease Removed"), "{name} shows nothing hostile");
+        assert!(
+            page.contains("&lt;img") || name.starts_with("lease Removed"),
+            "{name} shows nothing hostile"
+        );
     }
 }
 
@@ -228,7 +322,10 @@ fn no_page_has_a_script_or_a_style_within_itself() {
         let page = page.into_string();
         for tag in tags(&page) {
             assert!(!tag.starts_with("style"), "{name}: {tag}");
-            assert!(!tag.starts_with("script") || tag.contains("src=\"/assets/"), "{name}: {tag}");
+            assert!(
+                !tag.starts_with("script") || tag.contains("src=\"/assets/"),
+                "{name}: {tag}"
+            );
             for (attribute, value) in attributes(tag) {
                 assert!(attribute != "style" && !attribute.starts_with("on"), "{name}: {tag}");
                 assert!(!value.trim_start().starts_with("javascript:"), "{name}: {tag}");
@@ -257,12 +354,20 @@ fn every_file_that_a_page_names_is_there() {
 fn every_form_that_changes_something_has_its_proof_and_every_field_its_label() {
     for (name, page) in every_page() {
         let page = page.into_string();
-        for form in page.split("<form").skip(1).map(|rest| rest.split("</form>").next().unwrap()) {
+        for form in page
+            .split("<form")
+            .skip(1)
+            .map(|rest| rest.split("</form>").next().unwrap())
+        {
             let is_post = form.split('>').next().unwrap().contains("method=\"post\"");
             let has_proof = form.contains("name=\"csrf\"") || form.contains("action=\"/login\"");
             assert!(!is_post || has_proof, "{name}: {form}");
         }
-        for id in tags(&page).filter(|tag| tag.starts_with("label ")).flat_map(attributes).filter(|(name, _)| *name == "for") {
+        for id in tags(&page)
+            .filter(|tag| tag.starts_with("label "))
+            .flat_map(attributes)
+            .filter(|(name, _)| *name == "for")
+        {
             assert!(page.contains(&format!("id=\"{}\"", id.1)), "{name}: no field {}", id.1);
         }
     }
@@ -272,7 +377,11 @@ fn every_form_that_changes_something_has_its_proof_and_every_field_its_label() {
 fn no_two_parts_of_a_page_have_one_id() {
     for (name, page) in every_page() {
         let page = page.into_string();
-        let mut ids: Vec<&str> = tags(&page).flat_map(attributes).filter(|(name, _)| *name == "id").map(|(_, id)| id).collect();
+        let mut ids: Vec<&str> = tags(&page)
+            .flat_map(attributes)
+            .filter(|(name, _)| *name == "id")
+            .map(|(_, id)| id)
+            .collect();
         let count = ids.len();
         ids.sort_unstable();
         ids.dedup();

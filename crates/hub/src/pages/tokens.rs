@@ -45,7 +45,9 @@ impl TokensPage<'_> {
             (self.list())
             (self.new_token())
         };
-        Frame::new("Tokens", Some(Tab::Tokens), Some(self.viewer)).with_module("tokens.js").render(&content)
+        Frame::new("Tokens", Some(Tab::Tokens), Some(self.viewer))
+            .with_module("tokens.js")
+            .render(&content)
     }
 
     fn list(&self) -> Markup {

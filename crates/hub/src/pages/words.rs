@@ -34,8 +34,12 @@ pub(super) fn exact(time: Duration) -> String {
 
 /// A size in decimal units: `0 B`, `999 B`, `1.2 kB`, `34 MB`.
 pub(super) fn bytes(count: u64) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    const UNITS: [(u64, &str); 4] = [
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1_000, "kB"),
+    ];
     for (size, unit) in UNITS {
         if count >= size {
             let tenths = u128::from(count) * 10 / u128::from(size);
@@ -69,7 +73,10 @@ pub(super) fn since(start: Moment, now: Moment) -> Markup {
 /// A program's text as a sentence: a capital at its start, a full stop at its end.
 pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    let mut sentence: String = letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default();
+    let mut sentence: String = letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default();
     if sentence.ends_with(|last: char| last.is_alphanumeric() || matches!(last, '`' | ')')) {
         sentence.push('.');
     }
@@ -134,7 +141,11 @@ mod tests {
 
     #[test]
     fn a_program_s_text_becomes_a_sentence() {
-        for (text, wanted) in [("there is no such lease", "There is no such lease."), ("Wait!", "Wait!"), ("", "")] {
+        for (text, wanted) in [
+            ("there is no such lease", "There is no such lease."),
+            ("Wait!", "Wait!"),
+            ("", ""),
+        ] {
             assert_eq!(sentence(text), wanted);
         }
     }

@@ -38,7 +38,9 @@ impl Narrowed {
     }
 
     fn state(&self) -> Option<LeaseState> {
-        LeaseState::ALL.into_iter().find(|state| self.state.as_deref() == Some(state.as_str()))
+        LeaseState::ALL
+            .into_iter()
+            .find(|state| self.state.as_deref() == Some(state.as_str()))
     }
 }
 
@@ -67,7 +69,11 @@ pub(super) async fn history(State(app): State<Arc<App>>, who: Who, Query(narrowe
 /// `GET /admin`.
 pub(super) async fn show(State(app): State<Arc<App>>, who: Who, Query(narrowed): Query<Narrowed>) -> Answer {
     who.may_administer()?;
-    let owner = narrowed.owner.as_deref().map(str::trim).filter(|owner| !owner.is_empty());
+    let owner = narrowed
+        .owner
+        .as_deref()
+        .map(str::trim)
+        .filter(|owner| !owner.is_empty());
     let filter = Filter {
         owner: owner.map(str::to_owned),
         states: narrowed.state().into_iter().collect(),
@@ -143,7 +149,11 @@ pub(super) struct Asked {
 /// `GET /admin/audit`.
 pub(super) async fn audit(State(app): State<Arc<App>>, who: Who, Query(asked): Query<Asked>) -> Answer {
     who.may_administer()?;
-    let rows = app.audit.page(asked.cursor, LIMIT).await.map_err(|error| Problem::internal(&error))?;
+    let rows = app
+        .audit
+        .page(asked.cursor, LIMIT)
+        .await
+        .map_err(|error| Problem::internal(&error))?;
     let newest = rows.first().map_or(0, |row| row.number);
     let verified = if asked.check.is_some() || (asked.cursor.is_none() && newest <= CHECKED_UNASKED) {
         let audit = app.audit.clone();
@@ -156,7 +166,10 @@ pub(super) async fn audit(State(app): State<Arc<App>>, who: Who, Query(asked): Q
     page(
         AuditPage {
             viewer: &Viewer::of(&who.identity),
-            next: rows.last().filter(|row| rows.len() == LIMIT && row.number > 1).map(|row| row.number),
+            next: rows
+                .last()
+                .filter(|row| rows.len() == LIMIT && row.number > 1)
+                .map(|row| row.number),
             rows: &rows,
             is_later: asked.cursor.is_some(),
             verified,

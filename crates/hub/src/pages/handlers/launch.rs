@@ -44,7 +44,10 @@ pub(super) async fn show(State(app): State<Arc<App>>, who: Who, Query(begin): Qu
     who.may_read()?;
     let launcher = &app.launcher;
     let form = Form::new(launcher.places(), launcher.policy());
-    let profile = begin.profile.as_deref().and_then(|name| launcher.profiles().get_key_value(name));
+    let profile = begin
+        .profile
+        .as_deref()
+        .and_then(|name| launcher.profiles().get_key_value(name));
     let form = match profile {
         Some((_, profile)) => form.with_profile(profile),
         None => form,
@@ -81,7 +84,10 @@ async fn ask(app: &App, who: &Who, form: &Form) -> Result<Lease, Problem> {
     })?;
     let work = async {
         let (Created::New(lease) | Created::Again(lease)) = app.launcher.create(&who.caller, &request, None).await?;
-        let done = Done::on(lease.id, format!("new, on {}, {} s", lease.order.place, lease.order.lifetime_secs));
+        let done = Done::on(
+            lease.id,
+            format!("new, on {}, {} s", lease.order.place, lease.order.lifetime_secs),
+        );
         Ok((lease, done))
     };
     who.does(app, "lease.create", "", work).await

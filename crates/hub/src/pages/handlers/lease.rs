@@ -29,7 +29,12 @@ pub(super) async fn show(State(app): State<Arc<App>>, who: Who, Path(id): Path<S
     let notices = launcher.notices(&who.caller, id, 0).await?;
     let mut configurations: Vec<Configuration> = Vec::new();
     if lease.state == LeaseState::Ready && !lease.makes_keys() && who.identity.require(Scope::Launch).is_ok() {
-        configurations.extend(lease.peers.iter().filter_map(|peer| launch::conf::configuration(&lease, peer)));
+        configurations.extend(
+            lease
+                .peers
+                .iter()
+                .filter_map(|peer| launch::conf::configuration(&lease, peer)),
+        );
     }
     page(
         LeasePage {
@@ -86,7 +91,10 @@ pub(super) async fn add_peer(
     who.may_launch()?;
     let id = lease_id(&id)?;
     let name = field(&fields, "name").unwrap_or_default().to_owned();
-    let peer = PeerRequest { name, public_key: key(&fields)? };
+    let peer = PeerRequest {
+        name,
+        public_key: key(&fields)?,
+    };
     let work = async {
         app.launcher.add_peer(&who.caller, id, &peer).await?;
         Ok(((), Done::with(format!("peer {}", peer.name))))
@@ -114,7 +122,11 @@ pub(super) async fn replace_key(
 }
 
 /// `POST /leases/{id}/peers/{name}/remove`.
-pub(super) async fn remove_peer(State(app): State<Arc<App>>, who: Who, Path((id, name)): Path<(String, String)>) -> Answer {
+pub(super) async fn remove_peer(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Path((id, name)): Path<(String, String)>,
+) -> Answer {
     who.may_launch()?;
     let id = lease_id(&id)?;
     let work = async {
@@ -126,7 +138,11 @@ pub(super) async fn remove_peer(State(app): State<Arc<App>>, who: Who, Path((id,
 }
 
 /// `POST /leases/{id}/peers/{name}/hand-over`: the answer is the only one that has the configuration.
-pub(super) async fn hand_over(State(app): State<Arc<App>>, who: Who, Path((id, name)): Path<(String, String)>) -> Answer {
+pub(super) async fn hand_over(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Path((id, name)): Path<(String, String)>,
+) -> Answer {
     who.may_launch()?;
     let id = lease_id(&id)?;
     let work = async {
@@ -135,14 +151,26 @@ pub(super) async fn hand_over(State(app): State<Arc<App>>, who: Who, Path((id, n
     };
     let secret = who.does(&app, "peer.hand_over", id.to_string(), work).await?;
     let viewer = Viewer::of(&who.identity);
-    page(HandedOver { viewer: &viewer, lease: id, name: &name, configuration: &secret }.render())
+    page(
+        HandedOver {
+            viewer: &viewer,
+            lease: id,
+            name: &name,
+            configuration: &secret,
+        }
+        .render(),
+    )
 }
 
 /// The public key of a form; `None` if the field is empty or missing.
 fn key(fields: &[(String, String)]) -> Result<Option<PublicKey>, Problem> {
-    let Some(text) = field(fields, "public_key").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = field(fields, "public_key").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     let problem = "is not a WireGuard public key: 44 characters, as `wg pubkey` prints them";
-    text.parse().map(Some).map_err(|_| Problem::invalid("public_key", format!("public_key: {problem}")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| Problem::invalid("public_key", format!("public_key: {problem}")))
 }
 
 /// What is no id is no lease's: nobody learns more by trying.

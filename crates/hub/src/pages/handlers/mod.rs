@@ -8,12 +8,12 @@ mod tokens;
 
 use std::sync::Arc;
 
+use ::launch::LeaseId;
 use axum::{
     Router,
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use ::launch::LeaseId;
 use maud::Markup;
 
 pub use self::readable::readable;
@@ -59,7 +59,11 @@ impl Viewer {
 
 /// The last value that a form has under this name, without blanks at its ends.
 fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    fields.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.trim())
+    fields
+        .iter()
+        .rev()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.trim())
 }
 
 fn page(page: Markup) -> Answer {

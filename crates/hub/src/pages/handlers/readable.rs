@@ -28,14 +28,24 @@ pub async fn readable(State(app): State<Arc<App>>, request: Request, next: Next)
     }
     let parts = copy(&request);
     let response = next.run(request).await;
-    let is_problem =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == problem::CONTENT_TYPE);
-    if is_problem { as_page(&app, parts, response).await } else { response }
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|media_type| media_type == problem::CONTENT_TYPE);
+    if is_problem {
+        as_page(&app, parts, response).await
+    } else {
+        response
+    }
 }
 
 /// Whether a person waits for a page.
 fn is_navigation(request: &Request) -> bool {
-    let accepted = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accepted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     accepted.contains("text/html") && !request.uri().path().starts_with("/api/")
 }
 
@@ -51,11 +61,18 @@ fn copy(request: &Request) -> Parts {
 
 async fn as_page(app: &Arc<App>, mut parts: Parts, response: Response) -> Response {
     let (mut head, body) = response.into_parts();
-    let read = Limited::new(body, LARGEST).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let read = Limited::new(body, LARGEST)
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let problem = serde_json::from_slice::<Problem>(&read)
         .unwrap_or_else(|_| Problem::new(head.status, "unknown", "the hub could not answer this"));
     let back = back(&parts);
-    let identity = Option::<Identity>::from_request_parts(&mut parts, app).await.ok().flatten();
+    let identity = Option::<Identity>::from_request_parts(&mut parts, app)
+        .await
+        .ok()
+        .flatten();
     let viewer = identity.as_ref().map(Viewer::of);
     let page = ErrorPage {
         viewer: viewer.as_ref(),
@@ -79,5 +96,9 @@ fn back(parts: &Parts) -> String {
         let is_ours = referrer.authority().is_some_and(|authority| authority.as_str() == host);
         is_ours.then(|| referrer.path_and_query().map(|path| path.as_str().to_owned()))?
     };
-    if parts.method == Method::GET { "/".to_owned() } else { page().unwrap_or_else(|| "/".to_owned()) }
+    if parts.method == Method::GET {
+        "/".to_owned()
+    } else {
+        page().unwrap_or_else(|| "/".to_owned())
+    }
 }

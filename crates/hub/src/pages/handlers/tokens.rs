@@ -34,14 +34,21 @@ pub(super) async fn make(
     FormBody(fields): Fields,
 ) -> Answer {
     let days = field(&fields, "days").and_then(|days| days.parse::<u64>().ok());
-    let scopes: BTreeSet<Scope> =
-        fields.iter().filter(|(name, _)| name == "scope").filter_map(|(_, scope)| scope.parse().ok()).collect();
+    let scopes: BTreeSet<Scope> = fields
+        .iter()
+        .filter(|(name, _)| name == "scope")
+        .filter_map(|(_, scope)| scope.parse().ok())
+        .collect();
     let new = NewToken {
         name: field(&fields, "name").unwrap_or_default().to_owned(),
         scopes,
         lifetime: days.map(|days| Duration::from_secs(days.saturating_mul(86_400))),
     };
-    match app.sign_in.create_token(&who.identity, new, &Asker::of(&extensions)).await {
+    match app
+        .sign_in
+        .create_token(&who.identity, new, &Asker::of(&extensions))
+        .await
+    {
         Ok((_, text)) => render(&app, &who, Some(text.expose()), None).await,
         Err(refusal @ (TokenRefusal::Invalid { .. } | TokenRefusal::BeyondOwner | TokenRefusal::TooMany)) => {
             let again = render(&app, &who, None, Some(&sentence(&refusal.to_string()))).await?;
@@ -58,7 +65,9 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
     extensions: Extensions,
 ) -> Answer {
-    app.sign_in.revoke_token(&who.identity, &id, &Asker::of(&extensions)).await?;
+    app.sign_in
+        .revoke_token(&who.identity, &id, &Asker::of(&extensions))
+        .await?;
     Ok(Redirect::to("/tokens").into_response())
 }
 
