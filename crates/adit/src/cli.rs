@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    ask, attach, completions, device, doctor, down, health, launch, link, man, node, peer, serve, show, show_peer, up,
+    ask, attach, completions, device, doctor, down, health, hub, launch, link, man, node, peer, serve, show, show_peer, up,
 };
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.
@@ -50,6 +50,11 @@ pub(crate) enum Command {
     Health(health::Arguments),
     /// Says what works on this machine, and what is missing for the rest.
     Doctor(doctor::Arguments),
+    /// Serves a web page and an API by which people launch gateways, which are gone when their time is over.
+    ///
+    /// On this machine alone unless told otherwise: prints the link that signs in. Gateways run as processes here, in
+    /// containers, or nowhere, to try it out. A hub that others reach has people sign in by OpenID Connect or API tokens.
+    Hub(Box<hub::Arguments>),
     /// Gives labelled containers a WireGuard tunnel as their only way out.
     ///
     /// Watches Docker. A container with the label adit.enable=true keeps its own network namespace, and nothing leaves it

@@ -62,12 +62,15 @@ impl Answer {
         }
     }
 
-    fn failed(status: &str, problem: Problem) -> Response {
+    fn failed(status: &str, problem: &Problem) -> Response {
         let answer = Self {
-            error: Some(problem.detail),
+            error: Some(problem.detail.clone()),
             ..Self::new(status)
         };
-        (StatusCode::INTERNAL_SERVER_ERROR, Json(answer)).into_response()
+        // What the caller could do otherwise keeps its status: a limit, a lease that was stopped meanwhile.
+        let status = Some(problem.status).filter(|status| *status < 500);
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(answer)).into_response()
     }
 }
 
@@ -87,6 +90,12 @@ impl IntoResponse for Answer {
     tag = "aliases",
     responses(
         (status = 200, description = "It has started, or runs already.", body = Answer),
+        (status = 409, description = "It was stopped meanwhile.", body = Answer),
+        (status = 422, description = "The place makes no keys on gateways.", body = Answer),
+        (status = 429, description = "A limit is reached.", content(
+            (Answer = "application/json"),
+            (Problem = "application/problem+json"),
+        )),
         (status = 500, description = "It has not started.", body = Answer),
     ),
 )]
@@ -94,7 +103,7 @@ async fn start(State(app): State<Arc<App>>, who: Who) -> Result<Response, Proble
     who.may_launch()?;
     Ok(match begin(&app, &who).await {
         Ok(answer) => answer.into_response(),
-        Err(problem) => Answer::failed("Error starting VPN", problem),
+        Err(problem) => Answer::failed("Error starting VPN", &problem),
     })
 }
 
@@ -121,7 +130,7 @@ async fn stop(State(app): State<Arc<App>>, who: Who) -> Result<Response, Problem
     };
     Ok(match ended.await {
         Ok(answer) => answer.into_response(),
-        Err(problem) => Answer::failed("Error stopping VPN", problem),
+        Err(problem) => Answer::failed("Error stopping VPN", &problem),
     })
 }
 
@@ -192,7 +201,13 @@ async fn ready(app: &App, who: &Who, id: LeaseId, deadline: Instant) -> Result<(
             }
         }
         loop {
-            let late = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "late", "the gateway is not ready in time; it is removed");
+            let late = || {
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "late",
+                    "the gateway is not ready in time; it is removed",
+                )
+            };
             match timeout_at(deadline, changes.recv()).await.map_err(|_| late())? {
                 Ok(changed) if changed == id => break,
                 Ok(_) => {}

@@ -18,12 +18,12 @@ use std::{
 use ipnet::IpNet;
 use launch::{order::Profile, policy::Policy};
 
+pub(crate) use self::origin::is_loopback_host;
 pub use self::{
     oidc::Oidc,
     origin::Origin,
     typed::{Typed, TypedLimits, TypedOidc, TypedRates, TypedTls},
 };
-pub(crate) use self::origin::is_loopback_host;
 
 /// Where a hub listens unless something else is asked for.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8790);
@@ -174,9 +174,8 @@ impl Config {
         let trusted_proxies = proxies(&typed.trusted_proxies)?;
         let public = typed.public_url.as_deref().map(Origin::parse).transpose()?;
         let oidc = typed.oidc.map(TypedOidc::check).transpose()?;
-        let is_local = listen.ip().is_loopback()
-            && trusted_proxies.is_empty()
-            && public.as_ref().is_none_or(Origin::is_loopback);
+        let is_local =
+            listen.ip().is_loopback() && trusted_proxies.is_empty() && public.as_ref().is_none_or(Origin::is_loopback);
         if !is_local {
             let reach = public.as_ref().map_or_else(|| listen.to_string(), Origin::to_string);
             if oidc.is_none() && !typed.api_tokens.unwrap_or_default() {
@@ -187,7 +186,10 @@ impl Config {
             }
             let public = public.as_ref().ok_or(ConfigError::NoPublicUrl)?;
             if !public.is_https() {
-                return Err(ConfigError::wrong("public_url", "begins with https:// where others reach the hub"));
+                return Err(ConfigError::wrong(
+                    "public_url",
+                    "begins with https:// where others reach the hub",
+                ));
             }
         }
         if let (Some(public), true) = (&public, is_local)
@@ -207,7 +209,12 @@ impl Config {
             is_local,
             oidc,
             has_api_tokens: typed.api_tokens.unwrap_or(true),
-            session: Duration::from_secs(typed::within("session_secs", typed.session_secs, 12 * 3600, 300..=30 * 86_400)?),
+            session: Duration::from_secs(typed::within(
+                "session_secs",
+                typed.session_secs,
+                12 * 3600,
+                300..=30 * 86_400,
+            )?),
             policy: typed.limits.check()?,
             profiles: typed.profiles,
             rates: typed.rates.check()?,
@@ -217,17 +224,35 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The configuration once the listener is open: with its port, where any was asked for.
+    #[must_use]
+    pub fn listening_at(mut self, address: SocketAddr) -> Self {
+        if self.listen.port() == 0 && self.is_local {
+            self.origin = self.origin.with_port(address.port());
+        }
+        self.listen = address;
+        self
+    }
+}
+
 fn address(field: &'static str, text: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
     text.map(|text| {
-        text.parse()
-            .map_err(|_| ConfigError::wrong(field, format!("`{text}` is not ADDRESS:PORT, such as 127.0.0.1:8790 or [::1]:8790")))
+        text.parse().map_err(|_| {
+            ConfigError::wrong(
+                field,
+                format!("`{text}` is not ADDRESS:PORT, such as 127.0.0.1:8790 or [::1]:8790"),
+            )
+        })
     })
     .transpose()
 }
 
 fn proxies(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
     let read = |text: &String| {
-        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let net = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         net.map_err(|_| {
             let problem = format!("`{text}` is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/24");
             ConfigError::wrong("trusted_proxies", problem)
@@ -235,7 +260,10 @@ fn proxies(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
     };
     let nets = texts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if nets.iter().any(|net| net.prefix_len() == 0) {
-        return Err(ConfigError::wrong("trusted_proxies", "would trust everybody: name the proxy alone"));
+        return Err(ConfigError::wrong(
+            "trusted_proxies",
+            "would trust everybody: name the proxy alone",
+        ));
     }
     Ok(nets)
 }
@@ -245,7 +273,10 @@ fn otlp(text: String) -> Result<String, ConfigError> {
     if is_url {
         Ok(text)
     } else {
-        Err(ConfigError::wrong("otlp_endpoint", "is not a URL such as http://127.0.0.1:4318"))
+        Err(ConfigError::wrong(
+            "otlp_endpoint",
+            "is not a URL such as http://127.0.0.1:4318",
+        ))
     }
 }
 
@@ -294,8 +325,16 @@ mod tests {
             change(&mut typed);
             typed
         };
-        let no_sign_in = |reach: &str| Err(ConfigError::NoSignIn { reach: reach.to_owned() });
-        let plain = |reach: &str| Err(ConfigError::Plain { reach: reach.to_owned() });
+        let no_sign_in = |reach: &str| {
+            Err(ConfigError::NoSignIn {
+                reach: reach.to_owned(),
+            })
+        };
+        let plain = |reach: &str| {
+            Err(ConfigError::Plain {
+                reach: reach.to_owned(),
+            })
+        };
         let cases: [(&str, Typed, Result<&str, ConfigError>); 13] = [
             ("tokens and a proxy", public(), Ok("https://vpn.example.org")),
             (
@@ -308,43 +347,80 @@ mod tests {
                 }),
                 Ok("https://vpn.example.org"),
             ),
-            ("nobody signs in", change(|typed| typed.api_tokens = None), no_sign_in("https://vpn.example.org")),
-            ("tokens refused", change(|typed| typed.api_tokens = Some(false)), no_sign_in("https://vpn.example.org")),
+            (
+                "nobody signs in",
+                change(|typed| typed.api_tokens = None),
+                no_sign_in("https://vpn.example.org"),
+            ),
+            (
+                "tokens refused",
+                change(|typed| typed.api_tokens = Some(false)),
+                no_sign_in("https://vpn.example.org"),
+            ),
             (
                 "nobody signs in, on all addresses",
-                Typed { listen: Some("0.0.0.0:8790".to_owned()), ..Typed::default() },
+                Typed {
+                    listen: Some("0.0.0.0:8790".to_owned()),
+                    ..Typed::default()
+                },
                 no_sign_in("0.0.0.0:8790"),
             ),
             (
                 "a proxy on this machine makes it public",
-                Typed { trusted_proxies: vec!["127.0.0.1".to_owned()], ..Typed::default() },
+                Typed {
+                    trusted_proxies: vec!["127.0.0.1".to_owned()],
+                    ..Typed::default()
+                },
                 no_sign_in("127.0.0.1:8790"),
             ),
             (
                 "so does a public name",
-                Typed { public_url: Some("https://vpn.example.org".to_owned()), ..Typed::default() },
+                Typed {
+                    public_url: Some("https://vpn.example.org".to_owned()),
+                    ..Typed::default()
+                },
                 no_sign_in("https://vpn.example.org"),
             ),
-            ("in the clear", change(|typed| typed.trusted_proxies.clear()), plain("https://vpn.example.org")),
-            ("no name", change(|typed| typed.public_url = None), Err(ConfigError::NoPublicUrl)),
+            (
+                "in the clear",
+                change(|typed| typed.trusted_proxies.clear()),
+                plain("https://vpn.example.org"),
+            ),
+            (
+                "no name",
+                change(|typed| typed.public_url = None),
+                Err(ConfigError::NoPublicUrl),
+            ),
             (
                 "a name without encryption",
                 change(|typed| typed.public_url = Some("http://vpn.example.org".to_owned())),
-                Err(ConfigError::wrong("public_url", "begins with https:// where others reach the hub")),
+                Err(ConfigError::wrong(
+                    "public_url",
+                    "begins with https:// where others reach the hub",
+                )),
             ),
             (
                 "a proxy that is everybody",
                 change(|typed| typed.trusted_proxies = vec!["0.0.0.0/0".to_owned()]),
-                Err(ConfigError::wrong("trusted_proxies", "would trust everybody: name the proxy alone")),
+                Err(ConfigError::wrong(
+                    "trusted_proxies",
+                    "would trust everybody: name the proxy alone",
+                )),
             ),
             (
                 "this machine by its name",
-                Typed { public_url: Some("http://localhost:8790/".to_owned()), ..Typed::default() },
+                Typed {
+                    public_url: Some("http://localhost:8790/".to_owned()),
+                    ..Typed::default()
+                },
                 Ok("http://localhost:8790"),
             ),
             (
                 "this machine, encrypted",
-                Typed { tls: Some(tls()), ..Typed::default() },
+                Typed {
+                    tls: Some(tls()),
+                    ..Typed::default()
+                },
                 Ok("https://127.0.0.1:8790"),
             ),
         ];
@@ -352,7 +428,10 @@ mod tests {
             let found = Config::new(typed).map(|config| config.origin.to_string());
             assert_eq!(found, expected.map(str::to_owned), "{what}");
         }
-        let advice = ConfigError::NoSignIn { reach: "0.0.0.0:8790".to_owned() }.to_string();
+        let advice = ConfigError::NoSignIn {
+            reach: "0.0.0.0:8790".to_owned(),
+        }
+        .to_string();
         for word in ["oidc", "api_tokens: true", "127.0.0.1:8790"] {
             assert!(advice.contains(word), "{advice}");
         }
@@ -364,16 +443,37 @@ mod tests {
         let cases: [(Change, &str); 12] = [
             (|typed| typed.listen = Some("8790".to_owned()), "listen"),
             (|typed| typed.listen = Some("localhost:8790".to_owned()), "listen"),
-            (|typed| typed.metrics_listen = Some(":9100".to_owned()), "metrics_listen"),
-            (|typed| typed.public_url = Some("vpn.example.org".to_owned()), "public_url"),
-            (|typed| typed.public_url = Some("https://vpn.example.org/adit".to_owned()), "public_url"),
-            (|typed| typed.public_url = Some("https://localhost:8790".to_owned()), "public_url"),
-            (|typed| typed.trusted_proxies = vec!["proxy".to_owned()], "trusted_proxies"),
+            (
+                |typed| typed.metrics_listen = Some(":9100".to_owned()),
+                "metrics_listen",
+            ),
+            (
+                |typed| typed.public_url = Some("vpn.example.org".to_owned()),
+                "public_url",
+            ),
+            (
+                |typed| typed.public_url = Some("https://vpn.example.org/adit".to_owned()),
+                "public_url",
+            ),
+            (
+                |typed| typed.public_url = Some("https://localhost:8790".to_owned()),
+                "public_url",
+            ),
+            (
+                |typed| typed.trusted_proxies = vec!["proxy".to_owned()],
+                "trusted_proxies",
+            ),
             (|typed| typed.tls = Some(TypedTls::default()), "tls.certificate"),
             (|typed| typed.session_secs = Some(1), "session_secs"),
-            (|typed| typed.limits.max_lifetime_secs = Some(1), "limits.max_lifetime_secs"),
+            (
+                |typed| typed.limits.max_lifetime_secs = Some(1),
+                "limits.max_lifetime_secs",
+            ),
             (|typed| typed.rates.per_user = Some(0), "rates.per_user"),
-            (|typed| typed.otlp_endpoint = Some("collector:4318".to_owned()), "otlp_endpoint"),
+            (
+                |typed| typed.otlp_endpoint = Some("collector:4318".to_owned()),
+                "otlp_endpoint",
+            ),
         ];
         for (change, field) in cases {
             let mut typed = Typed::default();

@@ -44,8 +44,12 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     let not_ready = |part: &str, why: String| {
         // Why is for the log: who asks need not have signed in.
         tracing::warn!(part, why, "not ready");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", format!("the {part} cannot be written"))
-            .with_remedy("the hub's log says more")
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            format!("the {part} cannot be written"),
+        )
+        .with_remedy("the hub's log says more")
     };
     app.launcher.is_well().await.map_err(|why| not_ready("store", why))?;
     app.audit.is_well().await.map_err(|why| not_ready("audit", why))?;

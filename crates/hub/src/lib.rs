@@ -11,6 +11,7 @@ pub mod config;
 mod health;
 pub mod identity;
 pub mod metrics;
+pub mod otlp;
 pub mod pages;
 pub mod problem;
 pub mod rates;

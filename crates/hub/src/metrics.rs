@@ -12,8 +12,8 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::requests::Requests;
 pub use self::page::METRICS;
+use self::requests::Requests;
 use crate::{App, api::Who, problem::Problem, server::Client};
 
 /// What is counted of requests. What is counted of leases is the launcher's.
@@ -52,6 +52,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
     path = "/metrics",
     operation_id = "metrics",
     tag = "health",
+    security((), ("token" = []), ("session" = [])),
     responses((status = 200, description = "In text format 0.0.4.", body = String, content_type = "text/plain")),
 )]
 async fn page(State(app): State<Arc<App>>, client: Client, who: Result<Who, Response>) -> Response {
@@ -70,5 +71,9 @@ async fn page(State(app): State<Arc<App>>, client: Client, who: Result<Who, Resp
 /// The page for everybody.
 pub(crate) async fn open_page(State(app): State<Arc<App>>) -> Response {
     let text = page::write(&app).await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }

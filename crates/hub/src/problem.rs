@@ -99,8 +99,12 @@ impl Problem {
     /// 500: nothing that a caller could mend. What really happened goes to the log, with the request's id.
     pub fn internal(what: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %what, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the hub could not answer this")
-            .with_remedy("try again; if it stays, the hub's log has more under this request_id")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the hub could not answer this",
+        )
+        .with_remedy("try again; if it stays, the hub's log has more under this request_id")
     }
 
     /// 503: the hub is about to end.
@@ -149,7 +153,9 @@ fn title(status: StatusCode) -> &'static str {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let status = self.status();
-        self.request_id = self.request_id.or_else(|| request_id::current().map(|id| id.to_string()));
+        self.request_id = self
+            .request_id
+            .or_else(|| request_id::current().map(|id| id.to_string()));
         let retry_after = self.retry_after;
         let code = self.code.clone();
         let mut response = (status, Json(self)).into_response();
@@ -159,7 +165,10 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_secs(after)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"adit\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"adit\""),
+            );
         }
         response.extensions_mut().insert(Code(code));
         response
@@ -178,7 +187,10 @@ fn whole_secs(after: Duration) -> u64 {
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Self {
         // Where there is more to say than what is wrong, it says what would be right.
-        let (wrong, right) = invalid.problem.split_once("; ").unwrap_or((&invalid.problem, &invalid.problem));
+        let (wrong, right) = invalid
+            .problem
+            .split_once("; ")
+            .unwrap_or((&invalid.problem, &invalid.problem));
         Self::invalid(&invalid.field, format!("{}: {wrong}", invalid.field)).with_remedy(right)
     }
 }
@@ -207,8 +219,9 @@ impl From<Refusal> for Problem {
                 "this configuration was handed over before, and is kept nowhere",
             )
             .with_remedy("remove the peer and add it anew: it gets another key"),
-            Refusal::Over => Self::new(StatusCode::CONFLICT, "lease_over", "the lease is over")
-                .with_remedy("launch another one"),
+            Refusal::Over => {
+                Self::new(StatusCode::CONFLICT, "lease_over", "the lease is over").with_remedy("launch another one")
+            }
             Refusal::Place(fault) => {
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "place_unavailable", fault.message);
                 Self {
@@ -218,9 +231,13 @@ impl From<Refusal> for Problem {
             }
             Refusal::Store(error) => {
                 tracing::error!(error = %error, "the store failed");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "the hub's store does not answer")
-                    .with_remedy("try again; the hub's log says more")
-                    .with_retry_after(Duration::from_secs(5))
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "store_unavailable",
+                    "the hub's store does not answer",
+                )
+                .with_remedy("try again; the hub's log says more")
+                .with_retry_after(Duration::from_secs(5))
             }
             Refusal::Stopping => Self::stopping(),
         }

@@ -16,9 +16,6 @@ use governor::{
 
 use crate::{config::RateLimits, problem::Problem};
 
-/// Attempts to sign in, a minute from one address.
-const ATTEMPTS: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
-
 /// After so many questions, buckets that are full again are forgotten.
 const FORGET_EVERY: u32 = 1_024;
 
@@ -27,7 +24,6 @@ const FORGET_EVERY: u32 = 1_024;
 pub struct Rates {
     users: Buckets<String>,
     addresses: Buckets<IpAddr>,
-    attempts: Buckets<IpAddr>,
 }
 
 impl Rates {
@@ -36,7 +32,6 @@ impl Rates {
         Self {
             users: Buckets::new(limits.per_user),
             addresses: Buckets::new(limits.per_address),
-            attempts: Buckets::new(ATTEMPTS),
         }
     }
 
@@ -57,21 +52,17 @@ impl Rates {
     pub fn check_address(&self, address: IpAddr) -> Result<(), Problem> {
         self.addresses.check(&site(address), "your address")
     }
-
-    /// Counts an attempt to sign in from an address.
-    ///
-    /// # Errors
-    ///
-    /// 429 if there were too many.
-    pub fn check_attempt(&self, address: IpAddr) -> Result<(), Problem> {
-        self.attempts.check(&site(address), "attempts to sign in from your address")
-    }
 }
 
 /// Buckets of one kind.
 #[derive(Debug)]
 struct Buckets<K: Clone + Hash + Eq> {
-    limiter: RateLimiter<K, HashMapStateStore<K>, DefaultClock, NoOpMiddleware<<DefaultClock as governor::clock::Clock>::Instant>>,
+    limiter: RateLimiter<
+        K,
+        HashMapStateStore<K>,
+        DefaultClock,
+        NoOpMiddleware<<DefaultClock as governor::clock::Clock>::Instant>,
+    >,
     asked: AtomicU32,
 }
 
@@ -90,8 +81,12 @@ impl<K: Clone + Hash + Eq + std::fmt::Debug> Buckets<K> {
         }
         self.limiter.check_key(key).map_err(|not_until| {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
-            Problem::too_many("too_many_requests", format!("too many requests in a minute: {whose}"), Some(wait))
-                .with_remedy(format!("wait {} seconds", wait.as_secs() + 1))
+            Problem::too_many(
+                "too_many_requests",
+                format!("too many requests in a minute: {whose}"),
+                Some(wait),
+            )
+            .with_remedy(format!("wait {} seconds", wait.as_secs() + 1))
         })
     }
 }
@@ -140,13 +135,20 @@ mod tests {
         ] {
             let rates = rates(100, 1);
             assert_eq!(rates.check_address(first.parse().unwrap()), Ok(()));
-            assert_eq!(rates.check_address(second.parse().unwrap()).is_err(), same, "{first} {second}");
+            assert_eq!(
+                rates.check_address(second.parse().unwrap()).is_err(),
+                same,
+                "{first} {second}"
+            );
         }
     }
 
     #[test]
     fn full_buckets_are_forgotten() {
-        let rates = Rates::new(&RateLimits { per_user: NonZeroU32::MAX, per_address: NonZeroU32::MAX });
+        let rates = Rates::new(&RateLimits {
+            per_user: NonZeroU32::MAX,
+            per_address: NonZeroU32::MAX,
+        });
         for number in 0..5_000 {
             assert_eq!(rates.check_user(&number.to_string()), Ok(()));
         }

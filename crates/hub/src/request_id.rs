@@ -49,6 +49,8 @@ pub(crate) async fn layer(mut request: Request, next: Next) -> Response {
         request_id = %id,
         method = %request.method(),
         path = request.uri().path(),
+        route = tracing::field::Empty,
+        status = tracing::field::Empty,
         subject = tracing::field::Empty,
         lease = tracing::field::Empty,
     );
@@ -65,7 +67,9 @@ pub(crate) async fn layer(mut request: Request, next: Next) -> Response {
 fn taken(header: Option<&HeaderValue>) -> Option<String> {
     let text = header?.to_str().ok()?;
     let is_safe = (1..=LONGEST).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     is_safe.then(|| text.to_owned())
 }
 
@@ -74,5 +78,7 @@ fn made() -> String {
     // Without random numbers ids repeat within a millisecond, and nothing else rests on them.
     let _all_zero = getrandom::fill(&mut random);
     let now = Moment::from_system(std::time::SystemTime::now());
-    ulid::Ulid::from_parts(now.as_millis(), u128::from_le_bytes(random)).to_string().to_ascii_lowercase()
+    ulid::Ulid::from_parts(now.as_millis(), u128::from_le_bytes(random))
+        .to_string()
+        .to_ascii_lowercase()
 }

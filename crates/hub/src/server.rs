@@ -64,7 +64,9 @@ pub async fn serve(
         }
     };
     if let Some(address) = app.config.metrics_listen {
-        let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Listen { address, source })?;
         let connections = Connections::new(&app, metrics_router(Arc::clone(&app)), None);
         tasks.spawn(async move { connections.accept(&listener).await });
     }

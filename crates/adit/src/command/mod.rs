@@ -9,6 +9,7 @@ pub(crate) mod down;
 mod genkey;
 mod genpsk;
 pub(crate) mod health;
+pub(crate) mod hub;
 pub(crate) mod launch;
 pub(crate) mod link;
 pub(crate) mod man;
@@ -44,6 +45,7 @@ pub(crate) fn run(command: Command, started: Instant) -> anyhow::Result<()> {
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Hub(arguments) => hub::run(*arguments),
         Command::Attach(arguments) => attach::run(*arguments),
         Command::Link(arguments) => link::run(*arguments),
         Command::Up(arguments) => up::run(&arguments),

@@ -12,7 +12,10 @@ use super::{
 use crate::{App, problem::Problem};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(me)).routes(routes!(usage)).routes(routes!(audit))
+    OpenApiRouter::new()
+        .routes(routes!(me))
+        .routes(routes!(usage))
+        .routes(routes!(audit))
 }
 
 /// Reads who asks
@@ -50,7 +53,7 @@ async fn me(State(app): State<Arc<App>>, who: Who) -> Result<Json<Me>, Problem> 
 )]
 async fn usage(State(app): State<Arc<App>>, who: Who, mut query: Query) -> Result<Json<UsageList>, Problem> {
     who.may_read()?;
-    let owner: Option<String> = query.one("owner")?;
+    let owner = query.owner()?;
     query.end()?;
     if owner.as_ref().is_some_and(|owner| *owner != who.identity.subject) {
         who.may_administer()?;
@@ -74,11 +77,18 @@ async fn usage(State(app): State<Arc<App>>, who: Who, mut query: Query) -> Resul
 )]
 async fn audit(State(app): State<Arc<App>>, who: Who, mut query: Query) -> Result<Json<AuditPage>, Problem> {
     who.may_administer()?;
-    let before: Option<u64> = query.one("cursor")?;
+    let before = query.number("cursor", 1)?;
     let limit = query.limit()?;
     query.end()?;
-    let items = app.audit.page(before, limit).await.map_err(|error| Problem::internal(&error))?;
+    let items = app
+        .audit
+        .page(before, limit)
+        .await
+        .map_err(|error| Problem::internal(&error))?;
     // A row further is there unless this page ends with the first.
-    let next = items.last().filter(|row| items.len() == limit && row.number > 1).map(|row| row.number);
+    let next = items
+        .last()
+        .filter(|row| items.len() == limit && row.number > 1)
+        .map(|row| row.number);
     Ok(Json(AuditPage { items, next }))
 }

@@ -46,7 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 ///
 /// Where `Accept` names text/event-stream, a stream: each event of the lease's history under its kind, its number as id and a
 /// `Notice` as data; beside them `lease` with the `Lease` as data whenever it has changed, and `end` when nothing of it is left.
-/// A client that comes again with `Last-Event-ID` gets what it has missed; 204 says that there is no more to come. Otherwise
+/// A client that comes again with the header `Last-Event-ID` gets what it has missed; 204 says that there is no more to come. Otherwise
 /// the history so far, as JSON.
 #[utoipa::path(
     get,
@@ -57,8 +57,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         LeaseParams,
         ("after" = Option<u64>, Query, minimum = 0, maximum = 9_007_199_254_740_991_u64,
             description = "Only events with a greater number."),
-        ("Last-Event-ID" = Option<u64>, Header, minimum = 0, maximum = 9_007_199_254_740_991_u64,
-            description = "As `after`, and before it."),
     ),
     responses(
         (status = 200, description = "The history so far, or a stream.", content(
@@ -76,7 +74,7 @@ async fn events(
     mut query: Query,
 ) -> Result<Response, Problem> {
     who.may_read()?;
-    let after = query.one("after")?;
+    let after = query.number("after", 0)?;
     query.end()?;
     let seen = last_event_id(&headers)?;
     let after: u64 = seen.or(after).unwrap_or_default();
@@ -108,7 +106,9 @@ async fn events(
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(follow.stream()).keep_alive(keep_alive).into_response();
     // Proxies of nginx' kind would gather events.
-    response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", header::HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -131,13 +131,20 @@ async fn traffic(State(app): State<Arc<App>>, who: Who, LeasePath(id): LeasePath
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
     let number = value.to_str().ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or_else(|| Problem::invalid("Last-Event-ID", "is not the number of an event"))
+    number
+        .map(Some)
+        .ok_or_else(|| Problem::invalid("Last-Event-ID", "is not the number of an event"))
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let lines = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     lines
         .flat_map(|line| line.split(','))
         .filter_map(|media| media.split(';').next())
@@ -215,12 +222,15 @@ impl Follow {
         for notice in notices {
             let notice = Notice::from(notice);
             self.after = notice.number;
-            let event = Event::default().event(notice.kind.as_str()).id(notice.number.to_string());
+            let event = Event::default()
+                .event(notice.kind.as_str())
+                .id(notice.number.to_string());
             self.queue.extend(event.retry(RETRY).json_data(&notice).ok());
         }
         let lease = Lease::from(lease);
         if self.shown.as_ref() != Some(&lease) {
-            self.queue.extend(Event::default().event("lease").json_data(&lease).ok());
+            self.queue
+                .extend(Event::default().event("lease").json_data(&lease).ok());
         }
         if lease.state == LeaseState::Removed {
             self.is_over = true;

@@ -26,7 +26,10 @@ use crate::{App, problem::Problem};
 const LONGEST_KEY: usize = 255;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, end)).routes(routes!(extend))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, end))
+        .routes(routes!(extend))
 }
 
 /// Asks for a lease
@@ -63,12 +66,19 @@ async fn create(
             Created::New(lease) => (lease, "new"),
             Created::Again(lease) => (lease, "the same request as before"),
         };
-        let done = Done::on(lease.id, format!("{detail}, on {}, {} s", lease.order.place, lease.order.lifetime_secs));
+        let done = Done::on(
+            lease.id,
+            format!("{detail}, on {}, {} s", lease.order.place, lease.order.lifetime_secs),
+        );
         Ok((lease, done))
     };
     let lease = who.does(&app, "lease.create", "", work).await?;
     let location = format!("/api/v1/leases/{}", lease.id);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(Lease::from(lease))))
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(Lease::from(lease)),
+    ))
 }
 
 /// Lists leases, the newest first
@@ -85,14 +95,22 @@ async fn create(
 async fn list(State(app): State<Arc<App>>, who: Who, mut query: Query) -> Result<Json<LeasePage>, Problem> {
     who.may_read()?;
     let filter = Filter {
-        states: query.all::<StateWord>("state")?.into_iter().map(|word| word.0).collect(),
+        states: query
+            .all::<StateWord>("state")?
+            .into_iter()
+            .map(|word| word.0)
+            .collect(),
         running: query.one("running")?,
-        owner: query.one("owner")?,
+        owner: query.owner()?,
         after: query.one::<LeaseId>("cursor")?,
         limit: query.limit()?,
     };
     query.end()?;
-    if filter.owner.as_ref().is_some_and(|owner| *owner != who.identity.subject) {
+    if filter
+        .owner
+        .as_ref()
+        .is_some_and(|owner| *owner != who.identity.subject)
+    {
         who.may_administer()?;
     }
     Ok(Json(app.launcher.list(&who.caller, &filter).await?.into()))
@@ -164,9 +182,10 @@ fn idempotency_key(headers: &HeaderMap, request: &LeaseRequest) -> Result<Option
     const NAME: &str = "Idempotency-Key";
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| {
-        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
-    });
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
     let (Some(key), None) = (key, values.next()) else {
         let problem = Problem::invalid(NAME, "must be given once, with 1 to 255 visible ASCII characters");
         return Err(problem.with_remedy("use a fresh UUID for each new request"));

@@ -71,9 +71,17 @@ async fn add(
     };
     let lease = who.does(&app, "peer.add", id.to_string(), work).await?;
     // Somebody may have removed it in this very moment.
-    let added = lease.peer(&peer.name).cloned().ok_or_else(|| Problem::not_found("the lease has no peer of this name"))?;
+    let added = lease
+        .peer(&peer.name)
+        .cloned()
+        .ok_or_else(|| Problem::not_found("the lease has no peer of this name"))?;
     let location = format!("/api/v1/leases/{id}/peers/{}/configuration", added.name);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(Peer::from(added))).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(Peer::from(added)),
+    )
+        .into_response())
 }
 
 /// Gives a peer another key
@@ -96,10 +104,15 @@ async fn replace(
 ) -> Result<Json<Lease>, Problem> {
     who.may_launch()?;
     let work = async {
-        let lease = app.launcher.replace_key(&who.caller, id, &name, replacement.public_key).await?;
+        let lease = app
+            .launcher
+            .replace_key(&who.caller, id, &name, replacement.public_key)
+            .await?;
         Ok((lease, Done::with(format!("peer {name}"))))
     };
-    Ok(Json(who.does(&app, "peer.replace_key", id.to_string(), work).await?.into()))
+    Ok(Json(
+        who.does(&app, "peer.replace_key", id.to_string(), work).await?.into(),
+    ))
 }
 
 /// Lets a peer in no more
@@ -111,11 +124,7 @@ async fn replace(
     params(PeerParams),
     responses((status = 204, description = "It is no peer any more.")),
 )]
-async fn remove(
-    State(app): State<Arc<App>>,
-    who: Who,
-    PeerPath(id, name): PeerPath,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(app): State<Arc<App>>, who: Who, PeerPath(id, name): PeerPath) -> Result<StatusCode, Problem> {
     who.may_launch()?;
     let work = async {
         app.launcher.remove_peer(&who.caller, id, &name).await?;
@@ -134,7 +143,11 @@ async fn remove(
     operation_id = "read_configuration",
     tag = "peers",
     params(PeerParams),
-    responses((status = 200, description = "All but the private key.", body = Configuration)),
+    responses(
+        (status = 200, description = "All but the private key.", body = Configuration),
+        (status = 409, description = "It is not ready, or over, or its gateway makes the keys.", body = Problem,
+            content_type = "application/problem+json"),
+    ),
 )]
 async fn configuration(
     State(app): State<Arc<App>>,
@@ -156,11 +169,7 @@ async fn configuration(
     params(PeerParams),
     responses((status = 200, description = "The configuration in wg-quick's form.", body = String, content_type = "text/plain")),
 )]
-async fn hand_over(
-    State(app): State<Arc<App>>,
-    who: Who,
-    PeerPath(id, name): PeerPath,
-) -> Result<Response, Problem> {
+async fn hand_over(State(app): State<Arc<App>>, who: Who, PeerPath(id, name): PeerPath) -> Result<Response, Problem> {
     who.may_launch()?;
     let work = async {
         let secret = app.launcher.hand_over(&who.caller, id, &name).await?;

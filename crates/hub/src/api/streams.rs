@@ -36,8 +36,10 @@ impl Streams {
         let count = counts.entry(subject.to_owned()).or_default();
         if *count >= self.limit {
             let detail = format!("you follow {} leases at once, as many as one may", self.limit);
-            return Err(Problem::too_many("too_many_streams", detail, Some(Duration::from_secs(5)))
-                .with_remedy("close a page that shows a lease"));
+            return Err(
+                Problem::too_many("too_many_streams", detail, Some(Duration::from_secs(5)))
+                    .with_remedy("close a page that shows a lease"),
+            );
         }
         *count += 1;
         Ok(Place {

@@ -9,10 +9,12 @@ use super::{
     extract::{Body, TokenPath, Who},
     words::{TokenList, TokenMade, TokenRequest},
 };
-use crate::{App, problem::Problem, sign_in::{NewToken, TokenRefusal}};
+use crate::{App, problem::Problem, sign_in::NewToken};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(revoke))
 }
 
 /// Lists one's API tokens
@@ -26,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses((status = 200, description = "All of them, those that are over included.", body = TokenList)),
 )]
 async fn list(State(app): State<Arc<App>>, who: Who) -> Result<Json<TokenList>, Problem> {
-    let items = app.sign_in.tokens(&who.identity).await.map_err(refused)?;
+    let items = app.sign_in.tokens(&who.identity).await?;
     Ok(Json(TokenList { items }))
 }
 
@@ -48,10 +50,10 @@ async fn create(
 ) -> Result<(StatusCode, Json<TokenMade>), Problem> {
     let new = NewToken {
         name: request.name,
-        scopes: request.scopes,
+        scopes: request.scopes.into_iter().collect(),
         lifetime: request.lifetime_secs.map(Duration::from_secs),
     };
-    let (token, text) = app.sign_in.create_token(&who.identity, new, &who.asker()).await.map_err(refused)?;
+    let (token, text) = app.sign_in.create_token(&who.identity, new, &who.asker()).await?;
     let text = text.expose().to_owned();
     Ok((StatusCode::CREATED, Json(TokenMade { token, text })))
 }
@@ -66,21 +68,6 @@ async fn create(
     responses((status = 204, description = "It opens nothing any more.")),
 )]
 async fn revoke(State(app): State<Arc<App>>, who: Who, TokenPath(id): TokenPath) -> Result<StatusCode, Problem> {
-    app.sign_in.revoke_token(&who.identity, &id, &who.asker()).await.map_err(refused)?;
+    app.sign_in.revoke_token(&who.identity, &id, &who.asker()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn refused(refusal: TokenRefusal) -> Problem {
-    let detail = refusal.to_string();
-    match refusal {
-        TokenRefusal::Invalid { field, problem } => Problem::invalid(field, detail).with_remedy(problem),
-        TokenRefusal::BeyondOwner => Problem::forbidden(detail),
-        TokenRefusal::ByToken => Problem::forbidden(detail).with_remedy("sign in with a browser"),
-        TokenRefusal::TooMany => Problem::new(StatusCode::CONFLICT, "too_many_tokens", detail),
-        TokenRefusal::Off => Problem::new(StatusCode::FORBIDDEN, "no_tokens", detail),
-        TokenRefusal::NotFound => Problem::not_found(detail),
-        TokenRefusal::Random(error) => Problem::internal(&error),
-        TokenRefusal::Tables(error) => error.into(),
-        TokenRefusal::Audit(error) => error.into(),
-    }
 }

@@ -9,12 +9,10 @@ mod params;
 mod request;
 mod schema;
 
+pub(crate) use self::params::{LeaseParams, ListParams, PeerParams};
 pub use self::{
     account::{AuditPage, Me, TokenList, TokenMade, TokenRequest, Usage, UsageList},
-    lease::{
-        Configuration, Fault, Gateway, Lease, LeasePage, Notice, NoticeList, Peer, PeerList, Sample, Traffic,
-    },
+    lease::{Configuration, Fault, Gateway, Lease, LeasePage, Notice, NoticeList, Peer, PeerList, Sample, Traffic},
     offer::{Limits, Offers, Place, Ports, Profile},
     request::{Extension, KeyReplacement, LeaseRequest, PeerRequest},
 };
-pub(crate) use self::params::{LeaseParams, ListParams, PeerParams};

@@ -16,6 +16,8 @@ pub struct Oidc {
     pub client_id: String,
     /// The file with the secret; `None` is a public client.
     pub client_secret_file: Option<PathBuf>,
+    /// The file with certificates, PEM, of authorities that are trusted for the issuer beside the public ones.
+    pub authorities_file: Option<PathBuf>,
     /// Scopes beside `openid`.
     pub scopes: Vec<String>,
     /// The claim with a user's roles or groups.
@@ -34,7 +36,8 @@ pub(super) fn check(typed: TypedOidc) -> Result<Oidc, ConfigError> {
         (Some(issuer), _) => issuer,
         (None, Some(tenant)) => format!("https://{ENTRA}/{tenant}/v2.0"),
         (None, None) => {
-            let problem = "is missing: the issuer's URL, such as https://accounts.google.com; for Entra ID give oidc.tenant";
+            let problem =
+                "is missing: the issuer's URL, such as https://accounts.google.com; for Entra ID give oidc.tenant";
             return Err(ConfigError::wrong("oidc.issuer", problem));
         }
     };
@@ -42,13 +45,24 @@ pub(super) fn check(typed: TypedOidc) -> Result<Oidc, ConfigError> {
     if !origin.is_https() && !origin.is_loopback() {
         return Err(ConfigError::wrong("oidc.issuer", "begins with https://"));
     }
-    let tenant = if origin.host() == ENTRA { Some(entra_tenant(path, tenant)?) } else { tenant };
+    let tenant = if origin.host() == ENTRA {
+        Some(entra_tenant(path, tenant)?)
+    } else {
+        tenant
+    };
     let client_id = typed.client_id.filter(|id| !id.trim().is_empty());
     Ok(Oidc {
-        client_id: client_id
-            .ok_or_else(|| ConfigError::wrong("oidc.client_id", "is missing: the name under which the hub is registered"))?,
+        client_id: client_id.ok_or_else(|| {
+            ConfigError::wrong(
+                "oidc.client_id",
+                "is missing: the name under which the hub is registered",
+            )
+        })?,
         client_secret_file: typed.client_secret_file,
-        scopes: typed.scopes.unwrap_or_else(|| vec!["profile".to_owned(), "email".to_owned()]),
+        authorities_file: typed.authorities_file,
+        scopes: typed
+            .scopes
+            .unwrap_or_else(|| vec!["profile".to_owned(), "email".to_owned()]),
         role_claim: typed.role_claim.unwrap_or_else(|| "roles".to_owned()),
         admin_values: typed.admin_values,
         user_values: typed.user_values,
@@ -58,9 +72,16 @@ pub(super) fn check(typed: TypedOidc) -> Result<Oidc, ConfigError> {
 }
 
 fn split(issuer: &str) -> Result<(Origin, &str), ConfigError> {
-    let wrong = || ConfigError::wrong("oidc.issuer", format!("`{issuer}` is not a URL such as https://accounts.google.com"));
+    let wrong = || {
+        ConfigError::wrong(
+            "oidc.issuer",
+            format!("`{issuer}` is not a URL such as https://accounts.google.com"),
+        )
+    };
     let after_scheme = issuer.find("://").ok_or_else(wrong)? + 3;
-    let end = issuer[after_scheme..].find('/').map_or(issuer.len(), |at| after_scheme + at);
+    let end = issuer[after_scheme..]
+        .find('/')
+        .map_or(issuer.len(), |at| after_scheme + at);
     if issuer.contains(['?', '#']) {
         return Err(wrong());
     }
@@ -70,13 +91,18 @@ fn split(issuer: &str) -> Result<(Origin, &str), ConfigError> {
 
 /// The tenant in the path of Entra ID's issuer, which has to be one tenant.
 fn entra_tenant(path: &str, given: Option<String>) -> Result<String, ConfigError> {
-    let found = path.strip_prefix('/').and_then(|path| path.strip_suffix("/v2.0")).map(str::to_ascii_lowercase);
+    let found = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_suffix("/v2.0"))
+        .map(str::to_ascii_lowercase);
     match found {
         Some(found) if is_guid(&found) && given.as_ref().is_none_or(|given| *given == found) => Ok(found),
         _ => Err(ConfigError::wrong(
             "oidc.issuer",
-            format!("for Entra ID is https://{ENTRA}/TENANT/v2.0 with the tenant's id, a GUID: `common` and `organizations` \
-                     would let every tenant in"),
+            format!(
+                "for Entra ID is https://{ENTRA}/TENANT/v2.0 with the tenant's id, a GUID: `common` and `organizations` \
+                     would let every tenant in"
+            ),
         )),
     }
 }
@@ -117,7 +143,11 @@ mod tests {
             (Some(format!("https://{ENTRA}")), None, None),
             (None, Some("contoso"), None),
             (None, None, None),
-            (Some("https://accounts.google.com".to_owned()), None, Some(("https://accounts.google.com".to_owned(), None))),
+            (
+                Some("https://accounts.google.com".to_owned()),
+                None,
+                Some(("https://accounts.google.com".to_owned(), None)),
+            ),
             (Some("http://id.example.org/realms/a".to_owned()), None, None),
             (
                 Some("http://127.0.0.1:9900/realms/a".to_owned()),

@@ -24,7 +24,8 @@ impl Origin {
     /// It is something else.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let wrong = || {
-            let problem = format!("`{text}` is not SCHEME://HOST[:PORT] without a path, such as https://vpn.example.org");
+            let problem =
+                format!("`{text}` is not SCHEME://HOST[:PORT] without a path, such as https://vpn.example.org");
             ConfigError::wrong("public_url", problem)
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
@@ -78,8 +79,9 @@ impl Origin {
 
     /// Whether a header `Host` (RFC 9112, section 3.2) names this origin.
     pub fn has_host(&self, header: &str) -> bool {
-        Self::split_host(header)
-            .is_some_and(|(host, port)| host == self.host && port.unwrap_or_else(|| default_port(self.is_https)) == self.port)
+        Self::split_host(header).is_some_and(|(host, port)| {
+            host == self.host && port.unwrap_or_else(|| default_port(self.is_https)) == self.port
+        })
     }
 
     /// Host and port of `HOST[:PORT]`, the host in lower case.
@@ -92,7 +94,9 @@ impl Origin {
             Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
             None => {
                 (1..=253).contains(&host.len())
-                    && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+                    && host
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
             }
         };
         is_host.then(|| (host.to_ascii_lowercase(), port))
@@ -101,7 +105,10 @@ impl Origin {
 
 /// Whether a host is this machine, and nobody else's.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

@@ -62,6 +62,8 @@ pub struct TypedOidc {
     pub client_id: Option<String>,
     /// A file with the secret; without one the hub is a public client, safe by PKCE.
     pub client_secret_file: Option<PathBuf>,
+    /// A file with certificates, PEM, of authorities that are trusted for the issuer beside the public ones.
+    pub authorities_file: Option<PathBuf>,
     /// Scopes beside `openid`; `profile` and `email`.
     pub scopes: Option<Vec<String>>,
     /// The claim with a user's roles or groups; `roles`.
@@ -100,8 +102,14 @@ impl TypedTls {
     pub(super) fn check(self) -> Result<Tls, ConfigError> {
         match (self.certificate, self.key) {
             (Some(certificate), Some(key)) => Ok(Tls { certificate, key }),
-            (None, _) => Err(ConfigError::wrong("tls.certificate", "is missing: the file with the certificate, PEM")),
-            (_, None) => Err(ConfigError::wrong("tls.key", "is missing: the file with the private key, PEM")),
+            (None, _) => Err(ConfigError::wrong(
+                "tls.certificate",
+                "is missing: the file with the certificate, PEM",
+            )),
+            (_, None) => Err(ConfigError::wrong(
+                "tls.key",
+                "is missing: the file with the private key, PEM",
+            )),
         }
     }
 }
@@ -116,7 +124,12 @@ impl TypedLimits {
     pub(super) fn check(self) -> Result<Policy, ConfigError> {
         let usual = Policy::default();
         let longest = usual.max_lifetime.as_secs();
-        let secs = within("limits.max_lifetime_secs", self.max_lifetime_secs, longest, 60..=LONGEST.as_secs())?;
+        let secs = within(
+            "limits.max_lifetime_secs",
+            self.max_lifetime_secs,
+            longest,
+            60..=LONGEST.as_secs(),
+        )?;
         Ok(Policy {
             max_lifetime: Duration::from_secs(secs),
             leases_per_user: self.leases_per_user.or(usual.leases_per_user),

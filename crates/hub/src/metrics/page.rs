@@ -17,22 +17,86 @@ const fn metric(name: &'static str, kind: &'static str, help: &'static str) -> M
 /// Every metric of the page.
 pub const METRICS: [Metric; 17] = [
     metric("adit_build_info", "gauge", "The version of adit; always 1."),
-    metric("adit_hub_leases", "gauge", "Leases that are not removed, by state and place."),
-    metric("adit_hub_connected_peers", "gauge", "Peers of leases whose latest handshake is younger than 180 seconds, by place."),
-    metric("adit_hub_signed_in_sessions", "gauge", "Sessions of people who have signed in."),
-    metric("adit_hub_event_streams", "gauge", "Streams of events that clients have open."),
-    metric("adit_hub_lease_ready_seconds", "histogram", "Time from the request of a lease until its gateway answered, by place."),
-    metric("adit_hub_lease_failures_total", "counter", "Leases that could not be set up or were lost, by place and cause."),
-    metric("adit_hub_sweeps_total", "counter", "Looks at a place for what no lease knows."),
-    metric("adit_hub_failed_sweeps_total", "counter", "Looks at a place that did not succeed."),
-    metric("adit_hub_orphans_found_total", "counter", "Gateways found at a place that no lease knows."),
-    metric("adit_hub_orphans_removed_total", "counter", "Those of them that were removed."),
-    metric("adit_hub_store_failures_total", "counter", "Writes to the store that failed."),
-    metric("adit_hub_received_bytes_total", "counter", "Bytes that gateways received from their peers."),
-    metric("adit_hub_sent_bytes_total", "counter", "Bytes that gateways sent to their peers."),
-    metric("adit_hub_well", "gauge", "Whether leases can be kept and their doings audited, as /readyz has it."),
-    metric("adit_hub_http_requests_total", "counter", "Requests that were answered, by method, route and status."),
-    metric("adit_hub_http_request_duration_seconds", "histogram", "Time until an answer began, by route."),
+    metric(
+        "adit_hub_leases",
+        "gauge",
+        "Leases that are not removed, by state and place.",
+    ),
+    metric(
+        "adit_hub_connected_peers",
+        "gauge",
+        "Peers of leases whose latest handshake is younger than 180 seconds, by place.",
+    ),
+    metric(
+        "adit_hub_signed_in_sessions",
+        "gauge",
+        "Sessions of people who have signed in.",
+    ),
+    metric(
+        "adit_hub_event_streams",
+        "gauge",
+        "Streams of events that clients have open.",
+    ),
+    metric(
+        "adit_hub_lease_ready_seconds",
+        "histogram",
+        "Time from the request of a lease until its gateway answered, by place.",
+    ),
+    metric(
+        "adit_hub_lease_failures_total",
+        "counter",
+        "Leases that could not be set up or were lost, by place and cause.",
+    ),
+    metric(
+        "adit_hub_sweeps_total",
+        "counter",
+        "Looks at a place for what no lease knows.",
+    ),
+    metric(
+        "adit_hub_failed_sweeps_total",
+        "counter",
+        "Looks at a place that did not succeed.",
+    ),
+    metric(
+        "adit_hub_orphans_found_total",
+        "counter",
+        "Gateways found at a place that no lease knows.",
+    ),
+    metric(
+        "adit_hub_orphans_removed_total",
+        "counter",
+        "Those of them that were removed.",
+    ),
+    metric(
+        "adit_hub_store_failures_total",
+        "counter",
+        "Writes to the store that failed.",
+    ),
+    metric(
+        "adit_hub_received_bytes_total",
+        "counter",
+        "Bytes that gateways received from their peers.",
+    ),
+    metric(
+        "adit_hub_sent_bytes_total",
+        "counter",
+        "Bytes that gateways sent to their peers.",
+    ),
+    metric(
+        "adit_hub_well",
+        "gauge",
+        "Whether leases can be kept and their doings audited, as /readyz has it.",
+    ),
+    metric(
+        "adit_hub_http_requests_total",
+        "counter",
+        "Requests that were answered, by method, route and status.",
+    ),
+    metric(
+        "adit_hub_http_request_duration_seconds",
+        "histogram",
+        "Time until an answer began, by route.",
+    ),
 ];
 
 /// The numbers of a metric.
@@ -87,11 +151,16 @@ async fn gather(app: &App) -> BTreeMap<&'static str, Family> {
     let by_place = |counts: &BTreeMap<String, u64>| {
         let mut all: BTreeMap<String, u64> = places().map(|place| (place.to_owned(), 0)).collect();
         all.extend(counts.clone());
-        Family::Numbers(all.into_iter().map(|(place, count)| (vec![("place", place)], number(count))).collect())
+        Family::Numbers(
+            all.into_iter()
+                .map(|(place, count)| (vec![("place", place)], number(count)))
+                .collect(),
+        )
     };
-    let failures = meters.failures.iter().map(|((place, code), count)| {
-        (vec![("place", place.clone()), ("cause", code.clone())], number(*count))
-    });
+    let failures = meters
+        .failures
+        .iter()
+        .map(|((place, code), count)| (vec![("place", place.clone()), ("cause", code.clone())], number(*count)));
     let ready = meters.ready.iter().map(|(place, times)| {
         let buckets = Buckets {
             bounds: &READY_BOUNDS,
@@ -102,7 +171,11 @@ async fn gather(app: &App) -> BTreeMap<&'static str, Family> {
         (vec![("place", place.clone())], buckets)
     });
     let answers = requests.answers.iter().map(|((method, route, status), count)| {
-        let labels = vec![("method", (*method).to_owned()), ("route", route.clone()), ("status", status.to_string())];
+        let labels = vec![
+            ("method", (*method).to_owned()),
+            ("route", route.clone()),
+            ("status", status.to_string()),
+        ];
         (labels, number(*count))
     });
     let times = requests.times.iter().map(|(route, times)| {
@@ -120,7 +193,10 @@ async fn gather(app: &App) -> BTreeMap<&'static str, Family> {
         ("adit_hub_leases", leases(places(), &running)),
         ("adit_hub_connected_peers", by_place(&connected(app, &running))),
         ("adit_hub_signed_in_sessions", one(sessions.unwrap_or_default())),
-        ("adit_hub_event_streams", one(u64::try_from(app.streams.count()).unwrap_or(u64::MAX))),
+        (
+            "adit_hub_event_streams",
+            one(u64::try_from(app.streams.count()).unwrap_or(u64::MAX)),
+        ),
         ("adit_hub_lease_ready_seconds", Family::Histograms(ready.collect())),
         ("adit_hub_lease_failures_total", Family::Numbers(failures.collect())),
         ("adit_hub_sweeps_total", by_place(&meters.sweeps)),
@@ -132,20 +208,27 @@ async fn gather(app: &App) -> BTreeMap<&'static str, Family> {
         ("adit_hub_sent_bytes_total", one(meters.sent_bytes)),
         ("adit_hub_well", one(u64::from(is_well))),
         ("adit_hub_http_requests_total", Family::Numbers(answers.collect())),
-        ("adit_hub_http_request_duration_seconds", Family::Histograms(times.collect())),
+        (
+            "adit_hub_http_request_duration_seconds",
+            Family::Histograms(times.collect()),
+        ),
     ])
 }
 
 /// Every state of every place, so that one that has gone is seen to be 0.
 fn leases<'a>(places: impl Iterator<Item = &'a str>, running: &[Lease]) -> Family {
     let states = || State::ALL.into_iter().filter(|state| *state != State::Removed);
-    let mut counts: BTreeMap<(String, State), u64> =
-        places.flat_map(|place| states().map(|state| ((place.to_owned(), state), 0))).collect();
+    let mut counts: BTreeMap<(String, State), u64> = places
+        .flat_map(|place| states().map(|state| ((place.to_owned(), state), 0)))
+        .collect();
     for lease in running {
         *counts.entry((lease.order.place.clone(), lease.state)).or_default() += 1;
     }
     let numbers = counts.into_iter().map(|((place, state), count)| {
-        (vec![("state", state.as_str().to_owned()), ("place", place)], number(count))
+        (
+            vec![("state", state.as_str().to_owned()), ("place", place)],
+            number(count),
+        )
     });
     Family::Numbers(numbers.collect())
 }
@@ -155,7 +238,11 @@ fn connected(app: &App, running: &[Lease]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for lease in running {
         let is_connected = |at: launch::Moment| now.since(at) < CONNECTED;
-        let peers = lease.peers.iter().filter(|peer| peer.latest_handshake_at.is_some_and(is_connected)).count();
+        let peers = lease
+            .peers
+            .iter()
+            .filter(|peer| peer.latest_handshake_at.is_some_and(is_connected))
+            .count();
         *counts.entry(lease.order.place.clone()).or_default() += u64::try_from(peers).unwrap_or(u64::MAX);
     }
     counts
@@ -209,7 +296,12 @@ mod tests {
             count: 3,
             sum: 7.25,
         };
-        histogram(&mut page, "x_seconds", vec![("place", "a\"b\\c\nd".to_owned())], &buckets);
+        histogram(
+            &mut page,
+            "x_seconds",
+            vec![("place", "a\"b\\c\nd".to_owned())],
+            &buckets,
+        );
         let place = r#"place="a\"b\\c\nd""#;
         let expected = format!(
             "x_seconds_bucket{{{place},le=\"0.5\"}} 1\nx_seconds_bucket{{{place},le=\"1\"}} 2\n\

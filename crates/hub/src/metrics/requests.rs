@@ -37,7 +37,10 @@ impl Requests {
     pub(super) fn add(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
         let secs = took.as_secs_f64();
         let mut counts = self.lock();
-        *counts.answers.entry((name(method), route.to_owned(), status.as_u16())).or_default() += 1;
+        *counts
+            .answers
+            .entry((name(method), route.to_owned(), status.as_u16()))
+            .or_default() += 1;
         let times = counts.times.entry(route.to_owned()).or_default();
         for (count, bound) in times.counts.iter_mut().zip(BOUNDS) {
             *count += u64::from(secs <= bound);
@@ -57,8 +60,13 @@ impl Requests {
 
 /// A client may send any word for a method; it fills no memory by that.
 fn name(method: &Method) -> &'static str {
-    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+    const KNOWN: [&str; 9] = [
+        "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
 }
 
 #[cfg(test)]
@@ -69,7 +77,12 @@ mod tests {
     fn an_answer_is_counted_by_route_and_in_every_bound_that_it_keeps() {
         let requests = Requests::default();
         for (method, millis) in [("GET", 1), ("GET", 30), ("BREW", 30_000)] {
-            requests.add(&method.parse().unwrap(), "/x", StatusCode::OK, Duration::from_millis(millis));
+            requests.add(
+                &method.parse().unwrap(),
+                "/x",
+                StatusCode::OK,
+                Duration::from_millis(millis),
+            );
         }
         let counts = requests.read();
         assert_eq!(counts.answers[&("GET", "/x".to_owned(), 200)], 2);

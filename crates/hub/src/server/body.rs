@@ -18,7 +18,10 @@ use crate::{App, problem::Problem};
 pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let limit = app.config.limits.body_bytes;
     let (parts, body) = request.into_parts();
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let declared = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
         return too_large(limit).into_response();
     }
@@ -26,12 +29,24 @@ pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     let problem = match read {
         Ok(Ok(body)) => return next.run(Request::from_parts(parts, Body::from(body.to_bytes()))).await,
         Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(limit),
-        Ok(Err(_)) => Problem::new(StatusCode::BAD_REQUEST, "body_cut", "the body of the request did not come whole"),
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "body_late", "the body of the request took too long"),
+        Ok(Err(_)) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "body_cut",
+            "the body of the request did not come whole",
+        ),
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_late",
+            "the body of the request took too long",
+        ),
     };
     problem.into_response()
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {limit} bytes"))
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_large",
+        format!("the body is larger than {limit} bytes"),
+    )
 }

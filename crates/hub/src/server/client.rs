@@ -13,11 +13,7 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::{
-    App, Config,
-    config::Origin,
-    problem::Problem,
-};
+use crate::{App, Config, config::Origin, problem::Problem};
 
 /// The other end of a connection; the listener notes it in each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +45,10 @@ impl Client {
         let peer = peer.ip().to_canonical();
         let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
         if !is_trusted(peer) {
-            return Self { address: peer, is_direct: true };
+            return Self {
+                address: peer,
+                is_direct: true,
+            };
         }
         let lists = [forwarded_for(headers), forwarded(headers)].map(|list| client_in(&list, is_trusted));
         let address = match lists {
@@ -58,7 +57,10 @@ impl Client {
             // Nobody said it, or a client forged the header that the proxy does not write.
             [None, None] | [Some(_), Some(_)] => peer,
         };
-        Self { address, is_direct: false }
+        Self {
+            address,
+            is_direct: false,
+        }
     }
 }
 
@@ -99,8 +101,12 @@ fn check_way(config: &Config, client: Client) -> Result<(), Problem> {
     if !client.is_direct || config.tls.is_some() || client.address.is_loopback() {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::FORBIDDEN, "not_by_proxy", "this hub is reached by its proxy only")
-        .with_remedy(format!("use {}", config.origin)))
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "not_by_proxy",
+        "this hub is reached by its proxy only",
+    )
+    .with_remedy(format!("use {}", config.origin)))
 }
 
 /// A page of somebody else's whose name leads to this address (DNS rebinding) says another host than ours.
@@ -145,7 +151,9 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let for_of = |element: &str| {
         element.split(';').find_map(|pair| {
             let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then(|| node(value.trim().trim_matches('"')))?
+            name.trim()
+                .eq_ignore_ascii_case("for")
+                .then(|| node(value.trim().trim_matches('"')))?
         })
     };
     values(headers, "forwarded").into_iter().map(for_of).collect()
@@ -159,8 +167,13 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
 
 /// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
 fn node(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let address = bare
+        .parse::<IpAddr>()
+        .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
     address.ok().map(|address| address.to_canonical())
 }
 
@@ -178,30 +191,96 @@ mod tests {
             // (the connection's other end, headers, the client, direct?)
             ("192.0.2.9:1", &[], "192.0.2.9", true),
             ("192.0.2.9:1", &[("x-forwarded-for", "198.51.100.1")], "192.0.2.9", true),
-            ("10.0.0.1:1", &[("x-forwarded-for", "198.51.100.1")], "198.51.100.1", false),
-            ("[::ffff:10.0.0.1]:1", &[("x-forwarded-for", "198.51.100.1")], "198.51.100.1", false),
+            (
+                "10.0.0.1:1",
+                &[("x-forwarded-for", "198.51.100.1")],
+                "198.51.100.1",
+                false,
+            ),
+            (
+                "[::ffff:10.0.0.1]:1",
+                &[("x-forwarded-for", "198.51.100.1")],
+                "198.51.100.1",
+                false,
+            ),
             // The left part is the client's own word.
-            ("10.0.0.1:1", &[("x-forwarded-for", "127.0.0.1, 198.51.100.1")], "198.51.100.1", false),
-            ("10.0.0.1:1", &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "198.51.100.1")], "198.51.100.1", false),
-            ("10.0.0.1:1", &[("x-forwarded-for", "198.51.100.1, 10.0.0.2")], "198.51.100.1", false),
-            ("10.0.0.1:1", &[("x-forwarded-for", "10.0.0.3, 10.0.0.2")], "10.0.0.3", false),
-            ("10.0.0.1:1", &[("x-forwarded-for", "198.51.100.1, nonsense")], "10.0.0.1", false),
+            (
+                "10.0.0.1:1",
+                &[("x-forwarded-for", "127.0.0.1, 198.51.100.1")],
+                "198.51.100.1",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "198.51.100.1")],
+                "198.51.100.1",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("x-forwarded-for", "198.51.100.1, 10.0.0.2")],
+                "198.51.100.1",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("x-forwarded-for", "10.0.0.3, 10.0.0.2")],
+                "10.0.0.3",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("x-forwarded-for", "198.51.100.1, nonsense")],
+                "10.0.0.1",
+                false,
+            ),
             ("10.0.0.1:1", &[("x-forwarded-for", "")], "10.0.0.1", false),
             ("10.0.0.1:1", &[], "10.0.0.1", false),
-            ("[2001:db8::1]:1", &[("x-forwarded-for", "[2001:db8:1::5]:443")], "2001:db8:1::5", false),
-            ("10.0.0.1:1", &[("forwarded", "for=\"[2001:db8:1::5]:443\";proto=https")], "2001:db8:1::5", false),
-            ("10.0.0.1:1", &[("forwarded", "for=127.0.0.1, proto=https;For=198.51.100.1:80")], "198.51.100.1", false),
+            (
+                "[2001:db8::1]:1",
+                &[("x-forwarded-for", "[2001:db8:1::5]:443")],
+                "2001:db8:1::5",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("forwarded", "for=\"[2001:db8:1::5]:443\";proto=https")],
+                "2001:db8:1::5",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("forwarded", "for=127.0.0.1, proto=https;For=198.51.100.1:80")],
+                "198.51.100.1",
+                false,
+            ),
             // Two that disagree: one of them is forged.
-            ("10.0.0.1:1", &[("forwarded", "for=127.0.0.1"), ("x-forwarded-for", "198.51.100.1")], "10.0.0.1", false),
-            ("10.0.0.1:1", &[("forwarded", "for=198.51.100.1"), ("x-forwarded-for", "198.51.100.1")], "198.51.100.1", false),
+            (
+                "10.0.0.1:1",
+                &[("forwarded", "for=127.0.0.1"), ("x-forwarded-for", "198.51.100.1")],
+                "10.0.0.1",
+                false,
+            ),
+            (
+                "10.0.0.1:1",
+                &[("forwarded", "for=198.51.100.1"), ("x-forwarded-for", "198.51.100.1")],
+                "198.51.100.1",
+                false,
+            ),
         ];
         for (peer, lines, address, is_direct) in cases {
             let mut headers = HeaderMap::new();
             for (name, value) in lines {
-                headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(value));
+                headers.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_static(value),
+                );
             }
             let client = Client::of(Some(Peer(peer.parse().unwrap())), &headers, &trusted);
-            let expected = Client { address: address.parse().unwrap(), is_direct };
+            let expected = Client {
+                address: address.parse().unwrap(),
+                is_direct,
+            };
             assert_eq!(client, expected, "{peer} {lines:?}");
         }
     }

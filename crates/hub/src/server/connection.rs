@@ -56,7 +56,9 @@ impl Connections {
     pub(super) async fn accept(&self, listener: &TcpListener) {
         loop {
             // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&self.free).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&self.free).acquire_owned().await else {
+                return;
+            };
             match listener.accept().await {
                 Ok((stream, peer)) => self.begin(stream, peer, permit),
                 Err(error) => {
@@ -75,7 +77,11 @@ impl Connections {
     fn begin(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let address = peer.ip().to_canonical();
         let is_counted = !address.is_loopback() && !self.trusted.iter().any(|net| net.contains(&address));
-        let place = if is_counted { self.by_address.take(address).map(Some) } else { Some(None) };
+        let place = if is_counted {
+            self.by_address.take(address).map(Some)
+        } else {
+            Some(None)
+        };
         let Some(place) = place else {
             tracing::debug!(%address, "too many connections from one address");
             return;

@@ -48,11 +48,19 @@ pub fn metrics_router(app: Arc<App>) -> Router {
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no_such_route", format!("there is nothing at {}", uri.path()))
-        .with_remedy("the API is described at /api/v1/openapi.json")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        format!("there is nothing at {}", uri.path()),
+    )
+    .with_remedy("the API is described at /api/v1/openapi.json")
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this is not answered to this method")
-        .with_remedy("the header Allow names those that are")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this is not answered to this method",
+    )
+    .with_remedy("the header Allow names those that are")
 }

@@ -95,7 +95,9 @@ mod tests {
         let reads_late = async {
             for _ in 0..4 {
                 sleep(Duration::from_millis(20)).await;
-                tokio::io::AsyncReadExt::read_exact(&mut far, &mut [0; 16]).await.unwrap();
+                tokio::io::AsyncReadExt::read_exact(&mut far, &mut [0; 16])
+                    .await
+                    .unwrap();
             }
         };
         let (wrote, ()) = tokio::join!(stream.write_all(&[7; 64]), reads_late);

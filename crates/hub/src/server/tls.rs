@@ -98,7 +98,9 @@ impl Certificate {
                     seen = found;
                 }
                 // The other file may be about to come.
-                Err(error) => tracing::warn!(%error, "the certificate has changed and cannot be used: the one before stays"),
+                Err(error) => {
+                    tracing::warn!(%error, "the certificate has changed and cannot be used: the one before stays")
+                }
             }
         }
     }
@@ -110,7 +112,9 @@ impl Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.shown.read().unwrap_or_else(std::sync::PoisonError::into_inner)))
+        Some(Arc::clone(
+            &self.shown.read().unwrap_or_else(std::sync::PoisonError::into_inner),
+        ))
     }
 }
 
@@ -130,7 +134,10 @@ fn read(files: &Tls) -> Result<CertifiedKey, TlsError> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| wrong(&files.certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(wrong(&files.certificate, "there is no certificate in it (PEM)".to_owned()));
+        return Err(wrong(
+            &files.certificate,
+            "there is no certificate in it (PEM)".to_owned(),
+        ));
     }
     let text = zeroize::Zeroizing::new(pem(&files.key)?);
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| wrong(&files.key, error.to_string()))?;

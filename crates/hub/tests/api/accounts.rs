@@ -28,12 +28,20 @@ async fn token(hub: &Hub, owner: &str, roles: &[Role], scopes: &[Scope]) -> Stri
         lifetime: None,
     };
     let roles = roles.iter().copied().collect();
-    let (_, text) = hub.app.sign_in.create_token_by_command(owner, roles, new).await.unwrap();
+    let (_, text) = hub
+        .app
+        .sign_in
+        .create_token_by_command(owner, roles, new)
+        .await
+        .unwrap();
     text.expose().to_owned()
 }
 
 fn by_proxy(question: Question) -> Question {
-    question.from("10.0.0.7:40000").with("host", "vpn.example.org").with("x-forwarded-for", "198.51.100.7")
+    question
+        .from("10.0.0.7:40000")
+        .with("host", "vpn.example.org")
+        .with("x-forwarded-for", "198.51.100.7")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,10 +54,18 @@ async fn everybody_sees_his_own_and_admins_see_all() {
     let ask = |method: &str, path: &str, token: &str| by_proxy(hub.ask(method, path)).by(token);
 
     let request = json!({"peers": [{"name": "phone", "public_key": KEY}]});
-    let lease = ask("POST", "/api/v1/leases", &anna).json(&request).send().await.expect(202);
+    let lease = ask("POST", "/api/v1/leases", &anna)
+        .json(&request)
+        .send()
+        .await
+        .expect(202);
     assert_eq!(lease["owner"], "token:anna");
     let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
-    ask("POST", "/api/v1/leases", &reader).json(&request).send().await.problem(403, "scope_missing");
+    ask("POST", "/api/v1/leases", &reader)
+        .json(&request)
+        .send()
+        .await
+        .problem(403, "scope_missing");
 
     // (method, path below the lease, body)
     let all: [(&str, &str, Option<Value>); 9] = [
@@ -79,7 +95,12 @@ async fn everybody_sees_his_own_and_admins_see_all() {
     assert_eq!(count(ask("GET", "/api/v1/leases", &admin).send().await.expect(200)), 1);
     assert_eq!(count(ask("GET", "/api/v1/usage", &admin).send().await.expect(200)), 1);
     assert_eq!(count(ask("GET", "/api/v1/usage", &bob).send().await.expect(200)), 0);
-    for path in ["/api/v1/audit", "/metrics", "/api/v1/leases?owner=token:anna", "/api/v1/usage?owner=token:anna"] {
+    for path in [
+        "/api/v1/audit",
+        "/metrics",
+        "/api/v1/leases?owner=token:anna",
+        "/api/v1/usage?owner=token:anna",
+    ] {
         let answer = ask("GET", path, &bob).send().await;
         assert_eq!(answer.status, 403, "{path}");
         assert_eq!(ask("GET", path, &admin).send().await.status, 200, "{path}");
@@ -88,12 +109,18 @@ async fn everybody_sees_his_own_and_admins_see_all() {
     // Who did what, and from where.
     let rows = ask("GET", "/api/v1/audit?limit=200", &admin).send().await.expect(200);
     let rows = rows["items"].as_array().unwrap();
-    let created: Vec<_> = rows.iter().filter(|row| row["what"] == "lease.create" && row["outcome"] == "ok").collect();
+    let created: Vec<_> = rows
+        .iter()
+        .filter(|row| row["what"] == "lease.create" && row["outcome"] == "ok")
+        .collect();
     assert_eq!(created.len(), 1);
     assert_eq!(created[0]["who"], "token:anna");
     assert_eq!(created[0]["on"], lease["id"]);
     assert_eq!(created[0]["address"], "198.51.100.7");
-    assert!(rows.iter().any(|row| row["what"] == "lease.extend" && row["outcome"] == "refused"));
+    assert!(
+        rows.iter()
+            .any(|row| row["what"] == "lease.extend" && row["outcome"] == "refused")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,15 +132,36 @@ async fn a_hub_behind_a_proxy_answers_only_by_it_and_to_its_name() {
     let https = by_proxy(ask()).send().await;
     assert!(https.header("strict-transport-security").starts_with("max-age="));
     let direct = ask().from("203.0.113.5:40000").with("host", "vpn.example.org");
-    direct.with("x-forwarded-for", "10.0.0.1").send().await.problem(403, "not_by_proxy");
+    direct
+        .with("x-forwarded-for", "10.0.0.1")
+        .send()
+        .await
+        .problem(403, "not_by_proxy");
     for host in ["10.0.0.2", "localhost", "evil.example", "vpn.example.org.evil.example"] {
-        by_proxy(ask()).with("host", host).send().await.problem(421, "wrong_host");
+        by_proxy(ask())
+            .with("host", host)
+            .send()
+            .await
+            .problem(421, "wrong_host");
     }
-    by_proxy(ask()).with("host", "VPN.example.org:443").send().await.expect(200);
+    by_proxy(ask())
+        .with("host", "VPN.example.org:443")
+        .send()
+        .await
+        .expect(200);
     // The proxy's own health check.
-    hub.get("/readyz").from("203.0.113.5:40000").with("host", "10.0.0.2").send().await.expect(200);
+    hub.get("/readyz")
+        .from("203.0.113.5:40000")
+        .with("host", "10.0.0.2")
+        .send()
+        .await
+        .expect(200);
     // Metrics are not this machine's just because the proxy is.
-    by_proxy(hub.get("/metrics")).without("authorization").send().await.problem(401, "unauthorized");
+    by_proxy(hub.get("/metrics"))
+        .without("authorization")
+        .send()
+        .await
+        .problem(401, "unauthorized");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,13 +173,20 @@ async fn an_address_behind_a_proxy_has_a_rate_of_its_own() {
         },
         ..public()
     });
-    let ask = |client: &str| by_proxy(hub.get("/api/v1/me")).without("authorization").with("x-forwarded-for", client);
+    let ask = |client: &str| {
+        by_proxy(hub.get("/api/v1/me"))
+            .without("authorization")
+            .with("x-forwarded-for", client)
+    };
     for client in ["198.51.100.1", "198.51.100.2"] {
         ask(client).send().await.problem(401, "unauthorized");
         ask(client).send().await.problem(401, "unauthorized");
         ask(client).send().await.problem(429, "too_many_requests");
         // What the client says of itself is on the left.
-        ask(&format!("192.0.2.1, {client}")).send().await.problem(429, "too_many_requests");
+        ask(&format!("192.0.2.1, {client}"))
+            .send()
+            .await
+            .problem(429, "too_many_requests");
     }
 }
 

@@ -46,7 +46,9 @@ async fn read(response: Response, last: &str) -> Vec<Event> {
 }
 
 async fn follow(hub: &Hub, id: &str, after: Option<u64>) -> Response {
-    let mut question = hub.get(&format!("/api/v1/leases/{id}/events")).with("accept", "text/event-stream");
+    let mut question = hub
+        .get(&format!("/api/v1/leases/{id}/events"))
+        .with("accept", "text/event-stream");
     if let Some(after) = after {
         question = question.with("last-event-id", &after.to_string());
     }
@@ -60,16 +62,31 @@ async fn a_lease_is_followed_to_its_end_and_a_client_that_comes_again_misses_not
     let lease = hub.post("/api/v1/leases", &request).send().await.expect(202);
     let id = lease["id"].as_str().unwrap();
     let first = read(follow(&hub, id, None).await, "ready").await;
-    let kinds: Vec<&str> = first.iter().map(|event| event.kind.as_str()).filter(|kind| *kind != "lease").collect();
+    let kinds: Vec<&str> = first
+        .iter()
+        .map(|event| event.kind.as_str())
+        .filter(|kind| *kind != "lease")
+        .collect();
     assert_eq!(kinds, ["requested", "provisioning", "configuring", "ready"]);
     let numbers: Vec<u64> = first.iter().filter_map(|event| event.id).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
-    assert!(first.iter().filter(|event| event.kind == "lease").all(|event| event.data["id"] == id && event.id.is_none()));
+    assert!(
+        first
+            .iter()
+            .filter(|event| event.kind == "lease")
+            .all(|event| event.data["id"] == id && event.id.is_none())
+    );
     let notice = first.iter().find(|event| event.kind == "ready").unwrap();
-    assert_eq!((notice.data["number"].as_u64(), notice.data["state"].as_str()), (Some(4), Some("ready")));
+    assert_eq!(
+        (notice.data["number"].as_u64(), notice.data["state"].as_str()),
+        (Some(4), Some("ready"))
+    );
 
     // What happens while nobody looks.
-    hub.ask("DELETE", &format!("/api/v1/leases/{id}")).send().await.expect(202);
+    hub.ask("DELETE", &format!("/api/v1/leases/{id}"))
+        .send()
+        .await
+        .expect(202);
     let rest = read(follow(&hub, id, Some(4)).await, "end").await;
     let last = rest.iter().rposition(|event| event.kind == "lease").unwrap();
     assert_eq!(rest[last].data["state"], "removed");
@@ -82,9 +99,17 @@ async fn a_lease_is_followed_to_its_end_and_a_client_that_comes_again_misses_not
     let whole = read(follow(&hub, id, None).await, "end").await;
     assert!(whole.iter().filter_map(|event| event.id).eq(1..=seen));
 
-    let list = hub.get(&format!("/api/v1/leases/{id}/events?after=3")).send().await.expect(200);
-    let numbers: Vec<u64> =
-        list["items"].as_array().unwrap().iter().map(|notice| notice["number"].as_u64().unwrap()).collect();
+    let list = hub
+        .get(&format!("/api/v1/leases/{id}/events?after=3"))
+        .send()
+        .await
+        .expect(200);
+    let numbers: Vec<u64> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|notice| notice["number"].as_u64().unwrap())
+        .collect();
     assert!(numbers.into_iter().eq(4..=seen));
 }
 
@@ -99,7 +124,11 @@ async fn a_user_has_so_many_streams_at_once() {
         assert_eq!(stream.status(), 200);
         streams.push(stream);
     }
-    let refused = hub.get(&format!("/api/v1/leases/{id}/events")).with("accept", "text/event-stream").send().await;
+    let refused = hub
+        .get(&format!("/api/v1/leases/{id}/events"))
+        .with("accept", "text/event-stream")
+        .send()
+        .await;
     assert!(!refused.header("retry-after").is_empty());
     refused.problem(429, "too_many_streams");
     streams.pop();

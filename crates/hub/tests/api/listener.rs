@@ -20,14 +20,14 @@ use tokio::{
 use crate::stage::{Hub, KEY, LIMIT, TOKEN};
 
 /// A hub that listens.
-struct Listening {
-    hub: Hub,
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<(), server::ServeError>>,
+pub(crate) struct Listening {
+    pub(crate) hub: Hub,
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) served: JoinHandle<Result<(), server::ServeError>>,
 }
 
-async fn listen(hub: Hub) -> Listening {
+pub(crate) async fn listen(hub: Hub) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -38,7 +38,12 @@ async fn listen(hub: Hub) -> Listening {
         })
         .await
     });
-    Listening { hub, address, stop, served }
+    Listening {
+        hub,
+        address,
+        stop,
+        served,
+    }
 }
 
 async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
@@ -58,15 +63,23 @@ async fn it_answers_and_refuses_what_is_too_large() {
     let listening = listen(Hub::new()).await;
     let ask = async |request: &str| talk(TcpStream::connect(listening.address).await.unwrap(), request).await;
     assert!(ask(&get("/api/v1/me")).await.starts_with("HTTP/1.1 200 OK\r\n"));
-    let head = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: {}\r\n\r\n", "x".repeat(20 << 10));
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: {}\r\n\r\n",
+        "x".repeat(20 << 10)
+    );
     assert!(ask(&head).await.starts_with("HTTP/1.1 431 "));
     let many = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\n", "X: y\r\n".repeat(100));
     assert!(ask(&many).await.starts_with("HTTP/1.1 431 "));
     let body = "POST /api/v1/leases HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000000\r\n\r\n";
     let answer = ask(body).await;
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"too_large\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"too_large\""),
+        "{answer}"
+    );
     let chunk = format!("{:x}\r\n{}\r\n", 70_000, "x".repeat(70_000));
-    let chunked = format!("POST /api/v1/leases HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
+    let chunked = format!(
+        "POST /api/v1/leases HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n"
+    );
     assert!(ask(&chunked).await.starts_with("HTTP/1.1 413 "));
     assert!(ask("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     assert!(ask("GET /api/v1/me HTTP/1.0\r\n\r\n").await.contains("\"wrong_host\""));
@@ -74,7 +87,12 @@ async fn it_answers_and_refuses_what_is_too_large() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_hub_finishes_what_it_answers_and_takes_nothing_new() {
-    let Listening { hub, address, stop, served } = listen(Hub::new()).await;
+    let Listening {
+        hub,
+        address,
+        stop,
+        served,
+    } = listen(Hub::new()).await;
     let lease = hub.ready_lease().await;
     let path = format!("/api/v1/leases/{}/events", lease["id"].as_str().unwrap());
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -96,7 +114,11 @@ async fn a_stopping_hub_finishes_what_it_answers_and_takes_nothing_new() {
     );
     asking.write_all(head.as_bytes()).await.unwrap();
     // The server has the head once it answers another connection that came later.
-    assert!(talk(TcpStream::connect(address).await.unwrap(), &get("/healthz")).await.contains("ok"));
+    assert!(
+        talk(TcpStream::connect(address).await.unwrap(), &get("/healthz"))
+            .await
+            .contains("ok")
+    );
     let begun = Instant::now();
     stop.send(()).unwrap();
     let answer = talk(asking, &body).await;
@@ -133,7 +155,9 @@ async fn connect_tls(
         .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(address).await?;
-    connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
+    connector
+        .connect(ServerName::try_from(name.to_owned()).unwrap(), stream)
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +170,9 @@ async fn it_speaks_tls_and_follows_its_certificate() {
         ..Typed::default()
     });
     let listening = listen(hub).await;
-    let stream = connect_tls(listening.address, "localhost", certificate.clone()).await.unwrap();
+    let stream = connect_tls(listening.address, "localhost", certificate.clone())
+        .await
+        .unwrap();
     let answer = talk(stream, &get("/api/v1/me")).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("strict-transport-security: max-age="), "{answer}");
@@ -154,12 +180,17 @@ async fn it_speaks_tls_and_follows_its_certificate() {
     // A half that is written already leaves the certificate that there is.
     let (_, fresh) = write(folder.path(), "localhost");
     let renewed = async {
-        while connect_tls(listening.address, "localhost", fresh.clone()).await.is_err() {
+        while connect_tls(listening.address, "localhost", fresh.clone())
+            .await
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     timeout(Duration::from_secs(30), renewed).await.unwrap();
-    connect_tls(listening.address, "localhost", certificate).await.unwrap_err();
+    connect_tls(listening.address, "localhost", certificate)
+        .await
+        .unwrap_err();
     let _gone = listening.stop.send(());
     timeout(LIMIT, listening.served).await.unwrap().unwrap().unwrap();
 }
@@ -179,7 +210,10 @@ async fn it_does_not_start_with_a_certificate_that_is_none() {
     ] {
         fs::write(&certificate, one).unwrap();
         fs::write(&key, two).unwrap();
-        let typed = Typed { tls: Some(files.clone()), ..Typed::default() };
+        let typed = Typed {
+            tls: Some(files.clone()),
+            ..Typed::default()
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let served = server::serve(Arc::clone(&Hub::with(typed).app), listener, std::future::pending()).await;
         assert!(matches!(served, Err(server::ServeError::Tls(_))), "{what}");

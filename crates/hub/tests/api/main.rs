@@ -2,9 +2,11 @@
 
 mod accounts;
 mod alias;
+mod document;
 mod events;
 mod leases;
 mod listener;
 mod metrics;
 mod refusals;
+mod schema;
 mod stage;

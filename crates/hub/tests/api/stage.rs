@@ -16,8 +16,7 @@ use hub::{
     sign_in::{Given, Secret, SignIn},
 };
 use launch::{
-    Clock, Launcher,
-    launcher,
+    Clock, Launcher, launcher,
     place::{
         Place,
         simulate::{Simulate, Times},
@@ -184,7 +183,11 @@ impl Question {
 
     /// The answer but for its body.
     pub(crate) async fn begin(self) -> axum::response::Response {
-        let mut request = Request::builder().method(self.method).uri(&self.path).body(Body::from(self.body)).unwrap();
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(&self.path)
+            .body(Body::from(self.body))
+            .unwrap();
         *request.headers_mut() = self.headers;
         request.extensions_mut().insert(Peer(self.peer.parse().unwrap()));
         let answer = self.hub.router.clone().oneshot(request);
@@ -221,12 +224,18 @@ impl Answer {
         assert_eq!(problem["status"], status, "{problem}");
         assert_eq!(problem["type"], "about:blank", "{problem}");
         assert_eq!(problem["request_id"], request_id, "{problem}");
-        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+        assert!(
+            problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()),
+            "{problem}"
+        );
         problem
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().unwrap())
+            .unwrap_or_default()
     }
 
     pub(crate) fn text(&self) -> &str {

@@ -38,7 +38,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
 /// `application/json` and every `application/…+json`, whatever the parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let Some(media) = value.and_then(|value| value.split(';').next()) else { return false };
+    let Some(media) = value.and_then(|value| value.split(';').next()) else {
+        return false;
+    };
     let media = media.trim().to_ascii_lowercase();
     media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
 }
@@ -46,7 +48,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     if !value.is_object() {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the body has to be an object"));
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "the body has to be an object",
+        ));
     }
     if let Some(field) = unnamed(&value) {
         return Err(Problem::invalid(field, "has to be an object"));
@@ -57,7 +63,9 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let (field, error) = (Some(path).filter(|path| path != "."), error.into_inner());
         match (error.classify(), field) {
             (Category::Data, Some(field)) => Problem::invalid(field, without_position(&error)),
-            (Category::Data, None) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", without_position(&error)),
+            (Category::Data, None) => {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", without_position(&error))
+            }
             (Category::Syntax | Category::Eof | Category::Io, _) => malformed(&error),
         }
     })
@@ -73,7 +81,11 @@ fn unnamed(object: &Value) -> Option<String> {
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}"))
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed_json",
+        format!("the body is not JSON: {error}"),
+    )
 }
 
 /// Where in the text it was says less than the field.
@@ -106,9 +118,24 @@ mod tests {
             ("{\"port\":70000}", 422, "invalid", Some("port")),
             ("{\"port\":\"1\"}", 422, "invalid", Some("port")),
             ("{\"lifetime_secs\":-1}", 422, "invalid", Some("lifetime_secs")),
-            ("{\"peers\":[{\"name\":\"a\",\"private_key\":\"x\"}]}", 422, "invalid", Some("peers[0].private_key")),
-            ("{\"peers\":[{\"name\":\"a\",\"public_key\":\"x\"}]}", 422, "invalid", Some("peers[0].public_key")),
-            ("{\"allowed_ips\":[\"10.0.0.0/8\",\"10\"]}", 422, "invalid", Some("allowed_ips[1]")),
+            (
+                "{\"peers\":[{\"name\":\"a\",\"private_key\":\"x\"}]}",
+                422,
+                "invalid",
+                Some("peers[0].private_key"),
+            ),
+            (
+                "{\"peers\":[{\"name\":\"a\",\"public_key\":\"x\"}]}",
+                422,
+                "invalid",
+                Some("peers[0].public_key"),
+            ),
+            (
+                "{\"allowed_ips\":[\"10.0.0.0/8\",\"10\"]}",
+                422,
+                "invalid",
+                Some("allowed_ips[1]"),
+            ),
         ];
         for (body, status, code, field) in cases {
             let problem = read::<LeaseRequest>(body.as_bytes()).unwrap_err();

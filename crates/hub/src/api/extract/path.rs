@@ -59,5 +59,6 @@ fn lease(id: &str) -> Result<LeaseId, Problem> {
 async fn segments<T: DeserializeOwned + Send>(parts: &mut Parts, app: &Arc<App>) -> Result<T, Problem> {
     let read = Path::<T>::from_request_parts(parts, app).await;
     // What is wrong is the escaping, not the name.
-    read.map(|Path(segments)| segments).map_err(|_| Problem::not_found("there is nothing of this name"))
+    read.map(|Path(segments)| segments)
+        .map_err(|_| Problem::not_found("there is nothing of this name"))
 }

@@ -9,6 +9,9 @@ use axum::{
 
 use crate::{App, problem::Problem};
 
+/// 2^53 - 1.
+const LARGEST: u64 = (1 << 53) - 1;
+
 /// The parameters of a query, taken one by one; what nobody has taken is refused.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -19,7 +22,11 @@ impl FromRequestParts<Arc<App>> for Query {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         match Pairs::from_request_parts(parts, app).await {
             Ok(Pairs(pairs)) => Ok(Self(pairs)),
-            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_query", "the query cannot be read")),
+            Err(_) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_query",
+                "the query cannot be read",
+            )),
         }
     }
 }
@@ -27,12 +34,18 @@ impl FromRequestParts<Arc<App>> for Query {
 impl Query {
     /// Every value of a parameter.
     pub(crate) fn all<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Vec<T>, Problem> {
-        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|(found, _)| found == name);
+        let (taken, left) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(found, _)| found == name);
         self.0 = left;
         let taken: Vec<(String, String)> = taken;
         taken
             .into_iter()
-            .map(|(_, value)| value.parse().map_err(|error: T::Err| Problem::invalid(name, error.to_string())))
+            .map(|(_, value)| {
+                value
+                    .parse()
+                    .map_err(|error: T::Err| Problem::invalid(name, error.to_string()))
+            })
             .collect()
     }
 
@@ -45,6 +58,16 @@ impl Query {
         Ok(all.pop())
     }
 
+    /// A number from `least` to the largest that every JSON reader knows exactly (RFC 8259, section 6).
+    pub(crate) fn number(&mut self, name: &str, least: u64) -> Result<Option<u64>, Problem> {
+        match self.one(name)? {
+            Some(number) if !(least..=LARGEST).contains(&number) => {
+                Err(Problem::invalid(name, format!("must be between {least} and {LARGEST}")))
+            }
+            number => Ok(number),
+        }
+    }
+
     /// How many are asked for: from 1 to 200, or 50.
     pub(crate) fn limit(&mut self) -> Result<usize, Problem> {
         match self.one("limit")? {
@@ -54,13 +77,27 @@ impl Query {
         }
     }
 
+    /// Whose are asked for.
+    pub(crate) fn owner(&mut self) -> Result<Option<String>, Problem> {
+        let owner: Option<String> = self.one("owner")?;
+        match owner {
+            Some(owner) if !(1..=600).contains(&owner.chars().count()) => {
+                Err(Problem::invalid("owner", "must have 1 to 600 characters"))
+            }
+            owner => Ok(owner),
+        }
+    }
+
     /// Nothing else may be asked for.
     pub(crate) fn end(self) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => {
                 let name: String = name.chars().take(64).collect();
-                Err(Problem::invalid(&name, format!("there is no parameter `{}` here", name.escape_debug())))
+                Err(Problem::invalid(
+                    &name,
+                    format!("there is no parameter `{}` here", name.escape_debug()),
+                ))
             }
         }
     }
@@ -89,7 +126,11 @@ mod tests {
             ("page=2", Some("page")),
         ] {
             let mut query = query(text);
-            let found = query.limit().and_then(|_| query.end()).err().and_then(|problem| problem.field);
+            let found = query
+                .limit()
+                .and_then(|_| query.end())
+                .err()
+                .and_then(|problem| problem.field);
             assert_eq!(found.as_deref(), field, "{text}");
         }
     }

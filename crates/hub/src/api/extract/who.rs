@@ -32,7 +32,9 @@ impl FromRequestParts<Arc<App>> for Who {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        let identity = Identity::from_request_parts(parts, app).await.map_err(|denied| denied.into_response())?;
+        let identity = Identity::from_request_parts(parts, app)
+            .await
+            .map_err(|denied| denied.into_response())?;
         let Ok(client) = Client::from_request_parts(parts, app).await;
         let request_id = request_id::current().unwrap_or_default();
         Ok(Self {
@@ -93,7 +95,9 @@ impl Who {
             Err(refusal) => {
                 let problem = Problem::from(refusal);
                 let outcome = if problem.status < 500 { "refused" } else { "failed" };
-                intent.done(outcome, format!("{}: {}", problem.code, problem.detail)).await;
+                intent
+                    .done(outcome, format!("{}: {}", problem.code, problem.detail))
+                    .await;
                 Err(problem)
             }
         }

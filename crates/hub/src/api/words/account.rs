@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Limits;
-use crate::{audit::Row, identity::{Role, Scope}, sign_in::Token};
+use crate::{
+    audit::Row,
+    identity::{Role, Scope},
+    sign_in::Token,
+};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,7 +60,7 @@ pub struct TokenRequest {
     pub name: String,
     /// What it may be used for.
     #[schema(min_items = 1)]
-    pub scopes: BTreeSet<Scope>,
+    pub scopes: Vec<Scope>,
     /// How long it is valid, in seconds; null is 90 days.
     #[serde(default)]
     #[schema(minimum = 60, maximum = 31_622_400, required = false)]
@@ -91,7 +95,9 @@ pub struct AuditPage {
 
 impl std::fmt::Debug for TokenMade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenMade").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("TokenMade")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use launch::{
-    LeaseId, Moment, State,
-    launcher,
+    LeaseId, Moment, State, launcher,
     lease::{self, End, GatewayFacts, Kind, LeasePeer},
     order::Keys,
     place,

@@ -119,7 +119,11 @@ impl From<&Description> for Place {
             usual_secs: place.usual_secs,
             takes_public_keys: place.takes_public_keys,
             is_sample: place.is_sample,
-            reserved_ports: place.reserved_ports.into_iter().map(|(first, last)| Ports { first, last }).collect(),
+            reserved_ports: place
+                .reserved_ports
+                .into_iter()
+                .map(|(first, last)| Ports { first, last })
+                .collect(),
         }
     }
 }

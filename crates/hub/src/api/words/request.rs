@@ -16,7 +16,7 @@ pub struct LeaseRequest {
     #[schema(min_length = 1, max_length = 64)]
     pub profile: Option<String>,
     /// Where the gateway runs.
-    #[schema(min_length = 1, max_length = 64, example = "local")]
+    #[schema(min_length = 1, max_length = 64)]
     pub place: Option<String>,
     /// The place's region.
     #[schema(min_length = 1, max_length = 64)]

@@ -62,7 +62,10 @@ pub(crate) fn moment_or_null() -> Object {
 }
 
 pub(crate) fn lease_id() -> Object {
-    text().pattern(Some(LEASE_ID)).examples(["01kb2w0v9hq3k1yv8s4n6t2m5e"]).build()
+    text()
+        .pattern(Some(LEASE_ID))
+        .examples(["01kb2w0v9hq3k1yv8s4n6t2m5e"])
+        .build()
 }
 
 pub(crate) fn lease_id_or_null() -> Object {
@@ -97,7 +100,10 @@ pub(crate) fn state() -> Object {
 }
 
 pub(crate) fn states() -> Schema {
-    ArrayBuilder::new().items(RefOr::T(Schema::Object(state()))).build().into()
+    ArrayBuilder::new()
+        .items(RefOr::T(Schema::Object(state())))
+        .build()
+        .into()
 }
 
 pub(crate) fn kind() -> Object {
@@ -110,7 +116,11 @@ pub(crate) fn keys() -> Object {
 
 /// Null is the default, `client`.
 pub(crate) fn keys_or_null() -> Object {
-    let values = [serde_json::json!("client"), serde_json::json!("gateway"), serde_json::Value::Null];
+    let values = [
+        serde_json::json!("client"),
+        serde_json::json!("gateway"),
+        serde_json::Value::Null,
+    ];
     nullable(ObjectBuilder::new().enum_values(Some(values)), Type::String)
 }
 
@@ -125,7 +135,9 @@ fn list(of: ObjectBuilder) -> ArrayBuilder {
 }
 
 fn network() -> ObjectBuilder {
-    text().description(Some("An address with the length of its prefix.")).examples(["10.0.0.0/8"])
+    text()
+        .description(Some("An address with the length of its prefix."))
+        .examples(["10.0.0.0/8"])
 }
 
 pub(crate) fn networks() -> Schema {
@@ -133,7 +145,9 @@ pub(crate) fn networks() -> Schema {
 }
 
 pub(crate) fn addresses() -> Schema {
-    list(text().description(Some("An IP address.")).examples(["10.13.13.2"])).build().into()
+    list(text().description(Some("An IP address.")).examples(["10.13.13.2"]))
+        .build()
+        .into()
 }
 
 /// As much as a request may name.

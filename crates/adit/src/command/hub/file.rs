@@ -1,0 +1,196 @@
+//! A hub's file of settings.
+//!
+//! YAML, as compose files and Kubernetes have it, which people write by hand and comment; every JSON file is one, too.
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use gateway::reach::Host;
+use hub::config::Typed;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_yaml_ng::{Mapping, Value};
+
+use crate::options::PlaneChoice;
+
+/// Largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    /// What is the hub's own.
+    pub(super) hub: Typed,
+    /// What belongs to this machine.
+    pub(super) machine: Machine,
+}
+
+/// What belongs to the machine that a hub runs on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Machine {
+    /// Where leases, accounts and the audit are kept.
+    pub(super) data: Option<PathBuf>,
+    /// Where clients reach this machine.
+    #[serde(deserialize_with = "parsed")]
+    pub(super) endpoint: Option<Host>,
+    /// Who handles the packets of gateways on this machine.
+    #[serde(deserialize_with = "plane")]
+    pub(super) plane: Option<PlaneChoice>,
+    /// Where gateways run; the first is taken if a request names none.
+    pub(super) places: Vec<PlaceSettings>,
+}
+
+/// A place.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum PlaceSettings {
+    /// Processes on this machine.
+    Local {},
+    /// Containers of adit's image.
+    Docker(DockerSettings),
+    /// Containers of linuxserver's image.
+    Linuxserver(DockerSettings),
+    /// Nothing at all, with samples for configurations.
+    Simulate {},
+}
+
+/// A container engine. What is left out is the place's default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DockerSettings {
+    pub(super) name: Option<String>,
+    pub(super) socket: Option<PathBuf>,
+    pub(super) image: Option<String>,
+    pub(super) pulls: bool,
+    /// Whether gateways may use the kernel's WireGuard; adit's image alone.
+    pub(super) net_admin: bool,
+    /// Where clients reach the engine's machine.
+    #[serde(deserialize_with = "parsed")]
+    pub(super) endpoint: Option<Host>,
+    /// The engine's address on which gateways listen.
+    pub(super) address: Option<IpAddr>,
+    pub(super) network: Option<String>,
+    pub(super) memory_mb: Option<u64>,
+    /// Sizes by name, the default first.
+    pub(super) sizes: Vec<SizeSettings>,
+}
+
+/// A size of machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SizeSettings {
+    pub(super) name: String,
+    pub(super) memory_mb: u64,
+}
+
+/// The keys of [`Machine`]; all others are the hub's.
+const MACHINE: [&str; 4] = ["data", "endpoint", "plane", "places"];
+
+impl Settings {
+    /// Reads the file.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let about = || path.display().to_string();
+        if fs::metadata(path).with_context(about)?.len() > LARGEST {
+            bail!("{}: larger than {LARGEST} bytes", path.display());
+        }
+        Self::parse(&fs::read_to_string(path).with_context(about)?).with_context(about)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let all = match serde_yaml_ng::from_str(text)? {
+            Value::Null => Mapping::new(),
+            Value::Mapping(all) => all,
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Sequence(_) | Value::Tagged(_) => {
+                bail!("is no list of settings such as `listen: 127.0.0.1:8790`");
+            }
+        };
+        let is_machine = |key: &Value| key.as_str().is_some_and(|key| MACHINE.contains(&key));
+        let (machine, hub): (Mapping, Mapping) = all.into_iter().partition(|(key, _)| is_machine(key));
+        Ok(Self {
+            hub: section(hub)?,
+            machine: section(machine)?,
+        })
+    }
+}
+
+fn section<T: DeserializeOwned>(mapping: Mapping) -> anyhow::Result<T> {
+    Ok(serde_yaml_ng::from_value(Value::Mapping(mapping))?)
+}
+
+fn parsed<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom))
+        .transpose()
+}
+
+fn plane<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PlaneChoice>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let read = |text: String| {
+        <PlaneChoice as clap::ValueEnum>::from_str(&text, false)
+            .map_err(|_| serde::de::Error::custom(format!("plane: `{text}` is none of auto, kernel, tun, netstack")))
+    };
+    text.map(read).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_is_the_hubs_and_what_is_the_machines() {
+        let settings = Settings::parse(
+            "# For the office.\n\
+             listen: 0.0.0.0:8443\n\
+             public_url: https://vpn.example.org\n\
+             tls: {certificate: /etc/adit/cert.pem, key: /etc/adit/key.pem}\n\
+             oidc:\n  issuer: https://id.example.org\n  client_id: adit\n  admin_values: [admins]\n\
+             limits: {leases_per_user: 2}\n\
+             profiles:\n  work:\n    description: the office's networks\n    allowed_ips: [10.0.0.0/8]\n\
+             data: /var/lib/adit/hub\n\
+             endpoint: vpn.example.org\n\
+             plane: netstack\n\
+             places:\n  - kind: local\n  - {kind: docker, image: 'adit:1', sizes: [{name: small, memory_mb: 128}]}\n",
+        )
+        .unwrap();
+        assert_eq!(settings.hub.limits.leases_per_user, Some(2));
+        assert_eq!(settings.hub.profiles["work"].allowed_ips.as_ref().unwrap().len(), 1);
+        assert_eq!(settings.machine.data.as_deref(), Some(Path::new("/var/lib/adit/hub")));
+        assert_eq!(settings.machine.plane, Some(PlaneChoice::Netstack));
+        assert!(matches!(
+            &settings.machine.places[..],
+            [PlaceSettings::Local {}, PlaceSettings::Docker(docker)] if docker.sizes[0].memory_mb == 128
+        ));
+        hub::Config::new(settings.hub).unwrap();
+
+        let json = Settings::parse(r#"{"listen": "127.0.0.1:9000", "places": [{"kind": "simulate"}]}"#).unwrap();
+        assert_eq!(json.hub.listen.as_deref(), Some("127.0.0.1:9000"));
+        assert!(Settings::parse("").unwrap().machine.places.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_file_says_what_is_wrong() {
+        for (text, part) in [
+            ("listne: 127.0.0.1:1", "listne"),
+            ("oidc: {issuer: x, secret: y}", "secret"),
+            ("places: [{kind: moon}]", "moon"),
+            ("places: [{kind: local, image: x}]", "image"),
+            ("places: [{kind: docker, sise: 1}]", "sise"),
+            ("plane: fast", "plane"),
+            ("endpoint: 'a b'", "a b"),
+            ("- listen", "no list of settings"),
+            ("listen: [", "line"),
+            ("profiles: {work: {lifetime: 1}}", "lifetime"),
+        ] {
+            let error = format!("{:#}", Settings::parse(text).unwrap_err());
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

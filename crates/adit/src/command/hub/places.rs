@@ -1,0 +1,242 @@
+//! The places of a hub.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use gateway::reach::{Host, Reach, Sources};
+use launch::place::{
+    Place,
+    docker::{self, Docker},
+    local::Local,
+    simulate::{Simulate, Times},
+};
+
+use super::file::{DockerSettings, PlaceSettings};
+use crate::{command::node::processes::Processes, options::PlaneChoice};
+
+/// A place, as an option names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum PlaceName {
+    /// Processes on this machine.
+    Local,
+    /// Containers of adit's image.
+    Docker,
+    /// Containers of linuxserver's image.
+    Linuxserver,
+    /// Nothing at all, with samples for configurations.
+    Simulate,
+}
+
+/// What the options say of places.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// Which; none leaves it to the file.
+    pub(super) names: Vec<PlaceName>,
+    /// Nothing but samples.
+    pub(super) dry_run: bool,
+    /// The container engine's socket, where the file names none.
+    pub(super) docker: PathBuf,
+    /// The image, where the file names none.
+    pub(super) image: Option<String>,
+    /// Where clients reach this machine; `None` is found out.
+    pub(super) endpoint: Option<Host>,
+    /// Who handles packets on this machine.
+    pub(super) plane: PlaneChoice,
+}
+
+/// Makes the places, the default first.
+pub(super) fn make(wanted: Wanted, in_file: Vec<PlaceSettings>) -> anyhow::Result<Vec<Arc<dyn Place>>> {
+    let settings = chosen(&wanted, in_file);
+    let places = settings
+        .into_iter()
+        .map(|place| one(place, &wanted))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut names = BTreeSet::new();
+    for place in &places {
+        let name = place.describe().name;
+        if !names.insert(name.clone()) {
+            bail!("two places are called `{name}`: give one of them another name");
+        }
+    }
+    Ok(places)
+}
+
+/// What an option names wins over the file; of a place that the file has, it takes the file's settings.
+fn chosen(wanted: &Wanted, in_file: Vec<PlaceSettings>) -> Vec<PlaceSettings> {
+    if wanted.dry_run {
+        return vec![PlaceSettings::Simulate {}];
+    }
+    if wanted.names.is_empty() {
+        return if in_file.is_empty() {
+            vec![PlaceSettings::Local {}]
+        } else {
+            in_file
+        };
+    }
+    let of_file = |name: PlaceName| in_file.iter().find(|place| place.kind() == name).cloned();
+    wanted
+        .names
+        .iter()
+        .map(|name| of_file(*name).unwrap_or_else(|| PlaceSettings::new(*name)))
+        .collect()
+}
+
+impl PlaceSettings {
+    fn new(name: PlaceName) -> Self {
+        match name {
+            PlaceName::Local => Self::Local {},
+            PlaceName::Docker => Self::Docker(DockerSettings::default()),
+            PlaceName::Linuxserver => Self::Linuxserver(DockerSettings::default()),
+            PlaceName::Simulate => Self::Simulate {},
+        }
+    }
+
+    fn kind(&self) -> PlaceName {
+        match self {
+            Self::Local {} => PlaceName::Local,
+            Self::Docker(_) => PlaceName::Docker,
+            Self::Linuxserver(_) => PlaceName::Linuxserver,
+            Self::Simulate {} => PlaceName::Simulate,
+        }
+    }
+}
+
+fn one(settings: PlaceSettings, wanted: &Wanted) -> anyhow::Result<Arc<dyn Place>> {
+    Ok(match settings {
+        PlaceSettings::Simulate {} => Simulate::new(Times::default()),
+        PlaceSettings::Local {} => {
+            let gateways = Processes {
+                host: wanted.endpoint.clone(),
+                plane: wanted.plane,
+            };
+            Arc::new(Local::new(runtime_folder(), Box::new(gateways)))
+        }
+        PlaceSettings::Docker(settings) => {
+            let kind = docker::Kind::Adit {
+                with_net_admin: settings.net_admin,
+            };
+            let image = settings.image.clone().or_else(|| wanted.image.clone());
+            in_docker(settings, wanted, kind, image)?
+        }
+        PlaceSettings::Linuxserver(settings) => {
+            if settings.net_admin {
+                bail!("net_admin: linuxserver's image has it always; leave it out");
+            }
+            let (kind, image) = (
+                docker::Kind::Linuxserver { internal_subnet: None },
+                settings.image.clone(),
+            );
+            in_docker(settings, wanted, kind, image)?
+        }
+    })
+}
+
+fn in_docker(
+    settings: DockerSettings,
+    wanted: &Wanted,
+    kind: docker::Kind,
+    image: Option<String>,
+) -> anyhow::Result<Arc<dyn Place>> {
+    let host = match settings.endpoint.or_else(|| wanted.endpoint.clone()) {
+        Some(host) => docker::Host::Named(host.to_string()),
+        None => docker::Host::Found(Arc::new(|| {
+            let reach = Reach::find(None, Sources::of_this_machine()).map_err(|error| error.to_string())?;
+            Ok(reach.host.to_string())
+        })),
+    };
+    let (usual, name) = match kind {
+        docker::Kind::Adit { .. } => (docker::Config::new(host), "docker"),
+        docker::Kind::Linuxserver { .. } => (docker::Config::linuxserver(host), "linuxserver"),
+    };
+    let socket = settings.socket.unwrap_or_else(|| wanted.docker.clone());
+    let socket = socket.to_string_lossy();
+    let name = settings.name.unwrap_or_else(|| name.to_owned());
+    let about = format!("place {name}");
+    let megabytes = |count: u64| count.saturating_mul(1 << 20);
+    let config = docker::Config {
+        name,
+        socket: Path::new(socket.strip_prefix("unix://").unwrap_or(&socket)).to_owned(),
+        kind,
+        image: image.unwrap_or(usual.image),
+        pulls: settings.pulls,
+        address: settings.address,
+        network: settings.network,
+        memory_bytes: settings.memory_mb.map_or(usual.memory_bytes, megabytes),
+        sizes: settings
+            .sizes
+            .into_iter()
+            .map(|size| docker::Size {
+                name: size.name,
+                memory_bytes: megabytes(size.memory_mb),
+            })
+            .collect(),
+        host: usual.host,
+    };
+    Ok(Arc::new(Docker::new(config).context(about)?))
+}
+
+/// Gone after a reboot, as the gateways are.
+fn runtime_folder() -> PathBuf {
+    let of_user = env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    match of_user {
+        Some(folder) if !rustix::process::geteuid().is_root() => folder.join("adit/leases"),
+        Some(_) | None => PathBuf::from("/run/adit/leases"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &Wanted, in_file: &[PlaceName]) -> Vec<String> {
+        let in_file = in_file.iter().map(|name| PlaceSettings::new(*name)).collect();
+        make(wanted.clone(), in_file)
+            .unwrap()
+            .iter()
+            .map(|place| place.describe().name)
+            .collect()
+    }
+
+    #[test]
+    fn an_option_wins_over_the_file_and_a_dry_run_over_both() {
+        use PlaceName::{Docker, Linuxserver, Local, Simulate};
+        let cases: [(&[PlaceName], bool, &[PlaceName], &[&str]); 6] = [
+            (&[], false, &[], &["local"]),
+            (&[], false, &[Docker, Local], &["docker", "local"]),
+            (&[Simulate], false, &[Docker], &["simulate"]),
+            (&[Linuxserver, Docker], false, &[], &["linuxserver", "docker"]),
+            (&[], true, &[Docker], &["simulate"]),
+            (&[Local], true, &[], &["simulate"]),
+        ];
+        for (options, dry_run, in_file, expected) in cases {
+            let wanted = Wanted {
+                names: options.to_vec(),
+                dry_run,
+                docker: "/var/run/docker.sock".into(),
+                endpoint: Some("192.0.2.1".parse().unwrap()),
+                ..Wanted::default()
+            };
+            assert_eq!(names(&wanted, in_file), expected);
+        }
+    }
+
+    #[test]
+    fn two_places_have_two_names() {
+        let wanted = Wanted {
+            docker: "/var/run/docker.sock".into(),
+            ..Wanted::default()
+        };
+        let twice = vec![
+            PlaceSettings::new(PlaceName::Docker),
+            PlaceSettings::new(PlaceName::Docker),
+        ];
+        assert!(make(wanted, twice).unwrap_err().to_string().contains("`docker`"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `adit hub token`: an API token, made beside the hub.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use clap::Args;
+use hub::{
+    audit::Audit,
+    identity::{Role, Scope},
+    sign_in::{Given, NewToken, SignIn},
+};
+use launch::Clock;
+
+use super::{config::DataArguments, run::open_beside};
+use crate::{duration, failure, output};
+
+/// Whose token, and what for.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Whose it is.
+    #[arg(value_name = "OWNER")]
+    owner: String,
+    /// What it is called.
+    #[arg(long, value_name = "NAME", default_value = "command line")]
+    name: String,
+    /// What it may be used for: read, launch or admin; each contains the ones before.
+    #[arg(long, value_name = "SCOPE", default_value = "launch")]
+    scope: Scope,
+    /// How long it is valid. Default: 90d.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    lifetime: Option<Duration>,
+}
+
+/// Makes the token and prints it. A hub may run beside it.
+pub(super) fn run(arguments: Arguments, data: DataArguments) -> anyhow::Result<()> {
+    let (settings, data) = data.read()?;
+    let config = hub::Config::new(settings.hub).map_err(|error| failure::usage(error.to_string()))?;
+    std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    let database = open_beside(&data)?;
+    let audit = Audit::open(Arc::clone(&database), Clock::system()).context("cannot open the audit")?;
+    let given = Given {
+        token: None,
+        authorities: Vec::new(),
+        clock: Clock::system(),
+    };
+    let (sign_in, _) = SignIn::open(&config, given, database, audit)?;
+    let mut roles = BTreeSet::from([Role::User]);
+    if arguments.scope == Scope::Admin {
+        roles.insert(Role::Admin);
+    }
+    let new = NewToken {
+        name: arguments.name,
+        scopes: BTreeSet::from([arguments.scope]),
+        lifetime: arguments.lifetime,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let made = runtime.block_on(sign_in.create_token_by_command(&arguments.owner, roles, new));
+    let (_, text) = made.context("cannot make a token")?;
+    output::secret_line(text.expose())
+}
