@@ -4,7 +4,7 @@ import { act, complain } from './actions.js';
 import { call, explained } from './api.js';
 import { fileName, fill } from './conf.js';
 import { all, announce, one, show } from './dom.js';
-import { canMake, forget, isPublicKey, isTaken, make, privateKeyOf, take } from './keys.js';
+import { canMake, forget, isPublicKey, isTaken, make, notePasted, privateKeyOf, take, wasPasted } from './keys.js';
 import { nameProblem } from './request.js';
 import { qr } from './qr.js';
 
@@ -22,10 +22,21 @@ export function dressDevices(root) {
     const isHeld = has(card);
     show(one(card, '[data-held]'), isHeld);
     show(one(card, '[data-not-held]'), !isHeld);
+    if (!isHeld && wasPasted(card.dataset.key ?? '')) isTheirs(card);
     const saved = one(card, '[data-saved]');
     if (saved && isHeld && isSafe(card))
       saved.textContent = 'Saved. This page forgets the private key when you leave it.';
   }
+}
+
+/** Offers to a person who has the private key what is left to do with it, once. @param {HTMLElement} card */
+function isTheirs(card) {
+  if (card.dataset.isTheirs !== undefined) return;
+  card.dataset.isTheirs = '';
+  show(one(card, '[data-if-made]'), false);
+  one(card, '[data-do="replace"]')?.classList.remove('primary');
+  const configuration = card.querySelector('[data-not-held] details');
+  if (configuration instanceof HTMLDetailsElement) configuration.open = true;
 }
 
 /** Takes over what is pressed on cards, and the form for another device. */
@@ -199,6 +210,7 @@ async function add(form) {
  */
 async function invite(lease, device, publicKey) {
   const isMadeHere = publicKey === null;
+  if (publicKey) notePasted(publicKey);
   const key = isMadeHere ? await make() : publicKey;
   try {
     await call('POST', `/leases/${lease}/peers`, key === '' ? { name: device } : { name: device, public_key: key });

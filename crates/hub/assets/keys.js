@@ -5,6 +5,19 @@
 /** Private keys by their public ones. @type {Map<string, {privateKey: string, isTaken: boolean}>} */
 const held = new Map();
 
+/** Public keys that were pasted here: whoever did it has the private ones. @type {Set<string>} */
+const pasted = new Set();
+
+/** @param {string} publicKey */
+export function notePasted(publicKey) {
+  pasted.add(publicKey);
+}
+
+/** @param {string} publicKey @returns {boolean} */
+export function wasPasted(publicKey) {
+  return pasted.has(publicKey);
+}
+
 /** @returns {Promise<boolean>} whether this browser can make keys */
 export async function canMake() {
   try {

@@ -2,7 +2,7 @@
 
 import { Problem, call, explained, idempotencyKey, sentence } from './api.js';
 import { all, announce, element, one, show } from './dom.js';
-import { canMake, forget, make } from './keys.js';
+import { canMake, forget, make, notePasted } from './keys.js';
 import { follow, watch } from './lease.js';
 import { page } from './morph.js';
 import { dress } from './page.js';
@@ -130,6 +130,7 @@ async function launch(form) {
   try {
     const fields = new FormData(form);
     const body = request(fields);
+    for (const { public_key } of body.peers) if (public_key !== undefined) notePasted(public_key);
     if (fields.get('keys') === 'browser') {
       for (const peer of body.peers) {
         peer.public_key = await make();

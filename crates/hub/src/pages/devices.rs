@@ -148,7 +148,7 @@ fn made_by_client(viewer: &Viewer, lease: &Lease, peer: &LeasePeer, configuratio
                 p {
                     "This page does not hold the private key of " (peer.name) ". "
                     "If you made the key pair yourself, put the private key into the configuration below. "
-                    span.scripted { "If this page made it, the key went when the page was left or reloaded: make a new one." }
+                    span.scripted data-if-made { "If this page made it, the key went when the page was left or reloaded: make a new one." }
                 }
             }
             div.scripted.actions {

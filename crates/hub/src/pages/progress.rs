@@ -45,12 +45,12 @@ pub(super) fn section(page: &LeasePage<'_>) -> Markup {
 }
 
 fn steps(lease: &Lease, notices: &[Numbered], now: Moment) -> Markup {
-    let begun = |state: State| match state {
-        State::Requested => Some(lease.created_at),
-        other => notices
-            .iter()
-            .find(|numbered| numbered.notice.state == other)
-            .map(|numbered| numbered.notice.at),
+    let begun = |state: State| {
+        if state == State::Requested {
+            return Some(lease.created_at);
+        }
+        let first = notices.iter().find(|numbered| numbered.notice.state == state);
+        first.map(|numbered| numbered.notice.at)
     };
     html! {
         ol.steps {
@@ -67,7 +67,11 @@ fn steps(lease: &Lease, notices: &[Numbered], now: Moment) -> Markup {
                 } @else if state == lease.state {
                     li.step.current aria-current="step" {
                         span.pulse {}
-                        div { span.step-name { (name) } p.soft { (hint) } p.soft.doing { (sentence(&lease.doing)) } }
+                        div {
+                            span.step-name { (name) }
+                            // Before the place has begun there is nothing to say of what it does.
+                            p.soft { @if state == State::Requested { (hint) } @else { (sentence(&lease.doing)) } }
+                        }
                         span.step-time { (words::since(begun(state).unwrap_or(lease.created_at), now)) }
                     }
                 } @else {

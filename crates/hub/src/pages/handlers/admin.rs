@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     super::{admin::AdminPage, audit::AuditPage, history::HistoryPage, layout::Viewer},
-    Answer, Fields, field, page,
+    Answer, Fields, field,
 };
 use crate::{App, api::Who, audit::Entry, problem::Problem, sign_in::Asker};
 
@@ -55,15 +55,14 @@ pub(super) async fn history(State(app): State<Arc<App>>, who: Who, Query(narrowe
         limit: LIMIT,
     };
     let found = app.launcher.list(&who.caller, &filter).await?;
-    page(
-        HistoryPage {
-            viewer: &Viewer::of(&who.identity),
-            leases: &found.leases,
-            next: found.next,
-            is_later: filter.after.is_some(),
-        }
-        .render(),
-    )
+    Ok(HistoryPage {
+        viewer: &Viewer::of(&who.identity),
+        leases: &found.leases,
+        next: found.next,
+        is_later: filter.after.is_some(),
+    }
+    .render()
+    .into_response())
 }
 
 /// `GET /admin`.
@@ -84,21 +83,20 @@ pub(super) async fn show(State(app): State<Arc<App>>, who: Who, Query(narrowed):
     let found = app.launcher.list(&who.caller, &filter).await?;
     let usage = app.launcher.usage(&who.caller, None).await?;
     let accounts = app.sign_in.accounts().await?;
-    page(
-        AdminPage {
-            viewer: &Viewer::of(&who.identity),
-            leases: &found.leases,
-            next: found.next,
-            is_later: filter.after.is_some(),
-            state: narrowed.state(),
-            owner,
-            accounts: &accounts,
-            usage: &usage,
-            policy: app.launcher.policy(),
-            own_subject: &who.identity.subject,
-        }
-        .render(),
-    )
+    Ok(AdminPage {
+        viewer: &Viewer::of(&who.identity),
+        leases: &found.leases,
+        next: found.next,
+        is_later: filter.after.is_some(),
+        state: narrowed.state(),
+        owner,
+        accounts: &accounts,
+        usage: &usage,
+        policy: app.launcher.policy(),
+        own_subject: &who.identity.subject,
+    }
+    .render()
+    .into_response())
 }
 
 /// `POST /admin/block`: `subject`, and `block` is `yes` or `no`.
@@ -142,20 +140,21 @@ pub(super) async fn block(
 /// What an audit is asked for.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
-    cursor: Option<u64>,
+    cursor: Option<String>,
     check: Option<String>,
 }
 
 /// `GET /admin/audit`.
 pub(super) async fn audit(State(app): State<Arc<App>>, who: Who, Query(asked): Query<Asked>) -> Answer {
     who.may_administer()?;
+    let before = asked.cursor.and_then(|cursor| cursor.parse().ok());
     let rows = app
         .audit
-        .page(asked.cursor, LIMIT)
+        .page(before, LIMIT)
         .await
         .map_err(|error| Problem::internal(&error))?;
     let newest = rows.first().map_or(0, |row| row.number);
-    let verified = if asked.check.is_some() || (asked.cursor.is_none() && newest <= CHECKED_UNASKED) {
+    let verified = if asked.check.is_some() || (before.is_none() && newest <= CHECKED_UNASKED) {
         let audit = app.audit.clone();
         let checked = tokio::task::spawn_blocking(move || audit.verify(&[])).await;
         let checked = checked.map_err(|error| Problem::internal(&error))?;
@@ -163,17 +162,16 @@ pub(super) async fn audit(State(app): State<Arc<App>>, who: Who, Query(asked): Q
     } else {
         None
     };
-    page(
-        AuditPage {
-            viewer: &Viewer::of(&who.identity),
-            next: rows
-                .last()
-                .filter(|row| rows.len() == LIMIT && row.number > 1)
-                .map(|row| row.number),
-            rows: &rows,
-            is_later: asked.cursor.is_some(),
-            verified,
-        }
-        .render(),
-    )
+    Ok(AuditPage {
+        viewer: &Viewer::of(&who.identity),
+        next: rows
+            .last()
+            .filter(|row| rows.len() == LIMIT && row.number > 1)
+            .map(|row| row.number),
+        rows: &rows,
+        is_later: before.is_some(),
+        verified,
+    }
+    .render()
+    .into_response())
 }

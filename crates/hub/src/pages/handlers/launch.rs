@@ -21,7 +21,7 @@ use super::{
         launch_form::Form,
         layout::Viewer,
     },
-    Answer, Fields, field, page, to_lease,
+    Answer, Fields, field, to_lease,
 };
 use crate::{
     App,
@@ -69,7 +69,7 @@ pub(super) async fn launch(State(app): State<Arc<App>>, who: Who, FormBody(field
         return render(&app, &who, &form, None, None).await;
     }
     match ask(&app, &who, &form).await {
-        Ok(lease) => to_lease(lease.id),
+        Ok(lease) => Ok(to_lease(lease.id)),
         Err(problem) => {
             let status = problem.status();
             let again = render(&app, &who, &form, None, Some(&problem.into())).await?;
@@ -103,18 +103,17 @@ async fn render(app: &App, who: &Who, form: &Form, profile: Option<&str>, proble
         limit: LISTED,
     };
     let running = launcher.list(&who.caller, &filter).await?.leases;
-    page(
-        LaunchPage {
-            viewer: &Viewer::of(&who.identity),
-            places: launcher.places(),
-            profiles: launcher.profiles(),
-            profile,
-            policy: launcher.policy(),
-            form,
-            problem,
-            running: &running,
-            now: launcher.now(),
-        }
-        .render(),
-    )
+    Ok(LaunchPage {
+        viewer: &Viewer::of(&who.identity),
+        places: launcher.places(),
+        profiles: launcher.profiles(),
+        profile,
+        policy: launcher.policy(),
+        form,
+        problem,
+        running: &running,
+        now: launcher.now(),
+    }
+    .render()
+    .into_response())
 }

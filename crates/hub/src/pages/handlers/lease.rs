@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Form as FormBody,
     extract::{Path, State},
+    response::IntoResponse as _,
 };
 use launch::{LeaseId, State as LeaseState, launcher::Configuration, order::PeerRequest};
 use wg::PublicKey;
 
 use super::{
     super::{devices::HandedOver, layout::Viewer, lease::LeasePage},
-    Answer, Fields, field, page, to_lease,
+    Answer, Fields, field, to_lease,
 };
 use crate::{
     App,
@@ -36,18 +37,17 @@ pub(super) async fn show(State(app): State<Arc<App>>, who: Who, Path(id): Path<S
                 .filter_map(|peer| launch::conf::configuration(&lease, peer)),
         );
     }
-    page(
-        LeasePage {
-            viewer: &Viewer::of(&who.identity),
-            lease: &lease,
-            notices: &notices,
-            place: launcher.places().iter().find(|place| place.name == lease.order.place),
-            policy: launcher.policy(),
-            configurations: &configurations,
-            now: launcher.now(),
-        }
-        .render(),
-    )
+    Ok(LeasePage {
+        viewer: &Viewer::of(&who.identity),
+        lease: &lease,
+        notices: &notices,
+        place: launcher.places().iter().find(|place| place.name == lease.order.place),
+        policy: launcher.policy(),
+        configurations: &configurations,
+        now: launcher.now(),
+    }
+    .render()
+    .into_response())
 }
 
 /// `POST /leases/{id}/extend`.
@@ -66,7 +66,7 @@ pub(super) async fn extend(
         Ok(((), Done::with(format!("by {secs} s"))))
     };
     who.does(&app, "lease.extend", id.to_string(), work).await?;
-    to_lease(id)
+    Ok(to_lease(id))
 }
 
 /// `POST /leases/{id}/end`.
@@ -78,7 +78,7 @@ pub(super) async fn end(State(app): State<Arc<App>>, who: Who, Path(id): Path<St
         Ok(((), Done::default()))
     };
     who.does(&app, "lease.end", id.to_string(), work).await?;
-    to_lease(id)
+    Ok(to_lease(id))
 }
 
 /// `POST /leases/{id}/peers`.
@@ -100,7 +100,7 @@ pub(super) async fn add_peer(
         Ok(((), Done::with(format!("peer {}", peer.name))))
     };
     who.does(&app, "peer.add", id.to_string(), work).await?;
-    to_lease(id)
+    Ok(to_lease(id))
 }
 
 /// `POST /leases/{id}/peers/{name}/replace`.
@@ -118,7 +118,7 @@ pub(super) async fn replace_key(
         Ok(((), Done::with(format!("peer {name}"))))
     };
     who.does(&app, "peer.replace_key", id.to_string(), work).await?;
-    to_lease(id)
+    Ok(to_lease(id))
 }
 
 /// `POST /leases/{id}/peers/{name}/remove`.
@@ -134,7 +134,7 @@ pub(super) async fn remove_peer(
         Ok(((), Done::with(format!("peer {name}"))))
     };
     who.does(&app, "peer.remove", id.to_string(), work).await?;
-    to_lease(id)
+    Ok(to_lease(id))
 }
 
 /// `POST /leases/{id}/peers/{name}/hand-over`: the answer is the only one that has the configuration.
@@ -151,15 +151,14 @@ pub(super) async fn hand_over(
     };
     let secret = who.does(&app, "peer.hand_over", id.to_string(), work).await?;
     let viewer = Viewer::of(&who.identity);
-    page(
-        HandedOver {
-            viewer: &viewer,
-            lease: id,
-            name: &name,
-            configuration: &secret,
-        }
-        .render(),
-    )
+    Ok(HandedOver {
+        viewer: &viewer,
+        lease: id,
+        name: &name,
+        configuration: &secret,
+    }
+    .render()
+    .into_response())
 }
 
 /// The public key of a form; `None` if the field is empty or missing.

@@ -14,7 +14,6 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use maud::Markup;
 
 pub use self::readable::readable;
 use super::{assets, layout::Viewer};
@@ -66,11 +65,7 @@ fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
-fn page(page: Markup) -> Answer {
-    Ok(page.into_response())
-}
-
 /// Shows a lease after a form has changed it.
-fn to_lease(id: LeaseId) -> Answer {
-    Ok(Redirect::to(&format!("/leases/{id}")).into_response())
+fn to_lease(id: LeaseId) -> Response {
+    Redirect::to(&format!("/leases/{id}")).into_response()
 }

@@ -21,6 +21,9 @@ use crate::{
 /// Largest problem that is read, in bytes.
 const LARGEST: usize = 64 * 1024;
 
+/// Most characters of an error that is no problem.
+const LONGEST_LINE: usize = 300;
+
 /// A middleware: answers a browser's navigation with a page where a program gets a problem.
 pub async fn readable(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !is_navigation(&request) {
@@ -28,15 +31,22 @@ pub async fn readable(State(app): State<Arc<App>>, request: Request, next: Next)
     }
     let parts = copy(&request);
     let response = next.run(request).await;
-    let is_problem = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|media_type| media_type == problem::CONTENT_TYPE);
-    if is_problem {
+    if is_for_programs(&response) {
         as_page(&app, parts, response).await
     } else {
         response
     }
+}
+
+/// Whether it is an error that no person should have to read as it is: a problem, or a line of the framework's.
+fn is_for_programs(response: &Response) -> bool {
+    let media_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    is_error && (media_type == problem::CONTENT_TYPE || media_type.starts_with("text/plain"))
 }
 
 /// Whether a person waits for a page.
@@ -66,8 +76,10 @@ async fn as_page(app: &Arc<App>, mut parts: Parts, response: Response) -> Respon
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let problem = serde_json::from_slice::<Problem>(&read)
-        .unwrap_or_else(|_| Problem::new(head.status, "unknown", "the hub could not answer this"));
+    let problem = serde_json::from_slice::<Problem>(&read).unwrap_or_else(|_| {
+        let line: String = String::from_utf8_lossy(&read).chars().take(LONGEST_LINE).collect();
+        Problem::new(head.status, "unreadable", line.trim())
+    });
     let back = back(&parts);
     let identity = Option::<Identity>::from_request_parts(&mut parts, app)
         .await
@@ -100,5 +112,51 @@ fn back(parts: &Parts) -> String {
         "/".to_owned()
     } else {
         page().unwrap_or_else(|| "/".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
+        let empty = axum::http::Request::builder().method(method).uri(path);
+        let with = headers
+            .iter()
+            .fold(empty, |builder, (name, value)| builder.header(*name, *value));
+        with.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn only_who_waits_for_a_page_gets_one() {
+        let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+        for (path, accept, expected) in [
+            ("/leases/x", browser, true),
+            ("/api/v1/leases", browser, false),
+            ("/leases/x", "application/json", false),
+            ("/leases/x", "*/*", false),
+        ] {
+            assert_eq!(
+                is_navigation(&request("GET", path, &[("accept", accept)])),
+                expected,
+                "{path} {accept}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_form_leads_back_to_its_own_page_and_to_no_other_site() {
+        let host = ("host", "vpn.example");
+        for (method, referrer, expected) in [
+            ("POST", "https://vpn.example/leases/x?y=1", "/leases/x?y=1"),
+            ("POST", "https://evil.example/leases/x", "/"),
+            ("POST", "https://vpn.example.evil.example/", "/"),
+            ("POST", "javascript:alert(1)", "/"),
+            ("GET", "https://vpn.example/history", "/"),
+        ] {
+            let parts = copy(&request(method, "/leases/x/end", &[host, ("referer", referrer)]));
+            assert_eq!(back(&parts), expected, "{method} {referrer}");
+        }
+        assert_eq!(back(&copy(&request("POST", "/launch", &[host]))), "/");
     }
 }

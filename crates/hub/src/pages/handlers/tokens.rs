@@ -11,7 +11,7 @@ use axum::{
 
 use super::{
     super::{layout::Viewer, tokens::TokensPage, words::sentence},
-    Answer, Fields, field, page,
+    Answer, Fields, field,
 };
 use crate::{
     App,
@@ -73,14 +73,13 @@ pub(super) async fn revoke(
 
 async fn render(app: &App, who: &Who, made: Option<&str>, problem: Option<&str>) -> Answer {
     let tokens = app.sign_in.tokens(&who.identity).await?;
-    page(
-        TokensPage {
-            viewer: &Viewer::of(&who.identity),
-            tokens: &tokens,
-            made,
-            problem,
-            now: app.launcher.now(),
-        }
-        .render(),
-    )
+    Ok(TokensPage {
+        viewer: &Viewer::of(&who.identity),
+        tokens: &tokens,
+        made,
+        problem,
+        now: app.launcher.now(),
+    }
+    .render()
+    .into_response())
 }
