@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    ask, attach, completions, device, doctor, down, health, hub, launch, link, man, node, peer, serve, show, show_peer, up,
+    ask, attach, completions, device, doctor, down, health, hub, launch, link, man, node, peer, serve, show, show_peer,
+    up,
 };
 
 /// Brings WireGuard to containers: gateways, tunnels and keys from one binary.

@@ -19,10 +19,12 @@ use hub::{
     sign_in::{Given, Secret, SignIn},
 };
 use launch::{
-    Clock, Lease, LeaseId, Launcher, Moment, State,
-    launcher,
+    Clock, Launcher, Lease, LeaseId, Moment, State, launcher,
     order::{Keys, Order, everything},
-    place::{Place, simulate::{Simulate, Times}},
+    place::{
+        Place,
+        simulate::{Simulate, Times},
+    },
     policy::Policy,
     store::{Database, NewLease, Store as _},
 };
@@ -47,7 +49,10 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(run());
 }
 
@@ -56,7 +61,11 @@ async fn run() {
     let database = Arc::new(Database::open(&folder.path().join("hub.db")).expect("a store"));
     let filling = Instant::now();
     fill(&database);
-    say(&format!("{OVER} leases kept in {:.1} s, {:.0} a second", secs(filling), per_second(OVER, filling.elapsed())));
+    say(&format!(
+        "{OVER} leases kept in {:.1} s, {:.0} a second",
+        secs(filling),
+        per_second(OVER, filling.elapsed())
+    ));
     let (address, launcher) = start(&database).await;
     create(&address, &launcher).await;
     for (what, path) in [("a page of 50", "leases"), ("one lease", "")] {
@@ -144,7 +153,13 @@ async fn create(address: &str, launcher: &Launcher) {
         let body = json!({ "keys": "gateway", "peers": [{ "name": format!("phone{number}") }] });
         tasks.push(tokio::spawn(async move {
             let asked = Instant::now();
-            let response = client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
+            let response = client
+                .post(url)
+                .bearer_auth(TOKEN)
+                .json(&body)
+                .send()
+                .await
+                .expect("an answer");
             assert_eq!(response.status(), StatusCode::ACCEPTED, "{:?}", response.text().await);
             asked.elapsed()
         }));
@@ -159,12 +174,25 @@ async fn create(address: &str, launcher: &Launcher) {
         millis(percentile(&mut times, 50)),
         millis(percentile(&mut times, 99))
     ));
-    let is_ready = |launcher: &Launcher| launcher.running().iter().filter(|lease| lease.state == State::Ready).count();
+    let is_ready = |launcher: &Launcher| {
+        launcher
+            .running()
+            .iter()
+            .filter(|lease| lease.state == State::Ready)
+            .count()
+    };
     while is_ready(launcher) < usize::try_from(AT_ONCE).expect("few") {
-        assert!(began.elapsed() < Duration::from_secs(120), "{} are ready", is_ready(launcher));
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "{} are ready",
+            is_ready(launcher)
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    say(&format!("all {AT_ONCE} ready after {:.2} s (0.7 s and two calls of 20 ms are the place's own)", secs(began)));
+    say(&format!(
+        "all {AT_ONCE} ready after {:.2} s (0.7 s and two calls of 20 ms are the place's own)",
+        secs(began)
+    ));
 }
 
 async fn read(address: &str, what: &str, path: &str) {
@@ -177,7 +205,11 @@ async fn read(address: &str, what: &str, path: &str) {
         .json()
         .await
         .expect("a list");
-    let path = if path.is_empty() { format!("leases/{}", list["items"][0]["id"].as_str().expect("an id")) } else { path.to_owned() };
+    let path = if path.is_empty() {
+        format!("leases/{}", list["items"][0]["id"].as_str().expect("an id"))
+    } else {
+        path.to_owned()
+    };
     let (began, count) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut tasks = Vec::new();
     for _ in 0..READERS {
@@ -213,7 +245,11 @@ fn client() -> Client {
         .expect("protocols")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Client::builder().tls_backend_preconfigured(tls).no_proxy().build().expect("a client")
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .build()
+        .expect("a client")
 }
 
 fn percentile(times: &mut [Duration], percent: usize) -> Duration {

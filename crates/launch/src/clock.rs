@@ -95,10 +95,7 @@ mod tests {
         let clock = {
             let (wall, elapsed) = (Arc::clone(&wall), Arc::clone(&elapsed));
             let millis = |from: &AtomicU64| Duration::from_millis(from.load(Ordering::Relaxed));
-            Clock::of(
-                move || SystemTime::UNIX_EPOCH + millis(&wall),
-                move || millis(&elapsed),
-            )
+            Clock::of(move || SystemTime::UNIX_EPOCH + millis(&wall), move || millis(&elapsed))
         };
         // (what the system's clock shows, what has elapsed, what is shown)
         for (shown, gone, expected) in [

@@ -32,7 +32,13 @@ pub struct Configuration {
 
 /// What every client of a lease is told alike.
 pub fn terms(lease: &Lease, gateway: &GatewayFacts) -> Terms {
-    let own = || gateway.addresses.iter().map(|address| address.addr().to_string()).collect();
+    let own = || {
+        gateway
+            .addresses
+            .iter()
+            .map(|address| address.addr().to_string())
+            .collect()
+    };
     Terms {
         endpoint: gateway.endpoint.clone(),
         dns: lease.order.dns.clone().unwrap_or_else(own),
@@ -83,7 +89,9 @@ pub(crate) fn text(terms: &Terms, gateway: PublicKey, addresses: &[IpAddr], priv
 
 /// Marks every line.
 pub fn mark(text: &str) -> String {
-    let marked = text.lines().map(|line| format!("{line} {SAMPLE}").trim_start().to_owned() + "\n");
+    let marked = text
+        .lines()
+        .map(|line| format!("{line} {SAMPLE}").trim_start().to_owned() + "\n");
     marked.collect()
 }
 

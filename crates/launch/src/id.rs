@@ -73,7 +73,13 @@ mod tests {
         assert_eq!(text.parse(), Ok(id));
         assert_eq!(text.to_ascii_uppercase().parse(), Ok(id));
         assert_eq!(id.resource_name(), format!("adit-{text}"));
-        for wrong in ["", "x", "01kb2w0v9hq3k1yv8s4n6t2m5", "il0kb2w0v9hq3k1yv8s4n6t2m5", "../../etc/passwd-aaaaaaaaaa"] {
+        for wrong in [
+            "",
+            "x",
+            "01kb2w0v9hq3k1yv8s4n6t2m5",
+            "il0kb2w0v9hq3k1yv8s4n6t2m5",
+            "../../etc/passwd-aaaaaaaaaa",
+        ] {
             assert!(wrong.parse::<LeaseId>().is_err(), "{wrong}");
         }
     }

@@ -12,7 +12,12 @@ pub fn instance(folder: &Path) -> io::Result<String> {
     let folder = fs::canonicalize(folder)?;
     let name = rustix::system::uname();
     // FNV-1a, 64 bits.
-    let bytes = name.nodename().to_bytes().iter().chain([&0]).chain(folder.as_os_str().as_encoded_bytes());
+    let bytes = name
+        .nodename()
+        .to_bytes()
+        .iter()
+        .chain([&0])
+        .chain(folder.as_os_str().as_encoded_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -157,7 +157,10 @@ impl Order {
             None => &none,
             Some(name) => profiles.get(name).ok_or_else(|| {
                 let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
-                Invalid::new("profile", format!("there is no profile `{name}`; there are: {}", listed(&known)))
+                Invalid::new(
+                    "profile",
+                    format!("there is no profile `{name}`; there are: {}", listed(&known)),
+                )
             })?,
         };
         let place = place(request.place.as_ref().or(profile.place.as_ref()), places)?;
@@ -165,13 +168,17 @@ impl Order {
             .lifetime_secs
             .or(profile.lifetime_secs)
             .unwrap_or_else(|| DEFAULT_LIFETIME.as_secs().min(policy.max_lifetime.as_secs()));
-        policy.check_lifetime(lifetime_secs).map_err(|problem| Invalid::new("lifetime_secs", problem))?;
+        policy
+            .check_lifetime(lifetime_secs)
+            .map_err(|problem| Invalid::new("lifetime_secs", problem))?;
         let idle_end_secs = request.idle_end_secs.or(profile.idle_end_secs);
         if idle_end_secs.is_some_and(|secs| !(60..=86_400).contains(&secs)) {
             return Err(Invalid::new("idle_end_secs", "must be between 60 and 86400 seconds"));
         }
         let port = request.port.or(profile.port);
-        place.check_port(port).map_err(|problem| Invalid::new("port", problem))?;
+        place
+            .check_port(port)
+            .map_err(|problem| Invalid::new("port", problem))?;
         let mtu = request.mtu.or(profile.mtu);
         if mtu.is_some_and(|mtu| !(1_280..=9_000).contains(&mtu)) {
             return Err(Invalid::new("mtu", "must be between 1280 and 9000 bytes"));
@@ -183,12 +190,19 @@ impl Order {
         if keys == Keys::Client && !place.takes_public_keys {
             return Err(Invalid::new(
                 "keys",
-                format!("the place `{}` makes clients' keys itself; ask for it with `gateway`", place.name),
+                format!(
+                    "the place `{}` makes clients' keys itself; ask for it with `gateway`",
+                    place.name
+                ),
             ));
         }
         Ok(Self {
             place: place.name.clone(),
-            region: choice("region", request.region.as_ref().or(profile.region.as_ref()), &place.regions)?,
+            region: choice(
+                "region",
+                request.region.as_ref().or(profile.region.as_ref()),
+                &place.regions,
+            )?,
             size: choice("size", request.size.as_ref().or(profile.size.as_ref()), &place.sizes)?,
             lifetime_secs,
             idle_end_secs,
@@ -209,7 +223,9 @@ impl Order {
 fn place<'a>(named: Option<&String>, places: &'a [Description]) -> Result<&'a Description, Invalid> {
     let known = || listed(&places.iter().map(|place| place.name.as_str()).collect::<Vec<_>>());
     match named {
-        None => places.first().ok_or_else(|| Invalid::new("place", "no place is configured")),
+        None => places
+            .first()
+            .ok_or_else(|| Invalid::new("place", "no place is configured")),
         Some(name) => places
             .iter()
             .find(|place| place.name == *name)
@@ -221,12 +237,16 @@ fn choice(field: &str, wanted: Option<&String>, known: &[String]) -> Result<Opti
     match wanted {
         None => Ok(known.first().cloned()),
         Some(wanted) if known.contains(wanted) => Ok(Some(wanted.clone())),
-        Some(wanted) if known.is_empty() => {
-            Err(Invalid::new(field, format!("`{wanted}`: this place has no choice of it; leave it out")))
-        }
+        Some(wanted) if known.is_empty() => Err(Invalid::new(
+            field,
+            format!("`{wanted}`: this place has no choice of it; leave it out"),
+        )),
         Some(wanted) => {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            Err(Invalid::new(field, format!("`{wanted}` is not offered; there are: {}", listed(&known))))
+            Err(Invalid::new(
+                field,
+                format!("`{wanted}` is not offered; there are: {}", listed(&known)),
+            ))
         }
     }
 }
@@ -276,7 +296,12 @@ fn is_domain(text: &str) -> bool {
     };
     text.len() <= 253
         && text.split('.').all(is_label)
-        && !text.rsplit('.').next().unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit())
+        && !text
+            .rsplit('.')
+            .next()
+            .unwrap_or_default()
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether peers can be had as they are asked for: by name, key, and number.
@@ -306,10 +331,16 @@ pub fn check_peers(peers: &[PeerRequest], keys: Keys) -> Result<(), Invalid> {
                 return Err(Invalid::new(field(), problem));
             }
             (Some(_), Keys::Gateway) => {
-                return Err(Invalid::new(field(), "with `keys: gateway` the gateway makes it; leave it out"));
+                return Err(Invalid::new(
+                    field(),
+                    "with `keys: gateway` the gateway makes it; leave it out",
+                ));
             }
             (Some(key), Keys::Client) if before.iter().any(|other| other.public_key == Some(*key)) => {
-                return Err(Invalid::new(field(), "another peer has this key; every device has its own"));
+                return Err(Invalid::new(
+                    field(),
+                    "another peer has this key; every device has its own",
+                ));
             }
             (Some(_), Keys::Client) | (None, Keys::Gateway) => {}
         }

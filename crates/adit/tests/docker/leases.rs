@@ -22,7 +22,9 @@ fn launch(engine: &Engine, words: &[&str]) -> Process {
     let socket = engine.path("socket");
     let command = engine.host.command(engine.host.install(env!("CARGO_BIN_EXE_adit")));
     command
-        .args(["launch", "--on", "docker", "--image", TAG, "--json", "--peer", "phone", "--docker"])
+        .args([
+            "launch", "--on", "docker", "--image", TAG, "--json", "--peer", "phone", "--docker",
+        ])
         .arg(socket)
         .args(words)
         .env("ADIT_LAUNCH_DATA", folder.join("data"))
@@ -32,7 +34,11 @@ fn launch(engine: &Engine, words: &[&str]) -> Process {
 
 /// The containers of leases.
 fn containers(engine: &Engine) -> String {
-    engine.docker(&["ps", "--all", "--quiet", "--filter", "label=adit.lease"]).run().trim().to_owned()
+    engine
+        .docker(&["ps", "--all", "--quiet", "--filter", "label=adit.lease"])
+        .run()
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -65,7 +71,11 @@ fn a_killed_launch_leaves_a_container_that_the_next_command_ends() {
     launched.wait(SOON);
     let folder = engine.host.folder().join("on-docker");
     let command = |words: &[&str]| {
-        let command = engine.host.command(engine.host.install(env!("CARGO_BIN_EXE_adit"))).arg("launch").args(words);
+        let command = engine
+            .host
+            .command(engine.host.install(env!("CARGO_BIN_EXE_adit")))
+            .arg("launch")
+            .args(words);
         command
             .args(["--image", TAG, "--docker"])
             .arg(engine.path("socket"))
@@ -86,7 +96,10 @@ fn a_hub_launches_containers_and_finds_those_of_a_lost_store() {
     let network = Network::new();
     let engine = Engine::start(&network);
     let socket = engine.path("socket").display().to_string();
-    let mut hub = Hub::start(&network.gateway, &["--place", "docker", "--docker", &socket, "--image", TAG]);
+    let mut hub = Hub::start(
+        &network.gateway,
+        &["--place", "docker", "--docker", &socket, "--image", TAG],
+    );
     let body = json!({ "keys": "gateway", "peers": [{ "name": "phone" }] });
     let (status, lease) = hub.ask("POST", "leases", Some(&body));
     assert_eq!(status, 202, "{lease}");
@@ -100,7 +113,11 @@ fn a_hub_launches_containers_and_finds_those_of_a_lost_store() {
     uses(&network.client, &file);
     peer.down();
     let (status, again) = hub.ask("POST", &format!("leases/{id}/peers/phone/hand-over"), None);
-    assert_eq!((status, again["code"].as_str()), (409, Some("already_handed_over")), "{again}");
+    assert_eq!(
+        (status, again["code"].as_str()),
+        (409, Some("already_handed_over")),
+        "{again}"
+    );
     // The store is lost: two looks at the place find and remove what it knew.
     hub.lose_store_and_return();
     assert!(!containers(&engine).is_empty());

@@ -3,12 +3,12 @@
 //! `cargo xtask test` builds the image and gives its archive as `ADIT_TEST_IMAGE`. The Engine is started for each test
 //! on the host `gateway` of the lab's network, so that its bridge and its rules are gone with it.
 
-#[path = "../lab/network.rs"]
-#[allow(dead_code, reason = "the lab's own tests use the rest")]
-mod network;
 #[path = "../hub/stage.rs"]
 #[allow(dead_code, reason = "the hub's own tests use the rest")]
 mod hub;
+#[path = "../lab/network.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod network;
 #[path = "../lab/peer.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod peer;

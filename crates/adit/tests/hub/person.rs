@@ -87,16 +87,33 @@ fn a_person_launches_in_the_page_and_connects_until_it_ends() {
     assert_eq!(files_with(hub.data(), &key), Vec::<String>::new());
     assert!(!hub.process.log().contains(&key));
     let public = network.client.command("wg").arg("pubkey").input(key).run();
-    assert_ne!(files_with(hub.data(), public.trim()), Vec::<String>::new(), "the search finds what is there");
+    assert_ne!(
+        files_with(hub.data(), public.trim()),
+        Vec::<String>::new(),
+        "the search finds what is there"
+    );
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/images");
     if std::env::var_os("ADIT_UPDATE_IMAGES").is_some() {
         fs::create_dir_all(&pictures).unwrap();
-        for name in visit.said[0]["pictures"].as_array().unwrap().iter().filter_map(Value::as_str) {
+        for name in visit.said[0]["pictures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+        {
             fs::copy(visit.screenshot(name), pictures.join(format!("hub-{name}.png"))).unwrap();
         }
     }
-    for name in visit.said[0]["pictures"].as_array().unwrap().iter().filter_map(Value::as_str) {
-        assert!(pictures.join(format!("hub-{name}.png")).exists(), "docs/images has no hub-{name}.png: ADIT_UPDATE_IMAGES=1");
+    for name in visit.said[0]["pictures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+    {
+        assert!(
+            pictures.join(format!("hub-{name}.png")).exists(),
+            "docs/images has no hub-{name}.png: ADIT_UPDATE_IMAGES=1"
+        );
     }
 }
 
@@ -106,7 +123,16 @@ fn a_program_launches_by_the_api_and_a_death_of_the_hub_changes_nothing() {
     netlab::requires!("curl");
     let network = Network::new();
     let mut hub = Hub::start(&network.gateway, &LOCAL);
-    let wg = |words: &[&str], input: &str| network.client.command("wg").args(words).input(input).run().trim().to_owned();
+    let wg = |words: &[&str], input: &str| {
+        network
+            .client
+            .command("wg")
+            .args(words)
+            .input(input)
+            .run()
+            .trim()
+            .to_owned()
+    };
     let private = wg(&["genkey"], "");
     let public = wg(&["pubkey"], &private);
     let body = json!({ "lifetime_secs": 600, "peers": [{ "name": "phone", "public_key": public }] });
@@ -117,7 +143,10 @@ fn a_program_launches_by_the_api_and_a_death_of_the_hub_changes_nothing() {
     hub.wait_for_state(&id, "ready");
     let (status, configuration) = hub.ask("GET", &format!("leases/{id}/peers/phone/configuration"), None);
     assert_eq!(status, 200, "{configuration}");
-    let conf = configuration["text"].as_str().unwrap().replace("{{PRIVATE_KEY}}", &private);
+    let conf = configuration["text"]
+        .as_str()
+        .unwrap()
+        .replace("{{PRIVATE_KEY}}", &private);
     let file = network.client.folder().join("phone.conf");
     fs::write(&file, conf).unwrap();
     let peer = Peer::up(&network.client, &file);
@@ -144,7 +173,10 @@ fn the_command_line_launches_by_the_hub() {
     let network = Network::new();
     let hub = Hub::start(&network.gateway, &LOCAL);
     let folder = network.gateway.folder().join("by-hub");
-    let mut launch = hub.launch(&["--json", "--peer", "phone", "--lifetime", "10m", "--output"]).arg(&folder).spawn();
+    let mut launch = hub
+        .launch(&["--json", "--peer", "phone", "--lifetime", "10m", "--output"])
+        .arg(&folder)
+        .spawn();
     launch.wait_for("\"event\":\"peer\"", SOON);
     // The command removes its own file when the lease ends.
     let file = network.client.folder().join("phone.conf");
@@ -166,5 +198,9 @@ fn the_command_line_launches_by_the_hub() {
     let all = hub.launch(&["list", "--all"]).run();
     assert!(all.contains("removed (asked)"), "{all}");
     let refused = hub.launch(&["list"]).env("ADIT_HUB_TOKEN", "wrong").output();
-    assert!(!refused.status.success() && refused.stderr.contains("token"), "{}", refused.stderr);
+    assert!(
+        !refused.status.success() && refused.stderr.contains("token"),
+        "{}",
+        refused.stderr
+    );
 }

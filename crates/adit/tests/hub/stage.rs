@@ -81,10 +81,27 @@ impl Hub {
         let mut curl = self
             .host
             .command("curl")
-            .args(["--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}"])
-            .args(["--request", method, "--header", &format!("Authorization: Bearer {}", self.token())]);
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "60",
+                "--write-out",
+                "\n%{http_code}",
+            ])
+            .args([
+                "--request",
+                method,
+                "--header",
+                &format!("Authorization: Bearer {}", self.token()),
+            ]);
         if let Some(body) = body {
-            curl = curl.args(["--header", "Content-Type: application/json", "--data", &body.to_string()]);
+            curl = curl.args([
+                "--header",
+                "Content-Type: application/json",
+                "--data",
+                &body.to_string(),
+            ]);
         }
         let output = curl.arg(&url).run();
         let (text, status) = output.rsplit_once('\n').expect("curl tells the status");

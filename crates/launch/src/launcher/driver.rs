@@ -70,7 +70,11 @@ impl Driver {
                 continue;
             }
             let Some(due) = self.lease.due() else { return };
-            let pause = if may_step { due.since(self.inner.clock.now()).min(LONGEST_SLEEP) } else { LONGEST_SLEEP };
+            let pause = if may_step {
+                due.since(self.inner.clock.now()).min(LONGEST_SLEEP)
+            } else {
+                LONGEST_SLEEP
+            };
             tokio::select! {
                 biased;
                 _ = stop.changed() => return,
@@ -109,11 +113,21 @@ impl Driver {
             };
             let late = |_| Fault::new(FaultKind::Unclear, "place_timeout", "the place gave no answer in time");
             match what {
-                What::Create => Outcome::Created(timeout(limit, place.create(&job)).await.unwrap_or_else(|error| Err(late(error)))),
-                What::Ask(question) => {
-                    Outcome::Asked(timeout(limit, place.ask(&job, &question)).await.unwrap_or_else(|error| Err(late(error))))
-                }
-                What::Remove => Outcome::Removed(timeout(limit, place.remove(&job)).await.unwrap_or_else(|error| Err(late(error)))),
+                What::Create => Outcome::Created(
+                    timeout(limit, place.create(&job))
+                        .await
+                        .unwrap_or_else(|error| Err(late(error))),
+                ),
+                What::Ask(question) => Outcome::Asked(
+                    timeout(limit, place.ask(&job, &question))
+                        .await
+                        .unwrap_or_else(|error| Err(late(error))),
+                ),
+                What::Remove => Outcome::Removed(
+                    timeout(limit, place.remove(&job))
+                        .await
+                        .unwrap_or_else(|error| Err(late(error))),
+                ),
             }
         });
         UnderWay {
@@ -193,7 +207,12 @@ impl Driver {
         });
         let (lease, notices) = kept.await?;
         for notice in &notices {
-            info!(event = notice.kind.as_str(), state = notice.state.as_str(), "{}", notice.message);
+            info!(
+                event = notice.kind.as_str(),
+                state = notice.state.as_str(),
+                "{}",
+                notice.message
+            );
         }
         self.count(&lease);
         self.lease = lease;
@@ -209,11 +228,20 @@ impl Driver {
         }
         let place = &lease.order.place;
         match lease.state {
-            State::Ready => self.inner.meters.ready(place, self.inner.clock.now().since(lease.created_at)),
+            State::Ready => self
+                .inner
+                .meters
+                .ready(place, self.inner.clock.now().since(lease.created_at)),
             State::Failed | State::Lost => {
-                let code = lease.fault.as_ref().map_or("unknown", |fault| fault.code.as_str()).to_owned();
+                let code = lease
+                    .fault
+                    .as_ref()
+                    .map_or("unknown", |fault| fault.code.as_str())
+                    .to_owned();
                 let key = (place.clone(), code);
-                self.inner.meters.count(|meters| *meters.failures.entry(key).or_default() += 1);
+                self.inner
+                    .meters
+                    .count(|meters| *meters.failures.entry(key).or_default() += 1);
             }
             State::Requested | State::Provisioning | State::Configuring | State::Removing | State::Removed => {}
         }

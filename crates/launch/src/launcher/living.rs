@@ -50,7 +50,10 @@ impl Living {
     pub(super) fn sample(&self, lease: &Lease, now: Moment) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         // Keen questions come more often than a plot wants them.
-        if samples.back().is_some_and(|last| now.since(last.at) < OBSERVE.mul_f32(0.9)) {
+        if samples
+            .back()
+            .is_some_and(|last| now.since(last.at) < OBSERVE.mul_f32(0.9))
+        {
             return;
         }
         if samples.len() == MAX_SAMPLES {
@@ -64,6 +67,11 @@ impl Living {
     }
 
     pub(super) fn samples(&self) -> Vec<Sample> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .collect()
     }
 }

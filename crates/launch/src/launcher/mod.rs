@@ -20,18 +20,14 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
+use self::{
+    driver::{Decide, Driver, Wish},
+    living::Living,
+};
 pub use self::{
     living::Sample,
     meters::{Histogram, Meters, READY_BOUNDS},
     refusal::Refusal,
-};
-pub use crate::{
-    conf::Configuration,
-    store::{Filter, IdempotencyKey, Numbered, Page, Usage},
-};
-use self::{
-    driver::{Decide, Driver, Wish},
-    living::Living,
 };
 use crate::{
     Clock, Lease, LeaseId, Moment, State, conf,
@@ -41,6 +37,10 @@ use crate::{
     place::{Description, Fault, FaultKind, Job, Place, Reached},
     policy::Policy,
     store::{Inserted, NewLease, Store, StoreError},
+};
+pub use crate::{
+    conf::Configuration,
+    store::{Filter, IdempotencyKey, Numbered, Page, Usage},
 };
 
 /// Events that a slow listener may be behind.
@@ -188,12 +188,24 @@ impl Launcher {
     ) -> Result<Created, Refusal> {
         let inner = &self.0;
         inner.check_running()?;
-        let order = Order::new(request, &inner.config.profiles, &inner.descriptions, &inner.config.policy)?;
-        let is_sample = inner.descriptions.iter().any(|place| place.name == order.place && place.is_sample);
+        let order = Order::new(
+            request,
+            &inner.config.profiles,
+            &inner.descriptions,
+            &inner.config.policy,
+        )?;
+        let is_sample = inner
+            .descriptions
+            .iter()
+            .any(|place| place.name == order.place && place.is_sample);
         let now = inner.clock.now();
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| {
-            Fault::new(FaultKind::Unclear, "no_random", format!("cannot read this system's random source: {error}"))
+            Fault::new(
+                FaultKind::Unclear,
+                "no_random",
+                format!("cannot read this system's random source: {error}"),
+            )
         })?;
         let id = LeaseId::new(now, u128::from_ne_bytes(random));
         let mut lease = Lease::new(id, &caller.owner, order, &request.peers, is_sample, now);
@@ -298,8 +310,13 @@ impl Launcher {
     /// [`Refusal`].
     pub async fn add_peer(&self, caller: &Caller, id: LeaseId, peer: &PeerRequest) -> Result<Lease, Refusal> {
         let peer = peer.clone();
+        let inner = Arc::clone(&self.0);
         let decide = move |lease: &Lease| {
-            if lease.peer(&peer.name).is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key) {
+            inner.check_peers_change(lease)?;
+            if lease
+                .peer(&peer.name)
+                .is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key)
+            {
                 return Ok(None);
             }
             let there = lease.peers.iter().map(|peer| PeerRequest {
@@ -309,7 +326,10 @@ impl Launcher {
             let all: Vec<PeerRequest> = there.chain([peer.clone()]).collect();
             let last = format!("peers[{}].", all.len() - 1);
             check_peers(&all, lease.order.keys).map_err(|invalid| Invalid {
-                field: invalid.field.strip_prefix(&last).map_or(invalid.field.clone(), str::to_owned),
+                field: invalid
+                    .field
+                    .strip_prefix(&last)
+                    .map_or(invalid.field.clone(), str::to_owned),
                 ..invalid
             })?;
             Ok(Some(Event::AddPeer(peer)))
@@ -359,13 +379,17 @@ impl Launcher {
     /// [`Refusal`].
     pub async fn remove_peer(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Lease, Refusal> {
         let name = name.to_owned();
+        let inner = Arc::clone(&self.0);
         let decide = move |lease: &Lease| match lease.peer(&name) {
             None => Err(Refusal::NoPeer),
             Some(_) if lease.peers.len() == 1 => Err(Refusal::Conflict {
                 code: "last_peer",
                 message: "it is the only peer; end the lease instead".to_owned(),
             }),
-            Some(_) => Ok(Some(Event::RemovePeer(name))),
+            Some(_) => {
+                inner.check_peers_change(lease)?;
+                Ok(Some(Event::RemovePeer(name)))
+            }
         };
         self.wish(caller, id, Box::new(decide)).await
     }
@@ -463,12 +487,19 @@ impl Launcher {
     ///
     /// [`Refusal::Store`].
     pub async fn usage(&self, caller: &Caller, owner: Option<&str>) -> Result<Vec<Usage>, Refusal> {
-        let owner = if caller.is_admin { owner } else { Some(caller.owner.as_str()) };
+        let owner = if caller.is_admin {
+            owner
+        } else {
+            Some(caller.owner.as_str())
+        };
         let owner = owner.map(str::to_owned);
         let now = self.0.clock.now();
         let since = Moment::from_millis(now.as_millis().saturating_sub(USAGE_PERIOD.as_secs() * 1_000));
         let store = Arc::clone(&self.0.store);
-        Ok(self.0.blocking(move || store.usage(owner.as_deref(), since, now)).await?)
+        Ok(self
+            .0
+            .blocking(move || store.usage(owner.as_deref(), since, now))
+            .await?)
     }
 
     /// What the places offer.
@@ -543,14 +574,24 @@ impl Launcher {
             living.get(&id).map(|(_, wishes)| wishes.clone())
         };
         let decide = Box::new(move |lease: &Lease| {
-            if lease.state.is_running() { decide(lease) } else { Err(Refusal::Over) }
+            if lease.state.is_running() {
+                decide(lease)
+            } else {
+                Err(Refusal::Over)
+            }
         });
         let (reply, answer) = oneshot::channel();
         let sent = match wishes {
             Some(wishes) => wishes.send(Wish { decide, reply }).await.is_ok(),
             None => false,
         };
-        let over = || if *self.0.stop.borrow() { Refusal::Stopping } else { Refusal::Over };
+        let over = || {
+            if *self.0.stop.borrow() {
+                Refusal::Stopping
+            } else {
+                Refusal::Over
+            }
+        };
         if !sent {
             return Err(over());
         }
@@ -558,7 +599,13 @@ impl Launcher {
     }
 
     async fn make_keys(&self, lease: &Lease, name: &str) -> Result<(Secret, wg::PublicKey), Fault> {
-        let confused = || Fault::new(FaultKind::Unclear, "gateway_confused", "the gateway gave no configuration");
+        let confused = || {
+            Fault::new(
+                FaultKind::Unclear,
+                "gateway_confused",
+                "the gateway gave no configuration",
+            )
+        };
         let gateway = lease.gateway.as_ref().ok_or_else(confused)?;
         let place = self.0.places.get(&lease.order.place).ok_or_else(confused)?;
         let question = Question::Keys {
@@ -568,7 +615,13 @@ impl Launcher {
         let limit = Duration::from_secs(20);
         let job = self.0.job(lease);
         let asked = tokio::time::timeout(limit, place.ask(&job, &question)).await;
-        let late = || Fault::new(FaultKind::Unclear, "place_timeout", "the gateway gave no answer in time");
+        let late = || {
+            Fault::new(
+                FaultKind::Unclear,
+                "place_timeout",
+                "the gateway gave no answer in time",
+            )
+        };
         let Reached { answer, .. } = asked.map_err(|_| late())??;
         match answer {
             Answer::Configuration { public_key, text } => Ok((text, public_key)),
@@ -646,7 +699,26 @@ impl Inner {
     }
 
     fn check_running(&self) -> Result<(), Refusal> {
-        if *self.stop.borrow() { Err(Refusal::Stopping) } else { Ok(()) }
+        if *self.stop.borrow() {
+            Err(Refusal::Stopping)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether peers may come and go at the lease's place.
+    fn check_peers_change(&self, lease: &Lease) -> Result<(), Refusal> {
+        let place = self.descriptions.iter().find(|place| place.name == lease.order.place);
+        if place.is_some_and(|place| !place.takes_public_keys) {
+            return Err(Refusal::Conflict {
+                code: "peers_fixed",
+                message: format!(
+                    "gateways of the place `{}` keep the peers that they were made for; launch another",
+                    lease.order.place
+                ),
+            });
+        }
+        Ok(())
     }
 
     /// Nobody may listen.

@@ -54,17 +54,28 @@ async fn sweep(inner: &Arc<Inner>, description: &Description, place: &dyn Place,
     let found = match listed {
         Ok(Ok(found)) => found,
         Ok(Err(fault)) => {
-            warn!(place = name, code = fault.code, "cannot look for what is left: {}", fault.message);
-            inner.meters.count(|meters| *meters.failed_sweeps.entry(name.clone()).or_default() += 1);
+            warn!(
+                place = name,
+                code = fault.code,
+                "cannot look for what is left: {}",
+                fault.message
+            );
+            inner
+                .meters
+                .count(|meters| *meters.failed_sweeps.entry(name.clone()).or_default() += 1);
             return;
         }
         Err(_) => {
             warn!(place = name, "cannot look for what is left: no answer in time");
-            inner.meters.count(|meters| *meters.failed_sweeps.entry(name.clone()).or_default() += 1);
+            inner
+                .meters
+                .count(|meters| *meters.failed_sweeps.entry(name.clone()).or_default() += 1);
             return;
         }
     };
-    inner.meters.count(|meters| *meters.sweeps.entry(name.clone()).or_default() += 1);
+    inner
+        .meters
+        .count(|meters| *meters.sweeps.entry(name.clone()).or_default() += 1);
     let mut orphans = HashSet::new();
     for id in found {
         match is_known(inner, id).await {
@@ -82,16 +93,24 @@ async fn sweep(inner: &Arc<Inner>, description: &Description, place: &dyn Place,
     for id in &orphans {
         if !marks.contains(id) {
             info!(place = name, lease = %id, "a gateway that no lease knows: it is removed if it is still there next time");
-            inner.meters.count(|meters| *meters.orphans.entry(name.clone()).or_default() += 1);
+            inner
+                .meters
+                .count(|meters| *meters.orphans.entry(name.clone()).or_default() += 1);
             continue;
         }
         match timeout(LIMIT, place.remove(&job(inner, name, *id))).await {
             Ok(Ok(Removal::Gone)) => {
                 info!(place = name, lease = %id, "a gateway that no lease knows was removed");
-                inner.meters.count(|meters| *meters.removed_orphans.entry(name.clone()).or_default() += 1);
+                inner
+                    .meters
+                    .count(|meters| *meters.removed_orphans.entry(name.clone()).or_default() += 1);
             }
-            Ok(Ok(Removal::Pending { .. })) => debug!(place = name, lease = %id, "a gateway that no lease knows is being removed"),
-            Ok(Err(fault)) => warn!(place = name, lease = %id, "a gateway that no lease knows stays: {}", fault.message),
+            Ok(Ok(Removal::Pending { .. })) => {
+                debug!(place = name, lease = %id, "a gateway that no lease knows is being removed")
+            }
+            Ok(Err(fault)) => {
+                warn!(place = name, lease = %id, "a gateway that no lease knows stays: {}", fault.message)
+            }
             Err(_) => warn!(place = name, lease = %id, "a gateway that no lease knows stays: no answer in time"),
         }
     }

@@ -101,20 +101,43 @@ async fn a_lease_comes_up_and_goes_by_itself() {
     assert!(matches!(error, Refusal::NotReady { .. }), "{error:?}");
     let lease = wait_for(&launcher, id, State::Ready).await;
     let took = lease.ready_at.unwrap().since(lease.created_at);
-    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(6), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(4) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
     let configuration = launcher.configuration(&anna, id, "phone").await.unwrap();
-    assert!(configuration.is_sample && configuration.text.contains("Endpoint = 192.0.2."), "{configuration:?}");
+    assert!(
+        configuration.is_sample && configuration.text.contains("Endpoint = 192.0.2."),
+        "{configuration:?}"
+    );
     assert!(configuration.text.contains(conf::PRIVATE_KEY));
-    assert!(configuration.text.lines().all(|line| line.ends_with(conf::SAMPLE)), "{}", configuration.text);
+    assert!(
+        configuration.text.lines().all(|line| line.ends_with(conf::SAMPLE)),
+        "{}",
+        configuration.text
+    );
     assert_eq!(place.left(), [id]);
     let lease = wait_for(&launcher, id, State::Removed).await;
     assert_eq!(lease.outcome, Some(End::Expired));
     let lived = lease.removed_at.unwrap().since(lease.ready_at.unwrap());
-    assert!(lived >= Duration::from_secs(1_800) && lived < Duration::from_secs(1_810), "{lived:?}");
+    assert!(
+        lived >= Duration::from_secs(1_800) && lived < Duration::from_secs(1_810),
+        "{lived:?}"
+    );
     assert!(place.left().is_empty());
     let notices = launcher.notices(&anna, id, 0).await.unwrap();
     let kinds: Vec<&str> = notices.iter().map(|numbered| numbered.notice.kind.as_str()).collect();
-    assert_eq!(kinds, ["requested", "provisioning", "configuring", "ready", "removing", "removed"]);
+    assert_eq!(
+        kinds,
+        [
+            "requested",
+            "provisioning",
+            "configuring",
+            "ready",
+            "removing",
+            "removed"
+        ]
+    );
     let numbers: Vec<u64> = notices.iter().map(|numbered| numbered.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
     let meters = launcher.meters();
@@ -144,7 +167,14 @@ async fn nobody_sees_or_ends_the_lease_of_another() {
     for refusal in refusals {
         assert!(matches!(refusal, Some(Refusal::NotFound)), "{refusal:?}");
     }
-    assert!(launcher.list(&bert, &Filter::default()).await.unwrap().leases.is_empty());
+    assert!(
+        launcher
+            .list(&bert, &Filter::default())
+            .await
+            .unwrap()
+            .leases
+            .is_empty()
+    );
     let of_anna = Filter {
         owner: Some("anna".to_owned()),
         ..Filter::default()
@@ -165,7 +195,10 @@ async fn peers_and_time_change_while_it_runs() {
     wait_for(&launcher, id, State::Ready).await;
     let mut laptop = request("laptop").peers.remove(0);
     let error = launcher.add_peer(&anna, id, &laptop).await.unwrap_err();
-    assert!(error.to_string().starts_with("public_key: another peer has this key"), "{error}");
+    assert!(
+        error.to_string().starts_with("public_key: another peer has this key"),
+        "{error}"
+    );
     laptop.public_key = Some(PrivateKey::from_random([8; 32]).public_key());
     for _twice in 0..2 {
         assert_eq!(launcher.add_peer(&anna, id, &laptop).await.unwrap().peers.len(), 2);
@@ -183,11 +216,19 @@ async fn peers_and_time_change_while_it_runs() {
     assert!(launcher.remove_peer(&anna, id, "nobody").await.is_err());
     launcher.remove_peer(&anna, id, "phone").await.unwrap();
     let error = launcher.remove_peer(&anna, id, "laptop").await.unwrap_err();
-    assert!(matches!(error, Refusal::Conflict { code: "last_peer", .. }), "{error:?}");
+    assert!(
+        matches!(error, Refusal::Conflict { code: "last_peer", .. }),
+        "{error:?}"
+    );
     let before = launcher.read(&anna, id).await.unwrap().ends_at;
     let lease = launcher.extend(&anna, id, Duration::from_secs(600)).await.unwrap();
     assert_eq!(lease.ends_at, before + Duration::from_secs(600));
-    assert!(launcher.extend(&anna, id, Duration::from_secs(40 * 86_400)).await.is_err());
+    assert!(
+        launcher
+            .extend(&anna, id, Duration::from_secs(40 * 86_400))
+            .await
+            .is_err()
+    );
     assert!(launcher.extend(&anna, id, Duration::ZERO).await.is_err());
     for _twice in 0..2 {
         launcher.end(&anna, id).await.unwrap();
@@ -202,7 +243,7 @@ async fn peers_and_time_change_while_it_runs() {
 async fn what_the_gateway_made_is_handed_over_once() {
     let fails_once = |call, _, number| {
         // The 5th question is the first hand-over: four reports are before it.
-        (call == Call::Ask && number == 5).then(|| Trouble::LosesAnswer)
+        (call == Call::Ask && number == 5).then_some(Trouble::LosesAnswer)
     };
     let place = Simulate::with_troubles(
         Times {
@@ -221,9 +262,14 @@ async fn what_the_gateway_made_is_handed_over_once() {
         }],
         ..Request::default()
     };
-    let Created::New(lease) = launcher.create(&anna, &wanted, None).await.unwrap() else { panic!("not new") };
+    let Created::New(lease) = launcher.create(&anna, &wanted, None).await.unwrap() else {
+        panic!("not new")
+    };
     wait_for(&launcher, lease.id, State::Ready).await;
-    assert!(matches!(launcher.configuration(&anna, lease.id, "phone").await, Err(Refusal::Conflict { .. })));
+    assert!(matches!(
+        launcher.configuration(&anna, lease.id, "phone").await,
+        Err(Refusal::Conflict { .. })
+    ));
     let mut texts = Vec::new();
     for _attempt in 0..10 {
         match launcher.hand_over(&anna, lease.id, "phone").await {
@@ -238,7 +284,10 @@ async fn what_the_gateway_made_is_handed_over_once() {
     let text = texts[0].danger_text();
     assert!(text.lines().all(|line| line.ends_with(conf::SAMPLE)), "{text}");
     let kept = serde_json::to_string(&launcher.read(&anna, lease.id).await.unwrap()).unwrap();
-    assert!(!kept.contains("PrivateKey") && kept.contains("handed_over_at"), "{kept}");
+    assert!(
+        !kept.contains("PrivateKey") && kept.contains("handed_over_at"),
+        "{kept}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,23 +298,32 @@ async fn a_place_that_fails_leaves_no_configuration_and_nothing_else() {
     let launcher = start(memory(), &place);
     let id = create(&launcher).await.id;
     let lease = wait_for(&launcher, id, State::Removed).await;
-    assert_eq!((lease.outcome, lease.fault.unwrap().code.as_str()), (Some(End::Failed), "quota"));
+    assert_eq!(
+        (lease.outcome, lease.fault.unwrap().code.as_str()),
+        (Some(End::Failed), "quota")
+    );
     let error = launcher.configuration(&caller("anna"), id, "phone").await.unwrap_err();
     assert!(matches!(error, Refusal::Over), "{error:?}");
     assert!(place.left().is_empty());
-    assert_eq!(launcher.meters().failures[&("simulate".to_owned(), "quota".to_owned())], 1);
+    assert_eq!(
+        launcher.meters().failures[&("simulate".to_owned(), "quota".to_owned())],
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn whatever_a_place_does_with_calls_nothing_is_left_in_the_end() {
     let unclear = || Trouble::Fails(Fault::new(FaultKind::Unclear, "busy", "the place is busy"));
     for call in [Call::Create, Call::Ask, Call::Remove] {
-        for trouble in [unclear(), Trouble::LosesAnswer, Trouble::Hangs(Duration::from_secs(300))] {
+        for trouble in [
+            unclear(),
+            Trouble::LosesAnswer,
+            Trouble::Hangs(Duration::from_secs(300)),
+        ] {
             for every in [2, 3] {
                 let planned = trouble.clone();
-                let plan = move |seen: Call, _, number: u64| {
-                    (seen == call && number % every == 1).then(|| planned.clone())
-                };
+                let plan =
+                    move |seen: Call, _, number: u64| (seen == call && number % every == 1).then(|| planned.clone());
                 let place = Simulate::with_troubles(Times::default(), plan);
                 let launcher = start(memory(), &place);
                 let id = create(&launcher).await.id;
@@ -335,7 +393,10 @@ async fn a_gateway_that_goes_by_itself_is_said_to_be_lost() {
     wait_for(&launcher, id, State::Ready).await;
     place.crash(id);
     let lease = wait_for(&launcher, id, State::Removed).await;
-    assert_eq!((lease.outcome, lease.fault.unwrap().code.as_str()), (Some(End::Lost), "gateway_gone"));
+    assert_eq!(
+        (lease.outcome, lease.fault.unwrap().code.as_str()),
+        (Some(End::Lost), "gateway_gone")
+    );
 }
 
 /// A store that fails, or whose process dies, at a chosen write.
@@ -474,9 +535,14 @@ fn who_dies_at_any_step_leaves_nothing_that_a_restart_does_not_mend() {
             let database = memory();
             let place = Simulate::new(quick());
             let (store, mut died) = Wicked::new(&database, at, what);
-            let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let doomed = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
             let is_dead = doomed.block_on(async {
-                let launcher = Launcher::start(Config::new("test"), store, vec![Arc::clone(&place) as Arc<dyn Place>]).unwrap();
+                let launcher =
+                    Launcher::start(Config::new("test"), store, vec![Arc::clone(&place) as Arc<dyn Place>]).unwrap();
                 let life = async {
                     let lease = create(&launcher).await;
                     wait_for(&launcher, lease.id, State::Ready).await;
@@ -495,7 +561,11 @@ fn who_dies_at_any_step_leaves_nothing_that_a_restart_does_not_mend() {
                 assert!(at > 8, "{what:?}: {at} writes are too few for a life");
                 break;
             }
-            let next = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let next = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
             next.block_on(async {
                 let config = Config {
                     sweep_every: Some(Duration::from_millis(40)),

@@ -27,7 +27,11 @@ pub use self::{
     notice::{Kind, Notice},
     step::{Action, Change, Event, OBSERVE, Outcome, SETUP_LIMIT, What},
 };
-use crate::{LeaseId, Moment, order::{Keys, Order, PeerRequest}, place::Fault};
+use crate::{
+    LeaseId, Moment,
+    order::{Keys, Order, PeerRequest},
+    place::Fault,
+};
 
 /// Where a lease is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,7 +84,10 @@ impl State {
 
     /// Whether a gateway may still come of it, or is there.
     pub fn is_running(self) -> bool {
-        matches!(self, Self::Requested | Self::Provisioning | Self::Configuring | Self::Ready)
+        matches!(
+            self,
+            Self::Requested | Self::Provisioning | Self::Configuring | Self::Ready
+        )
     }
 }
 

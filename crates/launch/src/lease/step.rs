@@ -192,19 +192,19 @@ impl Lease {
                 }
                 change
             }
-            Event::HandOver(name) => self.change_peer(&name, |peer| peer.handed_over_at = Some(now)).then_say(
-                self,
-                Kind::HandedOver,
-                now,
-                format!("the configuration of {name} was handed over"),
-            ),
+            Event::HandOver(name) => self
+                .change_peer(&name, |peer| peer.handed_over_at = Some(now))
+                .then_say(
+                    self,
+                    Kind::HandedOver,
+                    now,
+                    format!("the configuration of {name} was handed over"),
+                ),
             Event::NotHandedOver(name) => self.change_peer(&name, |peer| peer.handed_over_at = None),
             Event::Keyed(name, key) => self.change_peer(&name, |peer| peer.public_key = Some(key)),
-            Event::Extend(_)
-            | Event::End
-            | Event::AddPeer(_)
-            | Event::RemovePeer(_)
-            | Event::ReplaceKey(..) => Change::Nothing,
+            Event::Extend(_) | Event::End | Event::AddPeer(_) | Event::RemovePeer(_) | Event::ReplaceKey(..) => {
+                Change::Nothing
+            }
         }
     }
 
@@ -244,7 +244,11 @@ impl Lease {
 
     /// Says that it was requested.
     pub fn announce(&mut self, now: Moment) {
-        self.say(Kind::Requested, now, format!("a gateway on {} was asked for", self.order.place));
+        self.say(
+            Kind::Requested,
+            now,
+            format!("a gateway on {} was asked for", self.order.place),
+        );
     }
 
     fn setup_ends_at(&self) -> Option<Moment> {
@@ -266,7 +270,10 @@ impl Lease {
         if now >= self.ends_at {
             self.end(End::Expired, now);
         } else if self.setup_ends_at().is_some_and(|due| now >= due) {
-            let last = self.fault.take().map_or_else(String::new, |fault| format!(": {}", fault.message));
+            let last = self
+                .fault
+                .take()
+                .map_or_else(String::new, |fault| format!(": {}", fault.message));
             let minutes = SETUP_LIMIT.as_secs() / 60;
             let message = format!("the gateway was not ready after {minutes} minutes{last}");
             let fault = Fault::new(FaultKind::Refused, "setup_timeout", message);
@@ -329,7 +336,11 @@ impl Lease {
                 "ready".clone_into(&mut self.doing);
                 self.gateway = Some(facts(endpoint, &report));
                 let secs = now.since(self.created_at).as_millis();
-                self.say(Kind::Ready, now, format!("the gateway answered after {}.{:03} s", secs / 1_000, secs % 1_000));
+                self.say(
+                    Kind::Ready,
+                    now,
+                    format!("the gateway answered after {}.{:03} s", secs / 1_000, secs % 1_000),
+                );
                 self.learn(&report, now);
                 self.next_at = now + OBSERVE_KEENLY;
             }
@@ -354,7 +365,11 @@ impl Lease {
     fn asked(&mut self, result: Result<Reached, Fault>, now: Moment) -> Change {
         match report(result) {
             Ok((endpoint, report)) => {
-                let mut change = if self.failures > 0 || self.is_dirty { Change::Row } else { Change::Counters };
+                let mut change = if self.failures > 0 || self.is_dirty {
+                    Change::Row
+                } else {
+                    Change::Counters
+                };
                 if self.unreachable_since.take().is_some() {
                     self.say(Kind::Reachable, now, "the gateway answers again".to_owned());
                 }
@@ -386,10 +401,18 @@ impl Lease {
                 // One answer that is missing is no news.
                 if self.failures == 3 {
                     self.unreachable_since = Some(now);
-                    self.say(Kind::Unreachable, now, format!("the gateway does not answer: {}", fault.message));
+                    self.say(
+                        Kind::Unreachable,
+                        now,
+                        format!("the gateway does not answer: {}", fault.message),
+                    );
                 }
                 self.fault = Some(fault);
-                if before == 0 || self.failures == 3 { Change::Row } else { Change::Counters }
+                if before == 0 || self.failures == 3 {
+                    Change::Row
+                } else {
+                    Change::Counters
+                }
             }
         }
     }
@@ -482,7 +505,11 @@ impl Lease {
         let mut change = Change::Counters;
         let mut news = Vec::new();
         for peer in &mut self.peers {
-            let Some(seen) = report.peers.iter().find(|seen| seen.name.eq_ignore_ascii_case(&peer.name)) else {
+            let Some(seen) = report
+                .peers
+                .iter()
+                .find(|seen| seen.name.eq_ignore_ascii_case(&peer.name))
+            else {
                 continue;
             };
             change = change.max(peer.learn(seen, now));

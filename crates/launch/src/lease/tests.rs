@@ -39,7 +39,14 @@ fn lease(idle_end_secs: Option<u64>) -> Lease {
         name: "phone".to_owned(),
         public_key: Some(key(1)),
     };
-    Lease::new(LeaseId::new(START, 1), "somebody", order(idle_end_secs), &[phone], false, START)
+    Lease::new(
+        LeaseId::new(START, 1),
+        "somebody",
+        order(idle_end_secs),
+        &[phone],
+        false,
+        START,
+    )
 }
 
 fn fault(kind: FaultKind) -> Fault {
@@ -87,7 +94,13 @@ fn live(lease: &mut Lease, now: &mut Moment, until: Moment, mut place: impl FnMu
         *now = due.max(*now);
         if let Some(Action { attempt, what, .. }) = lease.step(*now) {
             *now = *now + Duration::from_secs(1);
-            lease.handle(Event::Done { attempt, outcome: place(&what, *now) }, *now);
+            lease.handle(
+                Event::Done {
+                    attempt,
+                    outcome: place(&what, *now),
+                },
+                *now,
+            );
         }
     }
     *now = until.max(*now);
@@ -113,7 +126,10 @@ fn a_lease_lives_as_long_as_was_asked_for() {
     assert_eq!(lease.state, State::Ready);
     live(&mut lease, &mut now, after(1_804), |what, _| works(what));
     assert_eq!((lease.state, lease.outcome), (State::Removed, Some(End::Expired)));
-    assert_eq!(kinds(&mut lease), ["provisioning", "configuring", "ready", "removing", "removed"]);
+    assert_eq!(
+        kinds(&mut lease),
+        ["provisioning", "configuring", "ready", "removing", "removed"]
+    );
     assert_eq!(lease.due(), None);
 }
 
@@ -134,24 +150,79 @@ fn the_gateway_is_told_what_is_left_and_never_more_than_was_granted() {
     // The clock was set back by a day while nobody drove it.
     lease.recover(Moment::from_millis(START.as_millis() - 86_400_000));
     let action = lease.step(Moment::from_millis(START.as_millis() - 86_400_000)).unwrap();
-    let What::Ask(Question::Bring { remaining_secs, .. }) = action.what else { panic!("{action:?}") };
+    let What::Ask(Question::Bring { remaining_secs, .. }) = action.what else {
+        panic!("{action:?}")
+    };
     assert_eq!(remaining_secs, 1_800);
 }
 
 #[test]
 fn what_goes_wrong_decides_how_it_ends() {
     /// What the place does: with a creation, with the n-th question, with the n-th removal.
-    type Plan = (&'static str, fn(u32) -> Option<Fault>, fn(u32) -> Option<Fault>, fn(u32) -> Option<Fault>);
+    type Plan = (
+        &'static str,
+        fn(u32) -> Option<Fault>,
+        fn(u32) -> Option<Fault>,
+        fn(u32) -> Option<Fault>,
+    );
     let never = |_| None;
     let plans: [(Plan, State, Option<End>); 8] = [
         (("works", never, never, never), State::Ready, None),
-        (("creation refused", |_| Some(fault(FaultKind::Refused)), never, never), State::Removed, Some(End::Failed)),
-        (("creation unclear twice", |n| (n < 3).then(|| fault(FaultKind::Unclear)), never, never), State::Ready, None),
-        (("starts slowly", never, |n| (n < 20).then(|| fault(FaultKind::NotYet)), never), State::Ready, None),
-        (("dies at the start", never, |_| Some(fault(FaultKind::Gone)), never), State::Removed, Some(End::Failed)),
-        (("refuses its peers", never, |_| Some(fault(FaultKind::Refused)), never), State::Removed, Some(End::Failed)),
-        (("goes by itself", never, |n| (n > 5).then(|| fault(FaultKind::Gone)), never), State::Removed, Some(End::Lost)),
-        (("is out of reach", never, |n| (n > 5).then(|| fault(FaultKind::Unclear)), never), State::Ready, None),
+        (
+            ("creation refused", |_| Some(fault(FaultKind::Refused)), never, never),
+            State::Removed,
+            Some(End::Failed),
+        ),
+        (
+            (
+                "creation unclear twice",
+                |n| (n < 3).then(|| fault(FaultKind::Unclear)),
+                never,
+                never,
+            ),
+            State::Ready,
+            None,
+        ),
+        (
+            (
+                "starts slowly",
+                never,
+                |n| (n < 20).then(|| fault(FaultKind::NotYet)),
+                never,
+            ),
+            State::Ready,
+            None,
+        ),
+        (
+            ("dies at the start", never, |_| Some(fault(FaultKind::Gone)), never),
+            State::Removed,
+            Some(End::Failed),
+        ),
+        (
+            ("refuses its peers", never, |_| Some(fault(FaultKind::Refused)), never),
+            State::Removed,
+            Some(End::Failed),
+        ),
+        (
+            (
+                "goes by itself",
+                never,
+                |n| (n > 5).then(|| fault(FaultKind::Gone)),
+                never,
+            ),
+            State::Removed,
+            Some(End::Lost),
+        ),
+        (
+            (
+                "is out of reach",
+                never,
+                |n| (n > 5).then(|| fault(FaultKind::Unclear)),
+                never,
+            ),
+            State::Ready,
+            None,
+        ),
     ];
     for ((name, create, ask, remove), state, outcome) in plans {
         let mut lease = lease(None);
@@ -182,7 +253,11 @@ fn what_goes_wrong_decides_how_it_ends() {
         assert_eq!((lease.state, lease.outcome), (state, outcome), "{name}: {lease:?}");
         assert_eq!(lease.unreachable_since.is_some(), name == "is out of reach", "{name}");
         assert_eq!(lease.ready_at.is_none(), outcome == Some(End::Failed), "{name}");
-        assert_eq!(lease.fault.is_some(), outcome.is_some() || name == "is out of reach", "{name}: {lease:?}");
+        assert_eq!(
+            lease.fault.is_some(),
+            outcome.is_some() || name == "is out of reach",
+            "{name}: {lease:?}"
+        );
     }
 }
 
@@ -190,14 +265,22 @@ fn what_goes_wrong_decides_how_it_ends() {
 fn a_gateway_that_never_answers_fails_in_time_and_says_why() {
     let mut lease = lease(None);
     let mut now = START;
-    live(&mut lease, &mut now, START + SETUP_LIMIT + Duration::from_secs(5), |what, _| match what {
-        What::Ask(_) => Outcome::Asked(Err(fault(FaultKind::NotYet))),
-        What::Create | What::Remove => works(what),
-    });
+    live(
+        &mut lease,
+        &mut now,
+        START + SETUP_LIMIT + Duration::from_secs(5),
+        |what, _| match what {
+            What::Ask(_) => Outcome::Asked(Err(fault(FaultKind::NotYet))),
+            What::Create | What::Remove => works(what),
+        },
+    );
     assert_eq!((lease.state, lease.outcome), (State::Removed, Some(End::Failed)));
     let fault = lease.fault.unwrap();
     assert_eq!(fault.code, "setup_timeout");
-    assert!(fault.message.contains("the place says no") && !fault.remedy.is_empty(), "{fault:?}");
+    assert!(
+        fault.message.contains("the place says no") && !fault.remedy.is_empty(),
+        "{fault:?}"
+    );
 }
 
 #[test]
@@ -214,7 +297,10 @@ fn a_removal_is_tried_until_it_succeeds() {
         }
         What::Create | What::Ask(_) | What::Remove => works(what),
     });
-    assert_eq!((failures, lease.state, lease.outcome), (9, State::Removed, Some(End::Asked)));
+    assert_eq!(
+        (failures, lease.state, lease.outcome),
+        (9, State::Removed, Some(End::Asked))
+    );
     assert!(kinds(&mut lease).contains(&"retry"));
 }
 
@@ -255,22 +341,55 @@ fn a_wish_reaches_the_gateway_at_once_and_an_older_answer_changes_nothing() {
     };
     assert_eq!(lease.handle(Event::AddPeer(laptop.clone()), due), Change::Row);
     assert_eq!(lease.handle(Event::AddPeer(laptop), due), Change::Nothing);
-    assert_eq!(lease.handle(Event::Done { attempt, outcome: works(&what) }, due), Change::Nothing);
+    assert_eq!(
+        lease.handle(
+            Event::Done {
+                attempt,
+                outcome: works(&what)
+            },
+            due
+        ),
+        Change::Nothing
+    );
     assert!(lease.is_dirty);
     let Action { attempt, what, .. } = lease.step(due).unwrap();
-    let What::Ask(Question::Bring { peers, .. }) = &what else { panic!("{what:?}") };
+    let What::Ask(Question::Bring { peers, .. }) = &what else {
+        panic!("{what:?}")
+    };
     assert_eq!(peers.len(), 2);
-    assert_eq!(lease.handle(Event::Done { attempt, outcome: works(&what) }, due), Change::Row);
+    assert_eq!(
+        lease.handle(
+            Event::Done {
+                attempt,
+                outcome: works(&what)
+            },
+            due
+        ),
+        Change::Row
+    );
     assert!(!lease.is_dirty);
     assert_eq!(lease.peers[1].addresses.len(), 1);
     // The same result a second time.
-    assert_eq!(lease.handle(Event::Done { attempt, outcome: works(&what) }, due), Change::Nothing);
+    assert_eq!(
+        lease.handle(
+            Event::Done {
+                attempt,
+                outcome: works(&what)
+            },
+            due
+        ),
+        Change::Nothing
+    );
     assert_eq!(lease.handle(Event::Extend(Duration::from_secs(600)), due), Change::Row);
     assert_eq!((lease.ends_at, lease.granted_secs), (after(2_402), 2_400));
     assert_eq!(lease.handle(Event::RemovePeer("LAPTOP".to_owned()), due), Change::Row);
     assert_eq!(lease.peers.len(), 1);
     lease.handle(Event::End, due);
-    for event in [Event::Extend(Duration::from_secs(1)), Event::End, Event::RemovePeer("phone".to_owned())] {
+    for event in [
+        Event::Extend(Duration::from_secs(1)),
+        Event::End,
+        Event::RemovePeer("phone".to_owned()),
+    ] {
         assert_eq!(lease.handle(event, due), Change::Nothing);
     }
 }

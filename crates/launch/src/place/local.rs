@@ -3,18 +3,19 @@
 //! A process holds a lock on a file of its lease's folder from its first moment to its last. So whether it lives is told
 //! by the kernel, and by no memory of this program, which may be another one by now.
 
+mod fault;
 mod folder;
+mod gateways;
 mod process;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fmt,
     fs::{self, File},
     io,
     os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    path::PathBuf,
+    process::{Child, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -24,7 +25,9 @@ use async_trait::async_trait;
 use rustix::process::Signal;
 use serde_json::Value;
 
+pub use self::gateways::{Gateways, Start};
 use self::{
+    fault::{cannot, remedy, unclear},
     folder::{Folder, Hold, of_instance},
     process::Process,
 };
@@ -55,52 +58,11 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How often the lock is looked at meanwhile.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// How often until it is given up that a process whose files are closed can be waited for.
+const PATIENCE: u32 = 100;
+
 /// How often before it is believed that a process has it.
 const GLANCES: u32 = 5;
-
-/// What this place cannot do by itself.
-pub trait Gateways: fmt::Debug + Send + Sync + 'static {
-    /// The program that is this gateway, to be started: in a session of its own, with nothing in its environment that is
-    /// not meant for it. Standard input, output and error are the place's to choose.
-    ///
-    /// It answers at the socket once it takes connections, and writes a line with [`READY`] to its standard error then.
-    /// If it cannot, the last line is [`ERROR`] and why; one before it is [`FAULT`] and a word for programs. It ends by
-    /// itself when its time is over, when it is asked to, at SIGTERM, and when its socket is gone.
-    ///
-    /// [`READY`]: crate::node::READY
-    /// [`ERROR`]: crate::node::ERROR
-    /// [`FAULT`]: crate::node::FAULT
-    fn command(&self, start: &Start<'_>) -> Command;
-
-    /// Where clients reach this machine: a name or an address, one of IPv6 in brackets.
-    ///
-    /// # Errors
-    ///
-    /// Says why nobody knows.
-    fn host(&self) -> Result<String, String>;
-
-    /// Removes what gateways that were killed have left in the kernel; those that live keep theirs.
-    ///
-    /// # Errors
-    ///
-    /// Says what could not be removed.
-    fn clear(&self) -> Result<(), String>;
-}
-
-/// The gateway that is to be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start<'a> {
-    /// Of which lease.
-    pub id: LeaseId,
-    /// Where it answers. The folder is there.
-    pub socket: &'a Path,
-    /// When it ends unless it is told otherwise.
-    pub lifetime: Duration,
-    /// The UDP port that it listens on, and no other; `None` is 51820, or a free one if that is taken.
-    pub port: Option<u16>,
-    /// Largest packet inside the tunnel; `None` leaves it to the gateway.
-    pub mtu: Option<u16>,
-}
 
 /// The place. Clones are the same.
 #[derive(Clone, Debug)]
@@ -367,6 +329,21 @@ impl Inner {
         children
     }
 
+    /// How the process of a lease ended, if this one started it. What it had open is closed a little before it can be
+    /// waited for.
+    fn status(&self, id: LeaseId) -> Option<ExitStatus> {
+        for _ in 0..PATIENCE {
+            let children = self.children();
+            let mine = children.iter().rev().find(|started| started.id == id)?;
+            if mine.ended.is_some() {
+                return mine.ended;
+            }
+            drop(children);
+            thread::sleep(GLANCE);
+        }
+        None
+    }
+
     /// What is said of a lease whose process has ended.
     fn ended(&self, id: LeaseId, folder: &Folder) -> Fault {
         let story = folder.story();
@@ -376,9 +353,7 @@ impl Inner {
             let code = story.code.as_deref().unwrap_or("start_failed");
             return Fault::new(FaultKind::Refused, code, error).with_remedy(remedy(code));
         }
-        let children = self.children();
-        let mine = children.iter().rev().find(|started| started.id == id);
-        let signal = mine.and_then(|started| started.ended?.signal());
+        let signal = self.status(id).and_then(|status| status.signal());
         let how = signal.map(|signal| format!(" by signal {signal}")).unwrap_or_default();
         let why = story.error.map(|error| format!(": {error}")).unwrap_or_default();
         Fault::new(
@@ -439,34 +414,4 @@ fn hold_patiently(folder: &Folder) -> Result<Hold, Fault> {
         }
     }
     hold(folder)
-}
-
-fn unclear(code: &str, message: String) -> Fault {
-    Fault::new(FaultKind::Unclear, code, message)
-}
-
-/// A step of the start that failed: for good, unless this machine is short of something.
-fn cannot(what: &str, error: &io::Error) -> Fault {
-    let message = format!("the gateway's process cannot {what}: {error}");
-    let is_for_good = [
-        io::ErrorKind::PermissionDenied,
-        io::ErrorKind::NotFound,
-        io::ErrorKind::NotADirectory,
-        io::ErrorKind::ReadOnlyFilesystem,
-    ]
-    .contains(&error.kind());
-    if is_for_good {
-        let remedy = "let the user that launches write in the runtime folder, or choose another one";
-        Fault::new(FaultKind::Refused, "start_failed", message).with_remedy(remedy)
-    } else {
-        unclear("start_failed", message)
-    }
-}
-
-fn remedy(code: &str) -> &'static str {
-    match code {
-        "port_taken" => "ask for another port, or for none",
-        "plane_unavailable" => "choose another plane; `auto` takes the first that works here",
-        _ => "`adit doctor` says what works on this machine",
-    }
 }

@@ -65,9 +65,16 @@ impl Description {
         if port == 0 {
             return Err("must be between 1 and 65535; leave it out for a free one".to_owned());
         }
-        match self.reserved_ports.iter().find(|(first, last)| (*first..=*last).contains(&port)) {
+        match self
+            .reserved_ports
+            .iter()
+            .find(|(first, last)| (*first..=*last).contains(&port))
+        {
             None => Ok(()),
-            Some((first, last)) => Err(format!("the place `{}` reserves {first} to {last}; choose another", self.name)),
+            Some((first, last)) => Err(format!(
+                "the place `{}` reserves {first} to {last}; choose another",
+                self.name
+            )),
         }
     }
 }

@@ -192,7 +192,10 @@ impl Simulate {
             machine.ends = Instant::now() + remaining;
             let before = std::mem::take(&mut machine.peers);
             for peer in wanted {
-                let known = before.iter().chain(&machine.peers).find(|(other, _)| other.name == peer.name);
+                let known = before
+                    .iter()
+                    .chain(&machine.peers)
+                    .find(|(other, _)| other.name == peer.name);
                 let address = known.map_or_else(|| free_address(&before, &machine.peers), |(_, address)| *address);
                 machine.peers.push((peer.clone(), address));
             }
@@ -244,7 +247,11 @@ impl Place for Simulate {
         let loses = self.call(Call::Ask, Some(job.id)).await?;
         let machine = self.find(job)?;
         if Instant::now() < machine.made + self.times.start {
-            return Err(Fault::new(FaultKind::NotYet, "starting", "the simulated gateway starts"));
+            return Err(Fault::new(
+                FaultKind::NotYet,
+                "starting",
+                "the simulated gateway starts",
+            ));
         }
         let answer = match question {
             Question::Report {} => Answer::Report(report(&machine)),
@@ -263,7 +270,10 @@ impl Place for Simulate {
         }
         let port = job.order.port.unwrap_or(51_820);
         Ok(Reached {
-            endpoint: format!("192.0.2.{}:{port}", 1 + job.id.to_string().bytes().last().unwrap_or_default() % 250),
+            endpoint: format!(
+                "192.0.2.{}:{port}",
+                1 + job.id.to_string().bytes().last().unwrap_or_default() % 250
+            ),
             answer,
         })
     }
@@ -303,7 +313,11 @@ impl Place for Simulate {
         let now = Instant::now();
         let mut machines = self.machines();
         machines.retain(|_, machine| machine.ends > now);
-        Ok(machines.keys().filter(|(other, _)| other == instance).map(|(_, id)| *id).collect())
+        Ok(machines
+            .keys()
+            .filter(|(other, _)| other == instance)
+            .map(|(_, id)| *id)
+            .collect())
     }
 }
 
@@ -343,7 +357,8 @@ fn report(machine: &Machine) -> Report {
 /// A configuration that nobody can take for one that works: its private key is made of zeros, and every line says what it is.
 fn sample(machine: &Machine, name: &str, terms: &Terms) -> Result<Answer, Fault> {
     let peer = machine.peers.iter().find(|(peer, _)| peer.name == name);
-    let (_, address) = peer.ok_or_else(|| Fault::new(FaultKind::Refused, "no_peer", format!("there is no peer {name}")))?;
+    let (_, address) =
+        peer.ok_or_else(|| Fault::new(FaultKind::Refused, "no_peer", format!("there is no peer {name}")))?;
     let key = PrivateKey::from_random([0; 32]);
     let text = conf::text(terms, machine.public_key, &[*address], &key.danger_base64());
     Ok(Answer::Configuration {

@@ -89,7 +89,11 @@ fn run_on(command: &Command, runtime: &Runtime, leases: &dyn Leases) -> anyhow::
         Command::Show { lease, json } => {
             let id = find(lease)?;
             let lease = runtime.block_on(leases.read(id))?;
-            if *json { print_json(&lease) } else { show(&lease, runtime, leases) }
+            if *json {
+                print_json(&lease)
+            } else {
+                show(&lease, runtime, leases)
+            }
         }
         Command::Extend { lease, by, json } => {
             let id = find(lease)?;
@@ -97,7 +101,10 @@ fn run_on(command: &Command, runtime: &Runtime, leases: &dyn Leases) -> anyhow::
             if *json {
                 return print_json(&lease);
             }
-            output::line(&format!("{id} ends {}", moment::rfc3339_local(lease.ends_at.to_system())))
+            output::line(&format!(
+                "{id} ends {}",
+                moment::rfc3339_local(lease.ends_at.to_system())
+            ))
         }
         Command::End { lease, json } => {
             let id = find(lease)?;
@@ -105,7 +112,11 @@ fn run_on(command: &Command, runtime: &Runtime, leases: &dyn Leases) -> anyhow::
             if *json {
                 return print_json(&lease);
             }
-            let what = if lease.state == State::Removed { "is gone" } else { "ends" };
+            let what = if lease.state == State::Removed {
+                "is gone"
+            } else {
+                "ends"
+            };
             output::line(&format!("{id} {what}"))
         }
         Command::Config { lease, peer } => {
@@ -136,7 +147,10 @@ fn config(id: LeaseId, peer: &str, runtime: &Runtime, leases: &dyn Leases) -> an
     }
     let configuration = runtime.block_on(leases.configuration(id, peer))?;
     let key = format!("PrivateKey = {PRIVATE_KEY}");
-    let note = format!("# The line `PrivateKey = …` is for the client to add: the key that belongs to {}", configuration.public_key);
+    let note = format!(
+        "# The line `PrivateKey = …` is for the client to add: the key that belongs to {}",
+        configuration.public_key
+    );
     output::line(configuration.text.replace(&key, &note).trim_end())
 }
 
@@ -152,11 +166,21 @@ fn list(leases: &[Lease]) -> anyhow::Result<()> {
             state(lease),
             moment::wall(lease.ends_at.to_system()),
             lease.peers.len().to_string(),
-            format!("{} / {}", amount::bytes(lease.sent_bytes), amount::bytes(lease.received_bytes)),
+            format!(
+                "{} / {}",
+                amount::bytes(lease.sent_bytes),
+                amount::bytes(lease.received_bytes)
+            ),
         ]
     }));
-    let widths: Vec<usize> =
-        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()).collect();
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or_default()
+        })
+        .collect();
     rows.iter().try_for_each(|row| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         output::line(cells.collect::<Vec<_>>().join("  ").trim_end())
@@ -165,7 +189,10 @@ fn list(leases: &[Lease]) -> anyhow::Result<()> {
 
 fn state(lease: &Lease) -> String {
     let outcome = lease.outcome.map(End::as_str).filter(|_| lease.state == State::Removed);
-    outcome.map_or_else(|| lease.state.as_str().to_owned(), |outcome| format!("removed ({outcome})"))
+    outcome.map_or_else(
+        || lease.state.as_str().to_owned(),
+        |outcome| format!("removed ({outcome})"),
+    )
 }
 
 fn show(lease: &Lease, runtime: &Runtime, leases: &dyn Leases) -> anyhow::Result<()> {
@@ -177,11 +204,17 @@ fn show(lease: &Lease, runtime: &Runtime, leases: &dyn Leases) -> anyhow::Result
         lines.push("  a trial run: there is no gateway".to_owned());
     }
     if let Some(gateway) = &lease.gateway {
-        lines.push(format!("  {} · {} plane · {}", gateway.endpoint, gateway.plane, gateway.public_key));
+        lines.push(format!(
+            "  {} · {} plane · {}",
+            gateway.endpoint, gateway.plane, gateway.public_key
+        ));
     }
     for peer in &lease.peers {
         let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
-        let seen = peer.latest_handshake_at.map_or_else(|| "never seen".to_owned(), |at| format!("seen {}", moment::wall(at.to_system())));
+        let seen = peer.latest_handshake_at.map_or_else(
+            || "never seen".to_owned(),
+            |at| format!("seen {}", moment::wall(at.to_system())),
+        );
         lines.push(format!(
             "  {}: {} · {seen} · ↓ {} ↑ {}",
             peer.name,
@@ -195,7 +228,11 @@ fn show(lease: &Lease, runtime: &Runtime, leases: &dyn Leases) -> anyhow::Result
         lines.extend((!fault.remedy.is_empty()).then(|| format!("  {}", fault.remedy)));
     }
     for notice in runtime.block_on(leases.notices(lease.id, 0))? {
-        lines.push(format!("  {}  {}", moment::rfc3339_local(notice.at.to_system()), notice.message));
+        lines.push(format!(
+            "  {}  {}",
+            moment::rfc3339_local(notice.at.to_system()),
+            notice.message
+        ));
     }
     lines.iter().try_for_each(|line| output::line(line))
 }

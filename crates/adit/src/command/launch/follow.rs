@@ -102,7 +102,10 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
             Listen::Exactly(port) if port > 0 => Some(port),
             Listen::Exactly(_) | Listen::Prefer(_) => None,
         },
-        dns: config.dns.as_ref().map(|dns| dns.iter().map(ToString::to_string).collect()),
+        dns: config
+            .dns
+            .as_ref()
+            .map(|dns| dns.iter().map(ToString::to_string).collect()),
         allowed_ips: (config.allowed_ips != everything()).then(|| config.allowed_ips.clone()),
         mtu: config.opening.mtu,
     };
@@ -134,7 +137,9 @@ fn check(arguments: &Arguments, is_hub: bool) -> anyhow::Result<()> {
         ("--endpoint", is_hub && gateway.endpoint.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
-        Some((name, _)) => Err(failure::usage(format!("{name} is for a gateway on this machine, without --hub and --on"))),
+        Some((name, _)) => Err(failure::usage(format!(
+            "{name} is for a gateway on this machine, without --hub and --on"
+        ))),
         None => Ok(()),
     }
 }
@@ -172,7 +177,8 @@ impl Follower<'_> {
         }
         if detach {
             self.files.leave();
-            self.screen.line(&format!("it goes on by itself; `adit launch end {id}` ends it"));
+            self.screen
+                .line(&format!("it goes on by itself; `adit launch end {id}` ends it"));
             return Ok(());
         }
         match self.watch(ready) {
@@ -198,7 +204,11 @@ impl Follower<'_> {
                 State::Failed | State::Lost | State::Removing | State::Removed => {
                     self.show_notices(id)?;
                     let fault = lease.fault.context("the lease ended before it was ready")?;
-                    let remedy = if fault.remedy.is_empty() { String::new() } else { format!("; {}", fault.remedy) };
+                    let remedy = if fault.remedy.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; {}", fault.remedy)
+                    };
                     bail!("{}{remedy}", fault.message);
                 }
                 State::Requested | State::Provisioning | State::Configuring => {}
@@ -224,7 +234,10 @@ impl Follower<'_> {
     }
 
     fn announce(&mut self, lease: &Lease, started: Instant) -> anyhow::Result<()> {
-        let gateway = lease.gateway.as_ref().context("the lease is ready and has no gateway")?;
+        let gateway = lease
+            .gateway
+            .as_ref()
+            .context("the lease is ready and has no gateway")?;
         let ends = lease.ends_at.to_system();
         let after = started.elapsed();
         let rest = ends.duration_since(SystemTime::now()).unwrap_or_default();
@@ -241,7 +254,11 @@ impl Follower<'_> {
         self.emit(&Event::Ready {
             lease: Some(lease.id.to_string()),
             plane: &gateway.plane,
-            listen_port: gateway.endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default(),
+            listen_port: gateway
+                .endpoint
+                .rsplit_once(':')
+                .and_then(|(_, port)| port.parse().ok())
+                .unwrap_or_default(),
             endpoint: &gateway.endpoint,
             endpoint_guessed: false,
             public_key: &gateway.public_key.to_string(),
@@ -250,7 +267,9 @@ impl Follower<'_> {
             after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
         })?;
         if lease.is_sample {
-            self.screen.warning("this is a trial run: there is no gateway, and the configurations are samples that lead nowhere");
+            self.screen.warning(
+                "this is a trial run: there is no gateway, and the configurations are samples that lead nowhere",
+            );
         }
         let clients = std::mem::take(&mut self.clients);
         for (name, key) in &clients {
@@ -260,9 +279,13 @@ impl Follower<'_> {
             let peer = lease.peers.iter().find(|peer| peer.name == name.as_str());
             let addresses = peer.map(|peer| peer.addresses.clone()).unwrap_or_default();
             let shown: Vec<String> = addresses.iter().map(super::brief).collect();
-            self.screen.line(&format!("{name}   {}   → {}", shown.join(", "), path.display()));
+            self.screen
+                .line(&format!("{name}   {}   → {}", shown.join(", "), path.display()));
             self.show_qr(&text, clients.len())?;
-            let public_key = key.as_ref().map(PrivateKey::public_key).or(peer.and_then(|peer| peer.public_key));
+            let public_key = key
+                .as_ref()
+                .map(PrivateKey::public_key)
+                .or(peer.and_then(|peer| peer.public_key));
             self.emit(&Event::Peer {
                 peer: name.as_str(),
                 public_key: public_key.map(|key| key.to_string()).unwrap_or_default(),
@@ -285,7 +308,9 @@ impl Follower<'_> {
         let key = key.danger_base64();
         let mut text = Zeroizing::new(String::with_capacity(configuration.text.len() + key.len()));
         text.push_str(&configuration.text);
-        let place = text.find(PRIVATE_KEY).context("the configuration has no place for the private key")?;
+        let place = text
+            .find(PRIVATE_KEY)
+            .context("the configuration has no place for the private key")?;
         let tail = Zeroizing::new(text.split_off(place));
         text.push_str(&key);
         text.push_str(&tail[PRIVATE_KEY.len()..]);
@@ -335,8 +360,11 @@ impl Follower<'_> {
 
     fn report(&mut self, before: &Lease, lease: &Lease) -> anyhow::Result<()> {
         if lease.ends_at != before.ends_at && lease.state.is_running() {
-            self.screen.line(&format!("ends {} (extended)", moment::wall(lease.ends_at.to_system())));
-            self.emit(&Event::Extended { ends: &lease.ends_at.to_string() })?;
+            self.screen
+                .line(&format!("ends {} (extended)", moment::wall(lease.ends_at.to_system())));
+            self.emit(&Event::Extended {
+                ends: &lease.ends_at.to_string(),
+            })?;
         }
         for peer in &lease.peers {
             let old = before.peers.iter().find(|old| old.name == peer.name);
@@ -378,7 +406,8 @@ impl Follower<'_> {
 
     fn ended(&mut self, lease: &Lease, reason: &str) -> anyhow::Result<()> {
         let problems = self.files.remove();
-        self.screen.line("the gateway is gone; its configurations are worthless and were removed");
+        self.screen
+            .line("the gateway is gone; its configurations are worthless and were removed");
         for problem in &problems {
             self.screen.warning(problem);
         }
@@ -394,16 +423,22 @@ impl Follower<'_> {
         if self.config.json {
             output::is_read()?;
         }
-        Ok(match self.signals.wait(Some(tick)).context("cannot wait for signals")? {
-            Some(Signal::Interrupt) => Some("interrupt"),
-            Some(Signal::Terminate) => Some("terminate"),
-            Some(Signal::Hangup) => Some("hangup"),
-            None => None,
-        })
+        Ok(
+            match self.signals.wait(Some(tick)).context("cannot wait for signals")? {
+                Some(Signal::Interrupt) => Some("interrupt"),
+                Some(Signal::Terminate) => Some("terminate"),
+                Some(Signal::Hangup) => Some("hangup"),
+                None => None,
+            },
+        )
     }
 
     fn emit(&self, event: &Event<'_>) -> anyhow::Result<()> {
-        if self.config.json { output::line(&event.line()?) } else { Ok(()) }
+        if self.config.json {
+            output::line(&event.line()?)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -423,7 +458,11 @@ fn reason_of(lease: &Lease) -> &'static str {
         Some(End::Idle) => "idle",
         Some(End::Asked) => "asked",
         Some(End::Failed | End::Lost) | None => {
-            if lease.outcome.is_some() { "failure" } else { "asked" }
+            if lease.outcome.is_some() {
+                "failure"
+            } else {
+                "asked"
+            }
         }
     }
 }

@@ -146,15 +146,21 @@ pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     if let Some(command) = &arguments.command {
         return commands::run(command, &arguments.target);
     }
-    let is_here = arguments.target.hub.is_none()
-        && arguments.elsewhere.place().is_none_or(|place| place == alone::PLACE);
-    if is_here { attend(arguments, started) } else { follow::run(arguments, started) }
+    let is_here =
+        arguments.target.hub.is_none() && arguments.elsewhere.place().is_none_or(|place| place == alone::PLACE);
+    if is_here {
+        attend(arguments, started)
+    } else {
+        follow::run(arguments, started)
+    }
 }
 
 /// Runs a lease in this process from its beginning to its end.
 fn attend(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
     if let Some(option) = only_elsewhere(&arguments.elsewhere) {
-        return Err(failure::usage(format!("{option} is for --hub, and for --on with another place than local")));
+        return Err(failure::usage(format!(
+            "{option} is for --hub, and for --on with another place than local"
+        )));
     }
     let folder = arguments.target.folder();
     let mut random = [0; 7];
@@ -223,7 +229,10 @@ impl Lease {
             .map(|name| Ok((name.clone(), Client::new(site.network.lease(name.as_str())?)?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let private_key = gateway::key::private()?;
-        let peers: Vec<_> = clients.iter().map(|(name, client)| (name.clone(), client.peer())).collect();
+        let peers: Vec<_> = clients
+            .iter()
+            .map(|(name, client)| (name.clone(), client.peer()))
+            .collect();
         let name = gateway::server::free_name(INTERFACE);
         let gateway = config.opening.open(&site, name, &private_key, &peers, &mut say)?;
         let port = config
@@ -397,7 +406,9 @@ impl Lease {
     fn answer(&mut self, config: &Config, screen: &mut Screen) -> anyhow::Result<bool> {
         loop {
             let Some(row) = &mut self.row else { return Ok(false) };
-            let Some(Asked { ask, reply }) = row.desk().and_then(alone::Desk::next) else { return Ok(false) };
+            let Some(Asked { ask, reply }) = row.desk().and_then(alone::Desk::next) else {
+                return Ok(false);
+            };
             let mut ends = false;
             let done = match ask {
                 Ask::Read {} => Ok(()),
@@ -409,7 +420,10 @@ impl Lease {
                     let by = Duration::from_secs(by_secs);
                     let left = config::MAX_LIFETIME.saturating_sub(Duration::from_secs(row.lease().granted_secs));
                     if by.is_zero() || by > left {
-                        Err(anyhow::anyhow!("a lease lives at most 30 days; this one can have {} more", duration::humane(left)))
+                        Err(anyhow::anyhow!(
+                            "a lease lives at most 30 days; this one can have {} more",
+                            duration::humane(left)
+                        ))
                     } else {
                         row.extend(by).inspect(|()| {
                             self.due += by;
@@ -432,7 +446,12 @@ impl Lease {
             let _unheard = reply.send(answer);
             if is_longer {
                 screen.line(&format!("ends {} (extended)", moment::wall(self.ends)));
-                self.emit(config, &Event::Extended { ends: &moment::rfc3339(self.ends) })?;
+                self.emit(
+                    config,
+                    &Event::Extended {
+                        ends: &moment::rfc3339(self.ends),
+                    },
+                )?;
             }
             if ends {
                 return Ok(true);

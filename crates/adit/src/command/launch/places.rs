@@ -28,7 +28,9 @@ pub(super) fn named(name: &str, docker: &DockerOptions, endpoint: Option<&Endpoi
 pub(super) fn all(docker: &DockerOptions) -> Places {
     // Where there is no Docker, nothing of it is taken over.
     let in_docker = in_docker(docker, None).into_iter();
-    in_docker.chain([Simulate::new(Times::default()) as Arc<dyn Place>]).collect()
+    in_docker
+        .chain([Simulate::new(Times::default()) as Arc<dyn Place>])
+        .collect()
 }
 
 fn in_docker(options: &DockerOptions, endpoint: Option<&Endpoint>) -> anyhow::Result<Arc<dyn Place>> {

@@ -73,7 +73,11 @@ impl Remote {
             .connect_timeout(CONNECT_LIMIT)
             .user_agent(concat!("adit/", env!("CARGO_PKG_VERSION")));
         // What is on this machine is not asked through a proxy.
-        let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let builder = if is_loopback(&base) {
+            builder.no_proxy()
+        } else {
+            builder
+        };
         let client = builder.build().context("cannot set up TLS")?;
         Ok(Self {
             base,
@@ -82,7 +86,12 @@ impl Remote {
         })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&(impl Serialize + Sync)>) -> anyhow::Result<Response> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> anyhow::Result<Response> {
         let url = self.base.join(&format!("api/v1/{path}")).context("the hub's address")?;
         let mut request = self.client.request(method.clone(), url);
         if let Some(token) = &self.token {
@@ -101,14 +110,26 @@ impl Remote {
             (Err(error), Some(again)) if error.is_connect() || error.is_request() => again.send().await,
             (result, _) => result,
         };
-        let response = response.map_err(|error| anyhow!(error.without_url()).context(format!("cannot reach the hub at {}", self.base)))?;
-        if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
+        let response = response
+            .map_err(|error| anyhow!(error.without_url()).context(format!("cannot reach the hub at {}", self.base)))?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.problem(response).await)
+        }
     }
 
     async fn problem(&self, response: Response) -> anyhow::Error {
         let status = response.status();
-        let Some(problem) = read(response).await.ok().and_then(|body| serde_json::from_slice::<Problem>(&body).ok()) else {
-            return anyhow!("{} answered {status}, which is not how a hub answers: is this its address?", self.base);
+        let Some(problem) = read(response)
+            .await
+            .ok()
+            .and_then(|body| serde_json::from_slice::<Problem>(&body).ok())
+        else {
+            return anyhow!(
+                "{} answered {status}, which is not how a hub answers: is this its address?",
+                self.base
+            );
         };
         let field = problem.field.map(|field| format!("{field}: ")).unwrap_or_default();
         let detail = problem.detail.unwrap_or(problem.title);
@@ -162,7 +183,12 @@ impl Leases for Remote {
     }
 
     async fn extend(&self, id: LeaseId, by_secs: u64) -> anyhow::Result<Lease> {
-        self.ask(Method::POST, &format!("leases/{id}/extend"), Some(&Extension { by_secs })).await
+        self.ask(
+            Method::POST,
+            &format!("leases/{id}/extend"),
+            Some(&Extension { by_secs }),
+        )
+        .await
     }
 
     async fn end(&self, id: LeaseId) -> anyhow::Result<Lease> {
@@ -179,7 +205,13 @@ impl Leases for Remote {
     }
 
     async fn hand_over(&self, id: LeaseId, peer: &str) -> anyhow::Result<Secret> {
-        let response = self.send(Method::POST, &format!("leases/{id}/peers/{peer}/hand-over"), None::<&()>).await?;
+        let response = self
+            .send(
+                Method::POST,
+                &format!("leases/{id}/peers/{peer}/hand-over"),
+                None::<&()>,
+            )
+            .await?;
         let body = Zeroizing::new(read(response).await?);
         let text = std::str::from_utf8(&body).context("the hub's answer is not text")?;
         Ok(Secret::new(Zeroizing::new(text.to_owned())))
@@ -208,7 +240,8 @@ fn is_loopback(url: &Url) -> bool {
         Some("localhost") => true,
         Some(host) => {
             let bare = host.trim_start_matches('[').trim_end_matches(']');
-            bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            bare.parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
         }
         None => false,
     }

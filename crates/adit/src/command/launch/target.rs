@@ -27,15 +27,33 @@ pub(crate) struct Target {
     #[arg(long, value_name = "URL", env = "ADIT_HUB", hide_env_values = true, global = true)]
     pub(crate) hub: Option<String>,
     /// File with a personal token of the hub.
-    #[arg(long, value_name = "FILE", env = "ADIT_HUB_TOKEN_FILE", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ADIT_HUB_TOKEN_FILE",
+        hide_env_values = true,
+        global = true
+    )]
     hub_token_file: Option<PathBuf>,
     /// File with the certificates, in PEM, of those who may sign for the hub. Default: the authorities that web browsers
     /// trust.
-    #[arg(long, value_name = "FILE", env = "ADIT_HUB_CA", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ADIT_HUB_CA",
+        hide_env_values = true,
+        global = true
+    )]
     hub_ca: Option<PathBuf>,
     /// Directory in which leases without a hub are remembered. Default: adit/launch in $XDG_DATA_HOME, else in
     /// ~/.local/share.
-    #[arg(long, value_name = "DIR", env = "ADIT_LAUNCH_DATA", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ADIT_LAUNCH_DATA",
+        hide_env_values = true,
+        global = true
+    )]
     data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) docker: DockerOptions,
@@ -55,7 +73,14 @@ pub(crate) struct DockerOptions {
     )]
     pub(crate) docker: PathBuf,
     /// Image of the gateway, for `--on docker`.
-    #[arg(long, value_name = "IMAGE", env = "ADIT_LAUNCH_IMAGE", hide_env_values = true, default_value = "adit", global = true)]
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "ADIT_LAUNCH_IMAGE",
+        hide_env_values = true,
+        default_value = "adit",
+        global = true
+    )]
     pub(crate) image: String,
 }
 
@@ -68,7 +93,9 @@ impl Target {
                 .map(PathBuf::from)
                 .or_else(|| from("HOME").map(|home| Path::new(&home).join(".local/share")))
         };
-        self.data.clone().or_else(|| of_user().map(|data| data.join("adit/launch")))
+        self.data
+            .clone()
+            .or_else(|| of_user().map(|data| data.join("adit/launch")))
     }
 
     /// The leases, those of a hub or this user's own.

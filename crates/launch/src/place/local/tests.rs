@@ -8,6 +8,8 @@ use std::{
         net::UnixListener,
         process::CommandExt as _,
     },
+    path::Path,
+    process::Command,
 };
 
 use serde_json::json;
@@ -182,10 +184,11 @@ impl Scene {
 
     /// The number of the process that answers.
     async fn pid(&self) -> i32 {
-        match self.ask(&Question::Report {}).await.unwrap().answer {
-            Answer::Report(report) => i32::try_from(report.remaining_secs).unwrap(),
-            other => panic!("{other:?}"),
-        }
+        let reached = self.ask(&Question::Report {}).await.unwrap();
+        let Answer::Report(report) = reached.answer else {
+            panic!("{reached:?}")
+        };
+        i32::try_from(report.remaining_secs).unwrap()
     }
 
     async fn list(&self) -> Vec<LeaseId> {

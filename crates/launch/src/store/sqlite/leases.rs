@@ -24,7 +24,12 @@ const MAX_PAGE: usize = 1_000;
 
 impl Store for Database {
     fn insert(&self, new: &NewLease<'_>, now: Moment) -> Result<Inserted, StoreError> {
-        let NewLease { lease, notices, key, policy } = *new;
+        let NewLease {
+            lease,
+            notices,
+            key,
+            policy,
+        } = *new;
         self.write(|transaction| {
             if let Some(key) = key {
                 let before = transaction
@@ -122,12 +127,20 @@ impl Store for Database {
             values.push(Box::new(after.to_string()));
         }
         if let Some(is_running) = filter.running {
-            conditions.push(format!("removed_at IS {}", if is_running { "NULL" } else { "NOT NULL" }));
+            conditions.push(format!(
+                "removed_at IS {}",
+                if is_running { "NULL" } else { "NOT NULL" }
+            ));
         }
         if !filter.states.is_empty() {
             let marks = vec!["?"; filter.states.len()].join(", ");
             conditions.push(format!("state IN ({marks})"));
-            values.extend(filter.states.iter().map(|state| Box::new(state.as_str()) as Box<dyn ToSql>));
+            values.extend(
+                filter
+                    .states
+                    .iter()
+                    .map(|state| Box::new(state.as_str()) as Box<dyn ToSql>),
+            );
         }
         let query = format!(
             "SELECT body FROM leases WHERE {} ORDER BY id DESC LIMIT {}",
@@ -139,7 +152,9 @@ impl Store for Database {
             let mut rows = statement.query(params_from_iter(values.iter()))?;
             let mut leases: Vec<Lease> = Vec::new();
             while let Some(row) = rows.next()? {
-                leases.push(serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+                leases.push(serde_json::from_str(
+                    row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
+                )?);
             }
             let has_more = leases.len() > limit;
             leases.truncate(limit);
@@ -150,11 +165,14 @@ impl Store for Database {
 
     fn unfinished(&self) -> Result<Vec<Lease>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT body FROM leases WHERE removed_at IS NULL ORDER BY id")?;
+            let mut statement =
+                connection.prepare_cached("SELECT body FROM leases WHERE removed_at IS NULL ORDER BY id")?;
             let mut rows = statement.query([])?;
             let mut leases = Vec::new();
             while let Some(row) = rows.next()? {
-                leases.push(serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+                leases.push(serde_json::from_str(
+                    row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
+                )?);
             }
             Ok(leases)
         })
@@ -227,7 +245,9 @@ fn limit(
     }
     if let Some(most) = policy.leases {
         let running: u32 =
-            transaction.query_row("SELECT COUNT(*) FROM leases WHERE removed_at IS NULL", [], |row| row.get(0))?;
+            transaction.query_row("SELECT COUNT(*) FROM leases WHERE removed_at IS NULL", [], |row| {
+                row.get(0)
+            })?;
         if running >= most {
             return Ok(Some(Limit::InAll { most }));
         }

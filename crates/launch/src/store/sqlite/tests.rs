@@ -67,9 +67,14 @@ fn a_file_is_private_and_remembers() {
     assert_eq!(Store::read(&store, kept.id).unwrap(), Some(kept.clone()));
     assert_eq!(store.notices(kept.id, 0).unwrap()[0].number, 1);
     assert_eq!(Store::read(&store, LeaseId::new(START, 99)).unwrap(), None);
-    store.write(|transaction| transaction.pragma_update(None, "user_version", 99)).unwrap();
+    store
+        .write(|transaction| transaction.pragma_update(None, "user_version", 99))
+        .unwrap();
     drop(store);
-    assert!(matches!(Database::open(&path).unwrap_err(), StoreError::Newer { found: 99, .. }));
+    assert!(matches!(
+        Database::open(&path).unwrap_err(),
+        StoreError::Newer { found: 99, .. }
+    ));
 }
 
 #[test]
@@ -96,12 +101,27 @@ fn a_request_made_twice_is_one() {
     let id = first.id;
     // (owner, key, hash, what comes of it)
     assert_eq!(insert(&store, &mut first, Some(&key("k", 1)), &policy), Inserted::New);
-    assert_eq!(insert(&store, &mut lease(2, "anna"), Some(&key("k", 1)), &policy), Inserted::Again(id));
-    assert_eq!(insert(&store, &mut lease(3, "anna"), Some(&key("k", 2)), &policy), Inserted::KeyReused);
-    assert_eq!(insert(&store, &mut lease(4, "bert"), Some(&key("k", 2)), &policy), Inserted::New);
-    assert_eq!(insert(&store, &mut lease(5, "anna"), Some(&key("other", 1)), &policy), Inserted::New);
+    assert_eq!(
+        insert(&store, &mut lease(2, "anna"), Some(&key("k", 1)), &policy),
+        Inserted::Again(id)
+    );
+    assert_eq!(
+        insert(&store, &mut lease(3, "anna"), Some(&key("k", 2)), &policy),
+        Inserted::KeyReused
+    );
+    assert_eq!(
+        insert(&store, &mut lease(4, "bert"), Some(&key("k", 2)), &policy),
+        Inserted::New
+    );
+    assert_eq!(
+        insert(&store, &mut lease(5, "anna"), Some(&key("other", 1)), &policy),
+        Inserted::New
+    );
     // A day later a key is as new.
-    assert_eq!(insert(&store, &mut lease(90_000, "anna"), Some(&key("k", 2)), &policy), Inserted::New);
+    assert_eq!(
+        insert(&store, &mut lease(90_000, "anna"), Some(&key("k", 2)), &policy),
+        Inserted::New
+    );
     assert_eq!(store.list(&Filter::default()).unwrap().leases.len(), 4);
 }
 
@@ -137,7 +157,10 @@ fn limits_are_those_of_the_moment() {
     assert_eq!(store.usage(Some("anna"), START, START).unwrap()[0].minutes, 35);
     let mut long = lease(7, "anna");
     long.granted_secs = 3_600;
-    assert_eq!(insert(&store, &mut long, None, &policy), Inserted::Limit(Limit::Minutes { most: 75, left: 40 }));
+    assert_eq!(
+        insert(&store, &mut long, None, &policy),
+        Inserted::Limit(Limit::Minutes { most: 75, left: 40 })
+    );
 }
 
 #[test]
@@ -145,7 +168,12 @@ fn pages_go_from_the_newest_to_the_oldest() {
     let store = Database::in_memory().unwrap();
     let policy = Policy::own();
     for number in 0..10 {
-        insert(&store, &mut lease(number, if number % 2 == 0 { "anna" } else { "bert" }), None, &policy);
+        insert(
+            &store,
+            &mut lease(number, if number % 2 == 0 { "anna" } else { "bert" }),
+            None,
+            &policy,
+        );
     }
     let mut filter = Filter {
         owner: Some("anna".to_owned()),
@@ -177,7 +205,9 @@ fn a_full_disk_loses_nothing() {
     let store = Database::open(&folder.path().join("leases.db")).unwrap();
     let mut kept = lease(1, "anna");
     insert(&store, &mut kept, None, &Policy::own());
-    let pages: u32 = store.write(|transaction| transaction.pragma_query_value(None, "page_count", |row| row.get(0))).unwrap();
+    let pages: u32 = store
+        .write(|transaction| transaction.pragma_query_value(None, "page_count", |row| row.get(0)))
+        .unwrap();
     let limit = |pages: u32| {
         let writer = store.writer.lock().unwrap();
         writer.pragma_update(None, "max_page_count", pages).unwrap();

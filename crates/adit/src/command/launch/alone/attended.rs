@@ -228,5 +228,9 @@ impl Place for Gone {
 }
 
 fn gone() -> Fault {
-    Fault::new(FaultKind::Gone, "launcher_gone", "the process that launched it has ended, and its gateway with it")
+    Fault::new(
+        FaultKind::Gone,
+        "launcher_gone",
+        "the process that launched it has ended, and its gateway with it",
+    )
 }

@@ -83,7 +83,9 @@ impl Desk {
             for stream in listener.incoming().flatten() {
                 let sender = sender.clone();
                 // One that cannot be served waits in vain, and the lease goes on.
-                let _refused = thread::Builder::new().name("asker".to_owned()).spawn(move || serve(&stream, &sender));
+                let _refused = thread::Builder::new()
+                    .name("asker".to_owned())
+                    .spawn(move || serve(&stream, &sender));
             }
         })?;
         Ok(Self {

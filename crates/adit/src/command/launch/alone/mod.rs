@@ -99,7 +99,9 @@ impl Alone {
 
     /// Answers other commands for a lease that this process drives. It goes on where that cannot be.
     fn serve(&self, id: LeaseId) {
-        let Ok(desk) = Desk::open(&self.book.socket(id)) else { return };
+        let Ok(desk) = Desk::open(&self.book.socket(id)) else {
+            return;
+        };
         let (launcher, folder, runtime) = (self.launcher.clone(), self.output.clone(), Handle::current());
         let serve = move || {
             while let Some(Asked { ask, reply }) = desk.wait() {
@@ -144,12 +146,9 @@ impl Alone {
 fn is_settled(lease: &launch::Lease) -> bool {
     match lease.state {
         State::Ready => !lease.is_recovering(),
-        State::Requested
-        | State::Provisioning
-        | State::Configuring
-        | State::Failed
-        | State::Lost
-        | State::Removing => false,
+        State::Requested | State::Provisioning | State::Configuring | State::Failed | State::Lost | State::Removing => {
+            false
+        }
         State::Removed => true,
     }
 }
@@ -174,10 +173,17 @@ fn explain(refusal: Refusal) -> anyhow::Error {
 #[async_trait]
 impl Leases for Alone {
     async fn create(&self, request: &LeaseRequest) -> anyhow::Result<Lease> {
-        let created = self.launcher.create(&caller(), &request.clone().into(), None).await.map_err(explain)?;
+        let created = self
+            .launcher
+            .create(&caller(), &request.clone().into(), None)
+            .await
+            .map_err(explain)?;
         let (Created::New(lease) | Created::Again(lease)) = created;
         if let Some(hold) = self.book.hold(lease.id)? {
-            self.holds.lock().unwrap_or_else(PoisonError::into_inner).push((lease.id, hold));
+            self.holds
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((lease.id, hold));
             self.serve(lease.id);
         }
         Ok(lease.into())
@@ -201,7 +207,11 @@ impl Leases for Alone {
         let page = self.launcher.list(&caller(), &filter).await.map_err(explain)?;
         let mut leases = Vec::new();
         for lease in page.leases {
-            let living = if lease.state == State::Removed { None } else { self.ask(lease.id, Ask::Read {}).await? };
+            let living = if lease.state == State::Removed {
+                None
+            } else {
+                self.ask(lease.id, Ask::Read {}).await?
+            };
             leases.push(living.unwrap_or_else(|| lease.into()));
         }
         Ok(leases)
@@ -238,7 +248,12 @@ impl Leases for Alone {
     }
 
     async fn configuration(&self, id: LeaseId, peer: &str) -> anyhow::Result<Configuration> {
-        Ok(self.launcher.configuration(&caller(), id, peer).await.map_err(explain)?.into())
+        Ok(self
+            .launcher
+            .configuration(&caller(), id, peer)
+            .await
+            .map_err(explain)?
+            .into())
     }
 
     async fn hand_over(&self, id: LeaseId, peer: &str) -> anyhow::Result<Secret> {
@@ -247,7 +262,10 @@ impl Leases for Alone {
 
     async fn folder(&self, id: LeaseId) -> Option<PathBuf> {
         let socket = self.book.socket(id);
-        match tokio::task::spawn_blocking(move || desk::ask(&socket, &Ask::Read {})).await.ok()?? {
+        match tokio::task::spawn_blocking(move || desk::ask(&socket, &Ask::Read {}))
+            .await
+            .ok()??
+        {
             Reply::Lease { folder, .. } => Some(folder),
             Reply::Refused { .. } => None,
         }
