@@ -3,6 +3,11 @@
 //! [`Config`] is checked before anything listens; [`App`] is what every handler shares; [`serve`] answers until it is told to
 //! stop. What a lease is, and how it comes to be and goes, is the business of [`launch`].
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a `Problem` is the answer to a request: it is made once, and moved a few times"
+)]
+
 pub mod alias;
 pub mod api;
 mod app;

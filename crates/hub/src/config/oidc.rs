@@ -132,8 +132,9 @@ mod tests {
     #[test]
     fn entra_id_is_one_tenant_and_every_other_issuer_is_encrypted() {
         let entra = |path: &str| format!("https://{ENTRA}/{path}/v2.0");
+        type Found<'a> = Option<(String, Option<&'a str>)>;
         // (issuer, tenant, the issuer and tenant that come of it)
-        let cases: [(Option<String>, Option<&str>, Option<(String, Option<&str>)>); 12] = [
+        let cases: [(Option<String>, Option<&str>, Found<'_>); 12] = [
             (None, Some(TENANT), Some((entra(TENANT), Some(TENANT)))),
             (Some(entra(TENANT)), None, Some((entra(TENANT), Some(TENANT)))),
             (Some(entra(TENANT)), Some(TENANT), Some((entra(TENANT), Some(TENANT)))),

@@ -111,10 +111,16 @@ fn check_way(config: &Config, client: Client) -> Result<(), Problem> {
 
 /// A page of somebody else's whose name leads to this address (DNS rebinding) says another host than ours.
 fn check_host(config: &Config, request: &Request) -> Result<(), Problem> {
-    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    // RFC 9112, section 3.2.2: the host in an absolute target wins over the header.
-    let host = request.uri().authority().map(|authority| authority.as_str()).or(header);
-    let host = host.and_then(Origin::split_host).map(|(host, _)| host);
+    let mut headers = request.headers().get_all(header::HOST).iter();
+    // More than one is none (RFC 9112, section 3.2).
+    let header = match (headers.next(), headers.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        (Some(_) | None, _) => None,
+    };
+    // RFC 9112, section 3.2.2: the host in an absolute target wins over the header, which has to be there all the same.
+    let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
+    let host = header.and_then(|header| Origin::split_host(authority.unwrap_or(header)));
+    let host = host.map(|(host, _)| host);
     let is_ours = host.is_some_and(|host| {
         host == config.origin.host() || (config.is_local && crate::config::is_loopback_host(&host))
     });

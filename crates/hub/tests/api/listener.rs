@@ -82,6 +82,8 @@ async fn it_answers_and_refuses_what_is_too_large() {
     );
     assert!(ask(&chunked).await.starts_with("HTTP/1.1 413 "));
     assert!(ask("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    let two_hosts = get("/api/v1/me").replace("Host: 127.0.0.1", "Host: 127.0.0.1\r\nHost: evil.example");
+    assert!(ask(&two_hosts).await.contains("\"wrong_host\""));
     assert!(ask("GET /api/v1/me HTTP/1.0\r\n\r\n").await.contains("\"wrong_host\""));
 }
 

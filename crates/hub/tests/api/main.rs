@@ -1,5 +1,7 @@
 //! The HTTP API from outside: each test has a hub of its own, on a store in memory and the place `simulate`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod accounts;
 mod alias;
 mod document;
