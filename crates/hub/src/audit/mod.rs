@@ -1,0 +1,250 @@
+//! The audit: who did what, when, and how it went, in rows that are never changed.
+//!
+//! What changes something is audited before and after: [`Audit::intend`] writes that it begins, and where that cannot be
+//! written (a full disk), the action is refused with [`Unavailable`]. How it went is written by [`Intent::done`]. That row,
+//! and those of [`Audit::record`], are about what has happened already: if they cannot be written, they are kept in memory
+//! and tried again, and [`Audit::is_well`] says so until they are on disk. No row is lost silently: when so many wait that
+//! memory is short, those that are given up are counted, and the count becomes a row itself.
+//!
+//! Rows hold no key and no token; what looks like one is taken out.
+
+pub mod chain;
+mod export;
+mod queue;
+mod scrub;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::http::StatusCode;
+use launch::{Clock, Moment, store::sqlite::Database};
+
+pub use self::{
+    chain::{Broken, Head, Row},
+    export::{VerifyError, verify_lines},
+};
+use self::{
+    queue::{OnFailure, Queue},
+    scrub::scrub,
+};
+use crate::problem::Problem;
+
+/// Most characters of a subject, of what was done, of a request's id and of an address.
+const NAME: usize = 600;
+
+/// Most characters of the detail.
+const DETAIL: usize = 1_000;
+
+/// The audit. Clones are the same audit.
+#[derive(Clone, Debug)]
+pub struct Audit(Arc<Queue>);
+
+/// What is to be a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The subject of who did it; empty if nobody was signed in.
+    pub who: String,
+    /// What was done, such as `lease.create`.
+    pub what: &'static str,
+    /// On what, such as a lease's id.
+    pub on: String,
+    /// `ok`, `refused` or `failed`; of no account for [`Audit::intend`].
+    pub outcome: &'static str,
+    /// More, for people.
+    pub detail: String,
+    /// The request, as the log has it.
+    pub request_id: String,
+    /// Where the request came from; `None` is the hub itself.
+    pub address: Option<IpAddr>,
+}
+
+/// The audit cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit cannot be written, and nothing is done that could not be audited: {0}")]
+pub struct Unavailable(String);
+
+/// An action that was written down before it is taken.
+///
+/// If it is dropped without [`Intent::done`], because whoever asked has gone, a row says that the outcome is `unknown`.
+#[must_use = "an action that was begun has an outcome"]
+#[derive(Debug)]
+pub struct Intent {
+    audit: Audit,
+    entry: Option<Entry>,
+}
+
+impl Audit {
+    /// The audit in this database; its tables are made if they are missing.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's.
+    pub fn open(database: Arc<Database>, clock: Clock) -> Result<Self, rusqlite::Error> {
+        table::make(&database)?;
+        let head = database.read(table::noted)?;
+        tracing::info!(%head, "the audit goes on");
+        Ok(Self(Arc::new(Queue::new(database, clock))))
+    }
+
+    /// Writes that an action begins. Nothing may be done before this has returned.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written; the action must not be taken.
+    pub async fn intend(&self, entry: Entry) -> Result<Intent, Unavailable> {
+        let entry = Entry {
+            outcome: "begun",
+            ..entry
+        };
+        let ticket = self.0.push(entry.clone(), OnFailure::GiveUp);
+        let ticket = ticket.ok_or_else(|| Unavailable("too many rows wait for the disk".to_owned()))?;
+        self.write(ticket, OnFailure::GiveUp).await?;
+        Ok(Intent {
+            audit: self.clone(),
+            entry: Some(entry),
+        })
+    }
+
+    /// Writes what has happened already. If that cannot be done now, it is tried again.
+    pub async fn record(&self, entry: Entry) {
+        if let Some(ticket) = self.0.push(entry, OnFailure::Keep) {
+            // What waits is seen in `is_well`.
+            let _waits = self.write(ticket, OnFailure::Keep).await;
+        }
+    }
+
+    /// Whether everything that happened is on disk. Tries to write what is not.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for people.
+    pub async fn is_well(&self) -> Result<(), String> {
+        let queue = Arc::clone(&self.0);
+        let tried = tokio::task::spawn_blocking(move || queue.write_all()).await;
+        tried.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Rows before the row numbered `before`, the newest first; `None` begins at the end.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's.
+    pub async fn page(&self, before: Option<u64>, limit: usize) -> Result<Vec<Row>, rusqlite::Error> {
+        let queue = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || queue.database.read(|connection| table::page(connection, before, limit)))
+            .await
+            .unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery))
+    }
+
+    /// Walks along all rows, past every one of the heads that earlier exports printed. Blocks.
+    ///
+    /// Without a head, rows that were removed at the end together with the note of them are not missed.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`], which names the first row that is broken.
+    pub fn verify(&self, known: &[Head]) -> Result<Head, VerifyError> {
+        export::verify(&self.0.database, known)
+    }
+
+    /// Writes all rows to `out`, a line of JSON each, and gives the head, which is to be noted elsewhere. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`]: a broken audit is exported up to the row that is broken.
+    pub fn export(&self, out: &mut dyn std::io::Write) -> Result<Head, VerifyError> {
+        export::export(&self.0.database, out)
+    }
+
+    async fn write(&self, ticket: u64, on_failure: OnFailure) -> Result<(), Unavailable> {
+        let queue = Arc::clone(&self.0);
+        // Once it is begun it is finished, even if whoever asked has gone.
+        tokio::task::spawn_blocking(move || queue.write(ticket, on_failure))
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()))
+            .map_err(Unavailable)
+    }
+}
+
+impl Intent {
+    /// Writes how it went: `ok`, `refused` or `failed`.
+    pub async fn done(self, outcome: &'static str, detail: impl Into<String>) {
+        self.done_on(None, outcome, detail).await;
+    }
+
+    /// As [`Intent::done`], for what had no name before: `on` is the new one, such as the lease's id.
+    pub async fn done_on(mut self, on: Option<String>, outcome: &'static str, detail: impl Into<String>) {
+        let Some(entry) = self.entry.take() else { return };
+        let entry = Entry {
+            on: on.unwrap_or(entry.on),
+            outcome,
+            detail: detail.into(),
+            ..entry
+        };
+        self.audit.record(entry).await;
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        let Some(entry) = self.entry.take() else { return };
+        let entry = Entry {
+            outcome: "unknown",
+            detail: "whoever asked did not wait for the outcome".to_owned(),
+            ..entry
+        };
+        let Some(ticket) = self.audit.0.push(entry, OnFailure::Keep) else {
+            return;
+        };
+        // Outside a runtime it is written with the next row.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let queue = Arc::clone(&self.audit.0);
+            runtime.spawn_blocking(move || queue.write(ticket, OnFailure::Keep));
+        }
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::error!(error = %unavailable, "an action was refused");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "audit_unavailable",
+            "the hub cannot write its audit, and does nothing that it could not audit",
+        )
+        .with_remedy("try again; the hub's disk may be full")
+        .with_retry_after(std::time::Duration::from_secs(5))
+    }
+}
+
+/// An entry with its time.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamped {
+    at: Moment,
+    entry: Entry,
+}
+
+impl Stamped {
+    /// The row that follows `head`.
+    fn row(&self, head: Head) -> Row {
+        let entry = &self.entry;
+        let short = |text: &str| text.chars().take(NAME).collect::<String>();
+        let mut row = Row {
+            number: head.count + 1,
+            at: self.at,
+            who: short(&entry.who),
+            what: entry.what.to_owned(),
+            on: scrub(&entry.on, NAME),
+            outcome: entry.outcome.to_owned(),
+            detail: scrub(&entry.detail, DETAIL),
+            request_id: short(&entry.request_id),
+            address: entry.address.map(|address| address.to_string()).unwrap_or_default(),
+            previous: head.hash,
+            hash: chain::Hash::default(),
+        };
+        row.hash = row.computed();
+        row
+    }
+}

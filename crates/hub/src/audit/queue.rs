@@ -1,0 +1,165 @@
+//! Entries on their way to the disk.
+//!
+//! Those that wait are written together in one transaction, by whoever comes first; whoever waits behind him finds his own
+//! already written.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use launch::{Clock, store::sqlite::Database};
+
+use super::{Entry, Stamped, table};
+
+/// Entries that are kept in memory while the disk takes none.
+const MOST: usize = 10_000;
+
+/// Entries of one transaction.
+const BATCH: usize = 500;
+
+/// What waits, and where it goes.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) database: Arc<Database>,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Held by the one who writes.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<(u64, Stamped)>,
+    /// Number of the latest entry.
+    latest: u64,
+    /// Entries that were given up since the latest row about that.
+    lost: u64,
+}
+
+/// What becomes of an entry that cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnFailure {
+    /// It waits for another try.
+    Keep,
+    /// It is withdrawn: what it is about does not happen.
+    GiveUp,
+}
+
+impl Queue {
+    pub(super) fn new(database: Arc<Database>, clock: Clock) -> Self {
+        Self {
+            database,
+            clock,
+            state: Mutex::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// Takes an entry, and gives the number by which it is known; `None` if so many wait that it is not taken.
+    ///
+    /// Those that wait are the earlier ones, which say how it began. One that is kept if it can be is counted.
+    pub(super) fn push(&self, entry: Entry, on_failure: OnFailure) -> Option<u64> {
+        let at = self.clock.now();
+        let mut state = self.state();
+        if state.waiting.len() >= MOST {
+            if on_failure == OnFailure::Keep {
+                state.lost += 1;
+                tracing::error!(
+                    who = entry.who,
+                    what = entry.what,
+                    outcome = entry.outcome,
+                    "a row of the audit is lost"
+                );
+            }
+            return None;
+        }
+        state.latest += 1;
+        let ticket = state.latest;
+        state.waiting.push_back((ticket, Stamped { at, entry }));
+        Some(ticket)
+    }
+
+    /// Writes what waits, up to the entry of this number at least. Blocks.
+    pub(super) fn write(&self, ticket: u64, on_failure: OnFailure) -> Result<(), String> {
+        let _turn = lock(&self.turn);
+        loop {
+            if self.state().waiting.front().is_none_or(|(first, _)| *first > ticket) {
+                return Ok(());
+            }
+            if let Err(error) = self.write_batch() {
+                if on_failure == OnFailure::GiveUp {
+                    self.state().waiting.retain(|(waiting, _)| *waiting != ticket);
+                }
+                tracing::error!(error, "the audit cannot be written");
+                return Err(error);
+            }
+        }
+    }
+
+    /// Writes all that waits. Blocks.
+    pub(super) fn write_all(&self) -> Result<(), String> {
+        let latest = self.state().latest;
+        self.write(latest, OnFailure::Keep).map_err(|error| {
+            let state = self.state();
+            format!(
+                "{} rows of the audit wait and {} are lost: {error}",
+                state.waiting.len(),
+                state.lost
+            )
+        })
+    }
+
+    fn write_batch(&self) -> Result<(), String> {
+        let (mut batch, last, lost) = {
+            let state = self.state();
+            let batch: Vec<_> = state
+                .waiting
+                .iter()
+                .take(BATCH)
+                .map(|(_, entry)| entry.clone())
+                .collect();
+            let last = state
+                .waiting
+                .get(batch.len().saturating_sub(1))
+                .map_or(0, |(ticket, _)| *ticket);
+            // What was lost came after all that waits.
+            let lost = if batch.len() == state.waiting.len() {
+                state.lost
+            } else {
+                0
+            };
+            (batch, last, lost)
+        };
+        if lost > 0 {
+            let at = self.clock.now();
+            batch.push(Stamped { at, entry: gap(lost) });
+        }
+        self.database
+            .write(|transaction| table::append(transaction, &batch))
+            .map_err(|error: rusqlite::Error| error.to_string())?;
+        let mut state = self.state();
+        state.waiting.retain(|(ticket, _)| *ticket > last);
+        state.lost -= lost;
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// The row that stands where others are missing.
+fn gap(lost: u64) -> Entry {
+    Entry {
+        what: "audit.gap",
+        outcome: "failed",
+        detail: format!("{lost} rows before this one could not be written"),
+        ..Entry::default()
+    }
+}
+
+/// What is guarded is whole between any two statements, so that a panic elsewhere does no harm to it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,166 @@
+//! The audit's rows in the database, which takes new ones only at the end and never changes one.
+
+use launch::{Moment, store::sqlite::Database};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+use super::{
+    Stamped,
+    chain::{Hash, Head, Row},
+};
+
+/// The rows, and how far they go. Triggers refuse what is not an addition at the end, by whatever way it comes:
+/// `INSERT OR REPLACE` would remove a row without a word, were it not that a row's number has to be the next.
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS audit (
+        number INTEGER PRIMARY KEY NOT NULL,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        what TEXT NOT NULL,
+        target TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        request_id TEXT NOT NULL,
+        address TEXT NOT NULL,
+        previous BLOB NOT NULL CHECK (length(previous) = 32),
+        hash BLOB NOT NULL CHECK (length(hash) = 32)
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS audit_head (
+        id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
+        count INTEGER NOT NULL,
+        hash BLOB NOT NULL CHECK (length(hash) = 32)
+    ) STRICT;
+    INSERT INTO audit_head SELECT 1, 0, zeroblob(32) WHERE NOT EXISTS (SELECT 1 FROM audit_head);
+    CREATE TRIGGER IF NOT EXISTS audit_grows_at_the_end BEFORE INSERT ON audit
+        WHEN NEW.number IS NOT (SELECT COALESCE(MAX(number), 0) + 1 FROM audit)
+        BEGIN SELECT RAISE(ABORT, 'the audit grows at its end only'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_is_not_changed BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit is not changed'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_is_not_shortened BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit is not shortened'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_head_goes_on BEFORE UPDATE ON audit_head WHEN NEW.count <= OLD.count
+        BEGIN SELECT RAISE(ABORT, 'the audit is not shortened'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_head_is_one BEFORE INSERT ON audit_head WHEN EXISTS (SELECT 1 FROM audit_head)
+        BEGIN SELECT RAISE(ABORT, 'the audit is not shortened'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_head_stays BEFORE DELETE ON audit_head
+        BEGIN SELECT RAISE(ABORT, 'the audit is not shortened'); END;
+";
+
+const COLUMNS: &str = "number, at, who, what, target, outcome, detail, request_id, address, previous, hash";
+
+pub(super) fn make(database: &Database) -> rusqlite::Result<()> {
+    database.write(|transaction| transaction.execute_batch(TABLES))
+}
+
+/// Adds rows at the end.
+pub(super) fn append(transaction: &Transaction<'_>, entries: &[Stamped]) -> rusqlite::Result<()> {
+    let mut head = last(transaction)?;
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO audit (number, at, who, what, target, outcome, detail, request_id, address, previous, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for entry in entries {
+        let row = entry.row(head);
+        add.execute(params![
+            signed(row.number),
+            signed(row.at.as_millis()),
+            row.who,
+            row.what,
+            row.on,
+            row.outcome,
+            row.detail,
+            row.request_id,
+            row.address,
+            row.previous.0,
+            row.hash.0,
+        ])?;
+        head = Head {
+            count: row.number,
+            hash: row.hash,
+        };
+    }
+    if !entries.is_empty() {
+        transaction.execute(
+            "UPDATE audit_head SET count = ?1, hash = ?2",
+            params![signed(head.count), head.hash.0],
+        )?;
+    }
+    Ok(())
+}
+
+/// The head as the last row has it.
+fn last(connection: &Connection) -> rusqlite::Result<Head> {
+    let head = connection
+        .prepare_cached("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")?
+        .query_row([], |row| {
+            Ok(Head {
+                count: unsigned(row.get(0)?),
+                hash: Hash(row.get(1)?),
+            })
+        })
+        .optional()?;
+    Ok(head.unwrap_or_default())
+}
+
+/// The head as it was noted with the last row.
+pub(super) fn noted(connection: &Connection) -> rusqlite::Result<Head> {
+    connection.query_row("SELECT count, hash FROM audit_head", [], |row| {
+        Ok(Head {
+            count: unsigned(row.get(0)?),
+            hash: Hash(row.get(1)?),
+        })
+    })
+}
+
+/// Rows before `before`, the newest first.
+pub(super) fn page(connection: &Connection, before: Option<u64>, limit: usize) -> rusqlite::Result<Vec<Row>> {
+    let query = format!("SELECT {COLUMNS} FROM audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2");
+    connection
+        .prepare_cached(&query)?
+        .query_map(
+            params![
+                before.map_or(i64::MAX, signed),
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
+            read,
+        )?
+        .collect()
+}
+
+/// Hands over every row, the oldest first.
+pub(super) fn each<E: From<rusqlite::Error>>(
+    connection: &Connection,
+    mut take: impl FnMut(Row) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY number"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(read(row)?)?;
+    }
+    Ok(())
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        number: unsigned(row.get(0)?),
+        at: Moment::from_millis(unsigned(row.get(1)?)),
+        who: row.get(2)?,
+        what: row.get(3)?,
+        on: row.get(4)?,
+        outcome: row.get(5)?,
+        detail: row.get(6)?,
+        request_id: row.get(7)?,
+        address: row.get(8)?,
+        previous: Hash(row.get(9)?),
+        hash: Hash(row.get(10)?),
+    })
+}
+
+/// SQLite's numbers are signed; ours are far from where that matters.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number below zero is nothing that was written here, and breaks the chain as zero does.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,279 @@
+//! The audit in a database: growing, verified, exported, on a disk that is full.
+
+use std::{sync::Arc, time::Duration};
+
+use launch::{Clock, store::sqlite::Database};
+
+use super::{Audit, Broken, Entry, Head, VerifyError, verify_lines};
+
+fn database() -> Arc<Database> {
+    Arc::new(Database::in_memory().unwrap())
+}
+
+fn audit(database: &Arc<Database>) -> Audit {
+    Audit::open(Arc::clone(database), Clock::system()).unwrap()
+}
+
+fn entry(what: &'static str) -> Entry {
+    Entry {
+        who: "local".to_owned(),
+        what,
+        on: "01kb2w0v9hq3k1yv8s4n6t2m5e".to_owned(),
+        outcome: "ok",
+        detail: "line\n\"two\"".to_owned(),
+        request_id: "request-1".to_owned(),
+        address: Some("192.0.2.1".parse().unwrap()),
+    }
+}
+
+fn run<T>(database: &Database, sql: &str, value: T) -> rusqlite::Result<usize>
+where
+    T: rusqlite::Params,
+{
+    database.write(|transaction| transaction.execute(sql, value))
+}
+
+/// Makes the database refuse to grow, as a full disk does.
+fn fill(database: &Database, is_full: bool) {
+    let pages: i64 = database
+        .read(|c| c.pragma_query_value(None, "page_count", |row| row.get(0)))
+        .unwrap();
+    let most = if is_full { pages } else { 1 << 30 };
+    database
+        .read(|c| c.pragma_update_and_check(None, "max_page_count", most, |_| Ok(())))
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_recorded_is_read_verified_and_exported() {
+    let database = database();
+    let audit = audit(&database);
+    assert_eq!(audit.verify(&[]).unwrap(), Head::default());
+    for what in ["session.begin", "lease.create", "session.end"] {
+        audit.record(entry(what)).await;
+    }
+    let newest = audit.page(None, 2).await.unwrap();
+    assert_eq!(
+        newest
+            .iter()
+            .map(|row| (row.number, row.what.as_str()))
+            .collect::<Vec<_>>(),
+        [(3, "session.end"), (2, "lease.create")]
+    );
+    assert_eq!(audit.page(Some(2), 10).await.unwrap().len(), 1);
+
+    let mut lines = Vec::new();
+    let head = audit.export(&mut lines).unwrap();
+    assert_eq!(head.count, 3);
+    assert_eq!(audit.verify(&[head]).unwrap(), head);
+    assert_eq!(verify_lines(lines.as_slice(), &[head]).unwrap(), head);
+    // Each row is a line, whatever is in it.
+    assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
+
+    // A restart goes on where the last run ended.
+    let again = self::audit(&database);
+    again.record(entry("lease.end")).await;
+    assert_eq!(again.verify(&[head]).unwrap().count, 4);
+}
+
+#[tokio::test]
+async fn the_table_refuses_what_is_not_an_addition_at_the_end() {
+    let database = database();
+    let audit = audit(&database);
+    for _ in 0..3 {
+        audit.record(entry("lease.create")).await;
+    }
+    let columns = "(2, 0, '', '', '', '', '', '', '', zeroblob(32), zeroblob(32))";
+    for statement in [
+        "UPDATE audit SET who = 'x' WHERE number = 2",
+        "DELETE FROM audit WHERE number = 3",
+        "DELETE FROM audit",
+        &format!("INSERT INTO audit VALUES {columns}"),
+        &format!("INSERT OR REPLACE INTO audit VALUES {columns}"),
+        &format!("REPLACE INTO audit VALUES {columns}"),
+        &format!("INSERT INTO audit VALUES {columns} ON CONFLICT DO UPDATE SET who = 'x'"),
+        "UPDATE audit_head SET count = 2",
+        "DELETE FROM audit_head",
+        "INSERT OR REPLACE INTO audit_head VALUES (1, 0, zeroblob(32))",
+    ] {
+        assert!(run(&database, statement, []).is_err(), "{statement}");
+    }
+    assert_eq!(audit.verify(&[]).unwrap().count, 3);
+}
+
+#[tokio::test]
+async fn whoever_drops_the_triggers_is_found_out() {
+    let cases: [(&str, &[&str], Broken); 3] = [
+        (
+            "changed",
+            &[
+                "DROP TRIGGER audit_is_not_changed",
+                "UPDATE audit SET outcome = 'refused' WHERE number = 2",
+            ],
+            { Broken::Changed { number: 2 } },
+        ),
+        (
+            "removed",
+            &[
+                "DROP TRIGGER audit_is_not_shortened",
+                "DELETE FROM audit WHERE number = 2",
+            ],
+            { Broken::Missing { number: 2 } },
+        ),
+        (
+            "cut",
+            &[
+                "DROP TRIGGER audit_is_not_shortened",
+                "DELETE FROM audit WHERE number > 1",
+            ],
+            { Broken::Truncated { count: 1, known: 3 } },
+        ),
+    ];
+    for (what, statements, broken) in cases {
+        let database = database();
+        let audit = audit(&database);
+        for _ in 0..3 {
+            audit.record(entry("lease.create")).await;
+        }
+        for statement in statements {
+            run(&database, statement, []).unwrap();
+        }
+        assert!(
+            matches!(audit.verify(&[]), Err(VerifyError::Broken(found)) if found == broken),
+            "{what}"
+        );
+        // An export of it says the same.
+        assert!(
+            matches!(audit.export(&mut Vec::new()), Err(VerifyError::Broken(found)) if found == broken),
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_cut_together_with_its_note_is_found_by_a_head_that_was_kept_elsewhere() {
+    let database = database();
+    let audit = audit(&database);
+    for _ in 0..3 {
+        audit.record(entry("lease.create")).await;
+    }
+    let kept = audit.export(&mut Vec::new()).unwrap();
+    for statement in [
+        "DROP TRIGGER audit_is_not_shortened",
+        "DROP TRIGGER audit_head_goes_on",
+        "DELETE FROM audit WHERE number = 3",
+        "UPDATE audit_head SET count = 2, hash = (SELECT hash FROM audit WHERE number = 2)",
+    ] {
+        run(&database, statement, []).unwrap();
+    }
+    assert_eq!(audit.verify(&[]).unwrap().count, 2);
+    assert!(matches!(
+        audit.verify(&[kept]),
+        Err(VerifyError::Broken(Broken::Truncated { count: 2, known: 3 }))
+    ));
+}
+
+#[tokio::test]
+async fn an_action_has_a_row_before_and_a_row_after() {
+    let audit = audit(&database());
+    let intent = audit.intend(entry("lease.create")).await.unwrap();
+    intent
+        .done_on(Some("lease-1".to_owned()), "ok", "on `local` for 30m")
+        .await;
+    drop(audit.intend(entry("lease.end")).await.unwrap());
+    audit.is_well().await.unwrap();
+    let rows = audit.page(None, 10).await.unwrap();
+    let outcomes: Vec<_> = rows
+        .iter()
+        .rev()
+        .map(|row| (row.what.as_str(), row.outcome.as_str()))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("lease.create", "begun"),
+            ("lease.create", "ok"),
+            ("lease.end", "begun"),
+            ("lease.end", "unknown")
+        ]
+    );
+    assert_eq!(rows[2].on, "lease-1");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_actions_and_keeps_what_has_happened() {
+    let database = database();
+    let audit = audit(&database);
+    fill(&database, true);
+    // The rows of a page or two still fit.
+    let mut taken = 0;
+    while audit
+        .intend(Entry {
+            detail: "x ".repeat(400),
+            ..entry("lease.create")
+        })
+        .await
+        .map(|intent| {
+            drop(intent);
+            taken += 1;
+        })
+        .is_ok()
+    {
+        assert!(taken < 100, "the disk is never full");
+    }
+    for _ in 0..20 {
+        audit
+            .record(Entry {
+                detail: "x ".repeat(400),
+                ..entry("session.refused")
+            })
+            .await;
+    }
+    let error = audit.is_well().await.unwrap_err();
+    assert!(error.contains("rows of the audit wait"), "{error}");
+    assert!(audit.intend(entry("lease.create")).await.is_err());
+
+    fill(&database, false);
+    assert_eq!(audit.is_well().await, Ok(()));
+    let rows = audit.page(None, 1000).await.unwrap();
+    assert_eq!(rows.iter().filter(|row| row.what == "session.refused").count(), 20);
+    // What was refused has left no trace of having begun.
+    let begun = rows.iter().filter(|row| row.outcome == "begun").count();
+    assert_eq!(
+        (begun, rows.iter().filter(|row| row.outcome == "unknown").count()),
+        (taken, taken)
+    );
+    audit.verify(&[]).unwrap();
+}
+
+#[tokio::test]
+async fn many_at_once_make_one_chain() {
+    let audit = audit(&database());
+    let all = (0..200).map(|_| {
+        let audit = audit.clone();
+        tokio::spawn(async move { audit.record(entry("lease.create")).await })
+    });
+    for one in all.collect::<Vec<_>>() {
+        tokio::time::timeout(Duration::from_secs(60), one)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert_eq!(audit.verify(&[]).unwrap().count, 200);
+}
+
+#[tokio::test]
+async fn a_row_holds_no_key() {
+    let audit = audit(&database());
+    let key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+    audit
+        .record(Entry {
+            on: format!("peer {key}"),
+            detail: format!("PrivateKey = {key}"),
+            ..entry("peer.add")
+        })
+        .await;
+    let mut lines = Vec::new();
+    audit.export(&mut lines).unwrap();
+    assert!(!String::from_utf8(lines).unwrap().contains(key));
+}
