@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::client::uses;
 use crate::engine::{Engine, TAG};
 use crate::hub::Hub;
+use crate::needs_an_engine;
 use crate::network::Network;
 use crate::peer::Peer;
 

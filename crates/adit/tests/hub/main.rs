@@ -9,6 +9,7 @@ mod peer;
 
 #[macro_use]
 mod browser;
+#[allow(dead_code, reason = "the tests in Docker use the rest")]
 mod stage;
 
 mod driver;
