@@ -207,23 +207,23 @@ mod tests {
     #[test]
     fn an_option_wins_over_the_file_and_a_dry_run_over_both() {
         use PlaceName::{Docker, Linuxserver, Local, Simulate};
-        let cases: [(&[PlaceName], bool, &[PlaceName], &[&str]); 6] = [
-            (&[], false, &[], &["local"]),
-            (&[], false, &[Docker, Local], &["docker", "local"]),
-            (&[Simulate], false, &[Docker], &["simulate"]),
-            (&[Linuxserver, Docker], false, &[], &["linuxserver", "docker"]),
-            (&[], true, &[Docker], &["simulate"]),
-            (&[Local], true, &[], &["simulate"]),
+        let cases = [
+            (vec![], false, vec![], vec!["local"]),
+            (vec![], false, vec![Docker, Local], vec!["docker", "local"]),
+            (vec![Simulate], false, vec![Docker], vec!["simulate"]),
+            (vec![Linuxserver, Docker], false, vec![], vec!["linuxserver", "docker"]),
+            (vec![], true, vec![Docker], vec!["simulate"]),
+            (vec![Local], true, vec![], vec!["simulate"]),
         ];
         for (options, dry_run, in_file, expected) in cases {
             let wanted = Wanted {
-                names: options.to_vec(),
+                names: options,
                 dry_run,
                 docker: "/var/run/docker.sock".into(),
                 endpoint: Some("192.0.2.1".parse().unwrap()),
                 ..Wanted::default()
             };
-            assert_eq!(names(&wanted, in_file), expected);
+            assert_eq!(names(&wanted, &in_file), expected);
         }
     }
 
