@@ -99,15 +99,10 @@ impl Stage {
             peers: peers.to_vec(),
             remaining_secs: 600,
         };
-        let mut last = None;
         let reached = wait_until("the gateway answers", SOON, || match self.ask(job, &question) {
             Ok(reached) => Some(reached),
             Err(fault) => {
                 assert_eq!(fault.kind, FaultKind::NotYet, "{fault:?}");
-                if last.as_ref() != Some(&fault) {
-                    eprintln!("not yet: {}", fault.message);
-                }
-                last = Some(fault);
                 None
             }
         });
@@ -278,7 +273,8 @@ fn a_gateway_in_a_container_is_made_used_changed_and_removed() {
     assert!(is_out.is_err(), "who was removed is still in");
     uses(&stage.network.other, &tablet_file);
     assert_eq!(stage.wait(stage.place.list(INSTANCE)), Ok(vec![job.id]));
-    (phone_peer.down(), tablet_peer.down());
+    phone_peer.down();
+    tablet_peer.down();
     stage.remove(&job);
     stage.remove(&job);
     assert_eq!(stage.containers(), foreign);

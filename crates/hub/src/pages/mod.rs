@@ -1,6 +1,6 @@
 //! The web page: everything is rendered here, and works without scripts but for keys, which only a browser can make.
 //!
-//! A page is a type with what it shows and a `render`; the handlers are in [`handlers`]. Scripts and styles lie in `assets/`.
+//! A page is a type with what it shows and a `render`; the handlers are in `handlers`. Scripts and styles lie in `assets/`.
 
 mod admin;
 mod assets;

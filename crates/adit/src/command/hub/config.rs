@@ -51,7 +51,7 @@ pub(super) struct HubArguments {
     /// and encryption.
     #[arg(long, value_name = "ADDRESS:PORT", env = "ADIT_HUB_LISTEN", hide_env_values = true)]
     listen: Option<String>,
-    /// Where people reach the hub, if not there where it listens, such as https://vpn.example.org.
+    /// Where people reach the hub, if not there where it listens, such as `https://vpn.example.org`.
     #[arg(long, value_name = "URL", env = "ADIT_HUB_PUBLIC_URL", hide_env_values = true)]
     public_url: Option<String>,
     /// File with a certificate and those above it, PEM. It is read anew when it changes.
@@ -128,7 +128,7 @@ pub(super) struct HubArguments {
     /// Who handles the packets of gateways on this machine. Default: the first that works.
     #[arg(long, value_name = "PLANE", env = "ADIT_PLANE", hide_env_values = true)]
     plane: Option<PlaneChoice>,
-    /// Where spans of requests go by OTLP over HTTP, such as http://127.0.0.1:4318.
+    /// Where spans of requests go by OTLP over HTTP, such as `http://127.0.0.1:4318`.
     #[arg(
         long,
         value_name = "URL",

@@ -162,7 +162,7 @@ impl Follower<'_> {
         let id = lease.id;
         self.screen.line(&format!("lease {id} on {}", lease.place));
         let ready = match self.wait_until_ready(id) {
-            Ok(Ready::Ready(lease)) => lease,
+            Ok(Ready::Ready(lease)) => *lease,
             Ok(Ready::Signal(reason)) => return self.end(id, reason),
             Err(error) => {
                 // Whatever came of it is removed by its driver; what it was is said once.
@@ -199,7 +199,7 @@ impl Follower<'_> {
             match lease.state {
                 State::Ready => {
                     self.show_notices(id)?;
-                    return Ok(Ready::Ready(lease));
+                    return Ok(Ready::Ready(Box::new(lease)));
                 }
                 State::Failed | State::Lost | State::Removing | State::Removed => {
                     self.show_notices(id)?;
@@ -349,7 +349,7 @@ impl Follower<'_> {
             self.report(&before, &lease)?;
             let is_over = !lease.state.is_running();
             if is_over && lease.state == State::Removed {
-                return Ok(Over::Ended(lease));
+                return Ok(Over::Ended(Box::new(lease)));
             }
             if !is_over && (lease.peers != before.peers) {
                 self.screen.peers(&states(&lease));
@@ -443,13 +443,13 @@ impl Follower<'_> {
 }
 
 enum Ready {
-    Ready(Lease),
+    Ready(Box<Lease>),
     Signal(&'static str),
 }
 
 enum Over {
     Signal(&'static str),
-    Ended(Lease),
+    Ended(Box<Lease>),
 }
 
 fn reason_of(lease: &Lease) -> &'static str {

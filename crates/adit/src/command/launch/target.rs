@@ -21,7 +21,7 @@ const TOKEN: &str = "ADIT_HUB_TOKEN";
 /// Where leases are.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Target {
-    /// Address of a hub that has the leases, such as https://vpn.example.com. Default: this machine alone, without a hub.
+    /// Address of a hub that has the leases, such as `https://vpn.example.com`. Default: this machine alone, without a hub.
     ///
     /// The token is in the file of --hub-token-file, or in ADIT_HUB_TOKEN.
     #[arg(long, value_name = "URL", env = "ADIT_HUB", hide_env_values = true, global = true)]

@@ -163,11 +163,15 @@ fn caller() -> Caller {
 
 /// What a person reads of a refusal.
 fn explain(refusal: Refusal) -> anyhow::Error {
-    match refusal {
-        Refusal::Place(fault) if !fault.remedy.is_empty() => anyhow::anyhow!("{}; {}", fault.message, fault.remedy),
-        Refusal::NotFound => anyhow::anyhow!("there is no such lease; `adit launch list --all` shows them"),
-        refusal => refusal.into(),
+    if let Refusal::Place(fault) = &refusal
+        && !fault.remedy.is_empty()
+    {
+        return anyhow::anyhow!("{}; {}", fault.message, fault.remedy);
     }
+    if matches!(refusal, Refusal::NotFound) {
+        return anyhow::anyhow!("there is no such lease; `adit launch list --all` shows them");
+    }
+    refusal.into()
 }
 
 #[async_trait]
