@@ -24,7 +24,7 @@ pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     app.meters.answered(&method, route, status, took);
     let code = response.extensions().get::<problem::Code>().map(|code| code.0.as_str());
     let address = address.map(tracing::field::display);
-    let (status, millis) = (status.as_u16(), took.as_millis());
+    let (status, millis) = (status.as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     if matches!(route, "/healthz" | "/readyz" | "/metrics") && response.status() == StatusCode::OK {
         tracing::debug!(event = "answered", status, millis, code, address, "answered");
     } else {
