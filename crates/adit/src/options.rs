@@ -90,7 +90,8 @@ pub(crate) struct GatewayOptions {
     pub(crate) listen: Option<u16>,
     /// Network of the peers; the gateway has its first address. May be repeated, for both families.
     ///
-    /// Default: 10.13.13.0/24 and a random fd…/64; `serve` keeps the one that it has made.
+    /// Default: 10.13.13.0/24 and a random fd…/64; `serve` keeps the one that it has made. A lease on the kernel or tun
+    /// plane takes another one of 10.64.0.0/10 if this host has 10.13.13.0/24 already.
     #[arg(long, value_name = "CIDR", value_parser = subnet)]
     pub(crate) subnet: Vec<IpNet>,
     /// DNS servers and search domains for the clients, between commas; `none` leaves them their own.

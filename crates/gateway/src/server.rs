@@ -45,7 +45,8 @@ pub struct Plan {
     pub mtu: u16,
     /// Who answers for the gateway's DNS; `None` switches it off.
     pub dns: Option<Upstreams>,
-    /// Whether peers reach each other, unless a peer's own rules say otherwise.
+    /// Whether peers reach each other, unless a peer's own rules say otherwise. If not, nobody else reaches them through
+    /// this host either.
     pub peer_to_peer: bool,
     /// Who may connect.
     pub peers: Vec<(Name, Peer)>,

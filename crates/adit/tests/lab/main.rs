@@ -24,6 +24,7 @@ mod isolation;
 mod kernel;
 mod link;
 mod live;
+mod local;
 mod node;
 mod observe;
 mod pia;

@@ -133,10 +133,13 @@ impl Table {
                 ChainType::Filter,
                 Hook::Forward,
                 FILTER,
-                vec![
+                [
                     from().to_interface(interface).verdict(&jump(BETWEEN_PEERS)),
                     from().verdict(&jump(FROM_PEERS)),
-                ],
+                ]
+                .into_iter()
+                .chain(self.to_peers(interface))
+                .collect(),
             ),
             (
                 "mss",
@@ -165,6 +168,20 @@ impl Table {
             }
         }
         batch
+    }
+
+    /// Peers that do not reach each other are reached by nobody: neither by this host's networks nor by another gateway's
+    /// peers. They get answers, as on the netstack plane.
+    fn to_peers(&self, interface: &str) -> Vec<Rule> {
+        if self.peer_to_peer {
+            return Vec::new();
+        }
+        let to = || Rule::new().not_from_interface(interface).to_interface(interface);
+        vec![
+            to().reply().verdict(&Verdict::Accept),
+            to().related().verdict(&Verdict::Accept),
+            to().verdict(&prohibited()),
+        ]
     }
 
     /// Hides what peers send where it leaves by another interface.

@@ -95,6 +95,30 @@ fn the_table_is_as_drawn() {
 }
 
 #[test]
+fn peers_that_do_not_reach_each_other_are_reached_by_nobody() {
+    netlab::requires!("root", "nft", "ip");
+    in_namespace(|| {
+        let _firewall = Firewall::open("lo", &nets(&ADDRESSES), false).unwrap();
+        let chain = run("nft", &["list", "chain", "inet", "adit", "forward"]);
+        let rules: Vec<&str> = chain
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.contains("ifname"))
+            .collect();
+        assert_eq!(
+            rules,
+            [
+                "iifname \"lo\" oifname \"lo\" jump between-peers",
+                "iifname \"lo\" jump from-peers",
+                "iifname != \"lo\" oifname \"lo\" ct direction reply accept",
+                "iifname != \"lo\" oifname \"lo\" ct state related accept",
+                "iifname != \"lo\" oifname \"lo\" goto prohibited",
+            ]
+        );
+    });
+}
+
+#[test]
 fn a_change_touches_what_it_names() {
     netlab::requires!("root", "nft", "ip");
     in_namespace(|| {

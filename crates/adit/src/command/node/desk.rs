@@ -12,7 +12,7 @@ use gateway::{
     key,
     network::{Network, NetworkError},
     reach::{Endpoint, Host},
-    server::{Gateway, Peer, PeerChange, PeerState},
+    server::{Gateway, PeerChange, PeerState},
 };
 use launch::{
     Moment,
@@ -20,7 +20,9 @@ use launch::{
     order::MAX_PEERS,
     policy::LONGEST,
 };
-use wg::{PublicKey, access::Access};
+use wg::PublicKey;
+
+use super::member::{Key, Member};
 
 /// Longest time that a gateway may be told to live on, in seconds: the longest lease, and a day in which its launcher may
 /// be away.
@@ -44,30 +46,6 @@ pub(super) struct Desk {
     gone: VecDeque<Name>,
     /// The end, by the time since this machine was started.
     due: Duration,
-}
-
-/// A peer that may connect, or will once it has a key.
-#[derive(Clone, Debug)]
-struct Member {
-    name: Name,
-    key: Option<Key>,
-    addresses: Vec<IpAddr>,
-    /// What passed under the keys that it had before, in bytes.
-    before: Traffic,
-}
-
-/// A peer's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    public: PublicKey,
-    /// Whether the pair was made here.
-    is_made: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Traffic {
-    received: u64,
-    sent: u64,
 }
 
 impl Desk {
@@ -275,65 +253,6 @@ impl Desk {
     }
 }
 
-impl Member {
-    /// The member that is wanted; `there` is the one of its name.
-    fn wanted(
-        name: Name,
-        key: Option<PublicKey>,
-        there: Option<Self>,
-        addresses: Vec<IpAddr>,
-        states: &[PeerState],
-    ) -> Self {
-        let old = there.as_ref().and_then(|member| member.key);
-        let key = match key {
-            Some(public) => Some(Key {
-                public,
-                is_made: old.is_some_and(|old| old.is_made && old.public == public),
-            }),
-            None => old.filter(|old| old.is_made),
-        };
-        let is_same_key = key.map(|key| key.public) == old.map(|old| old.public);
-        let before = match &there {
-            None => Traffic::default(),
-            Some(member) if is_same_key => member.before,
-            Some(member) => member.before.and(member.state(states)),
-        };
-        Self {
-            name,
-            key,
-            addresses,
-            before,
-        }
-    }
-
-    fn state<'a>(&self, states: &'a [PeerState]) -> Option<&'a PeerState> {
-        states.iter().find(|state| state.name == self.name)
-    }
-
-    /// The member as the gateway knows it.
-    fn peer(&self) -> Option<(Name, Peer)> {
-        let peer = Peer {
-            public_key: self.key?.public,
-            preshared_key: None,
-            addresses: self.addresses.clone(),
-            networks: Vec::new(),
-            keepalive: None,
-            access: Access::OPEN,
-        };
-        Some((self.name.clone(), peer))
-    }
-}
-
-impl Traffic {
-    /// This and what the gateway has counted.
-    fn and(self, state: Option<&PeerState>) -> Self {
-        state.map_or(self, |state| Self {
-            received: self.received.saturating_add(state.received_bytes),
-            sent: self.sent.saturating_add(state.sent_bytes),
-        })
-    }
-}
-
 fn names(wanted: &[WantedPeer]) -> Result<Vec<Name>, String> {
     if wanted.len() > MAX_PEERS {
         return Err(format!("it has at most {MAX_PEERS} peers"));
@@ -398,10 +317,10 @@ mod tests {
             peers: wanted(words),
             remaining_secs: 1_800,
         };
-        match desk.handle(question, NOW)? {
-            Answer::Report(report) => Ok(report),
-            other => panic!("{other:?}"),
-        }
+        let Answer::Report(report) = desk.handle(question, NOW)? else {
+            panic!("no report")
+        };
+        Ok(report)
     }
 
     fn terms() -> node::Terms {
@@ -415,10 +334,10 @@ mod tests {
 
     fn keys(desk: &mut Desk, name: &str, terms: node::Terms) -> Result<(PublicKey, String), String> {
         let name = name.to_owned();
-        match desk.handle(Question::Keys { name, terms }, NOW)? {
-            Answer::Configuration { public_key, text } => Ok((public_key, text.danger_text().to_owned())),
-            other => panic!("{other:?}"),
-        }
+        let Answer::Configuration { public_key, text } = desk.handle(Question::Keys { name, terms }, NOW)? else {
+            panic!("no configuration")
+        };
+        Ok((public_key, text.danger_text().to_owned()))
     }
 
     /// `name address key`, a peer each.
@@ -543,32 +462,5 @@ mod tests {
             panic!("no report")
         };
         assert_eq!(shown(&report), ["a 10.9.9.2 -"]);
-    }
-
-    #[test]
-    fn traffic_of_a_peer_adds_up_over_its_keys() {
-        let name: Name = "a".parse().unwrap();
-        let state = PeerState {
-            name: name.clone(),
-            public_key: PublicKey::from_bytes([1; 32]),
-            endpoint: None,
-            latest_handshake: None,
-            received_bytes: 10,
-            sent_bytes: 100,
-        };
-        let states = [state];
-        let key = |number: u8| Some(PublicKey::from_bytes([number; 32]));
-        let member = |key, there| Member::wanted(name.clone(), key, there, Vec::new(), &states);
-        let first = member(key(1), None);
-        assert_eq!(first.before, Traffic::default());
-        assert_eq!(member(key(1), Some(first.clone())).before, Traffic::default());
-        let second = member(key(2), Some(first.clone()));
-        assert_eq!((second.before.received, second.before.sent), (10, 100));
-        assert_eq!(member(None, Some(second.clone())).before.received, 20);
-        assert_eq!(
-            member(key(1), None).before,
-            Traffic::default(),
-            "who comes back begins anew"
-        );
     }
 }
