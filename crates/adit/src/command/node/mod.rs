@@ -7,7 +7,6 @@
 
 mod desk;
 mod member;
-#[allow(dead_code, reason = "for commands that launch at the place `local`")]
 pub(crate) mod processes;
 
 use std::{
