@@ -1,5 +1,6 @@
 //! Leases as a whole: what a hub and a command line ask for.
 
+mod configuration;
 mod driver;
 mod living;
 mod meters;
@@ -7,6 +8,7 @@ mod refusal;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,12 +18,12 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, watch},
 };
 use tokio_util::task::TaskTracker;
 
 use self::{
-    driver::{Decide, Driver, Wish},
+    driver::{Driver, Wish},
     living::Living,
 };
 pub use self::{
@@ -30,11 +32,10 @@ pub use self::{
     refusal::Refusal,
 };
 use crate::{
-    Clock, Lease, LeaseId, Moment, State, conf,
-    lease::{Event, SETUP_LIMIT},
-    node::{Answer, Question, Secret},
-    order::{Invalid, Order, PeerRequest, Profile, Request, check_peers},
-    place::{Description, Fault, FaultKind, Job, Place, Reached},
+    Clock, Lease, LeaseId, Moment,
+    lease::SETUP_LIMIT,
+    order::{Order, Profile, Request},
+    place::{Description, Fault, FaultKind, Job, Place},
     policy::Policy,
     store::{Inserted, NewLease, Store, StoreError},
 };
@@ -270,190 +271,6 @@ impl Launcher {
         Ok(page)
     }
 
-    /// Lets a lease live longer.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn extend(&self, caller: &Caller, id: LeaseId, by: Duration) -> Result<Lease, Refusal> {
-        let most = self.0.config.policy.max_lifetime.as_secs();
-        let decide = move |lease: &Lease| {
-            let secs = lease.granted_secs.saturating_add(by.as_secs());
-            if by.as_secs() == 0 || secs > most {
-                let left = most.saturating_sub(lease.granted_secs);
-                return Err(Refusal::Invalid(Invalid {
-                    field: "by_secs".to_owned(),
-                    problem: format!("must be between 1 and {left} seconds: a lease lives {most} seconds at most"),
-                }));
-            }
-            Ok(Some(Event::Extend(by)))
-        };
-        self.wish(caller, id, Box::new(decide)).await
-    }
-
-    /// Ends a lease. One that is over already stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn end(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Refusal> {
-        match self.wish(caller, id, Box::new(|_| Ok(Some(Event::End)))).await {
-            Err(Refusal::Over) => self.find(caller, id).await,
-            result => result,
-        }
-    }
-
-    /// Lets another peer in. The same peer again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn add_peer(&self, caller: &Caller, id: LeaseId, peer: &PeerRequest) -> Result<Lease, Refusal> {
-        let peer = peer.clone();
-        let inner = Arc::clone(&self.0);
-        let decide = move |lease: &Lease| {
-            inner.check_peers_change(lease)?;
-            if lease
-                .peer(&peer.name)
-                .is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key)
-            {
-                return Ok(None);
-            }
-            let there = lease.peers.iter().map(|peer| PeerRequest {
-                name: peer.name.clone(),
-                public_key: peer.public_key.filter(|_| !lease.makes_keys()),
-            });
-            let all: Vec<PeerRequest> = there.chain([peer.clone()]).collect();
-            let last = format!("peers[{}].", all.len() - 1);
-            check_peers(&all, lease.order.keys).map_err(|invalid| Invalid {
-                field: invalid
-                    .field
-                    .strip_prefix(&last)
-                    .map_or(invalid.field.clone(), str::to_owned),
-                ..invalid
-            })?;
-            Ok(Some(Event::AddPeer(peer)))
-        };
-        self.wish(caller, id, Box::new(decide)).await
-    }
-
-    /// Gives a peer another key: its client has lost the private one. Name and addresses stay.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn replace_key(
-        &self,
-        caller: &Caller,
-        id: LeaseId,
-        name: &str,
-        public_key: wg::PublicKey,
-    ) -> Result<Lease, Refusal> {
-        let name = name.to_owned();
-        let decide = move |lease: &Lease| {
-            let peer = lease.peer(&name).ok_or(Refusal::NoPeer)?;
-            if lease.makes_keys() {
-                return Err(Refusal::Conflict {
-                    code: "keys_on_gateway",
-                    message: "the gateway makes the keys of this lease; remove the peer and add it anew".to_owned(),
-                });
-            }
-            if peer.public_key == Some(public_key) {
-                return Ok(None);
-            }
-            if lease.peers.iter().any(|other| other.public_key == Some(public_key)) {
-                return Err(Refusal::Invalid(Invalid {
-                    field: "public_key".to_owned(),
-                    problem: "another peer has this key; every device has its own".to_owned(),
-                }));
-            }
-            Ok(Some(Event::ReplaceKey(peer.name.clone(), public_key)))
-        };
-        self.wish(caller, id, Box::new(decide)).await
-    }
-
-    /// Lets a peer in no more.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn remove_peer(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Lease, Refusal> {
-        let name = name.to_owned();
-        let inner = Arc::clone(&self.0);
-        let decide = move |lease: &Lease| match lease.peer(&name) {
-            None => Err(Refusal::NoPeer),
-            Some(_) if lease.peers.len() == 1 => Err(Refusal::Conflict {
-                code: "last_peer",
-                message: "it is the only peer; end the lease instead".to_owned(),
-            }),
-            Some(_) => {
-                inner.check_peers_change(lease)?;
-                Ok(Some(Event::RemovePeer(name)))
-            }
-        };
-        self.wish(caller, id, Box::new(decide)).await
-    }
-
-    /// The configuration of a peer, but for the private key that only the client has.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn configuration(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Configuration, Refusal> {
-        let lease = self.find(caller, id).await?;
-        let peer = lease.peer(name).ok_or(Refusal::NoPeer)?;
-        if lease.makes_keys() {
-            return Err(Refusal::Conflict {
-                code: "keys_on_gateway",
-                message: "the gateway makes the keys of this lease: ask for the hand-over instead".to_owned(),
-            });
-        }
-        check_ready(&lease)?;
-        conf::configuration(&lease, peer).ok_or_else(not_ready)
-    }
-
-    /// The configuration of a peer with the private key that the gateway makes for it. Nobody gets it a second time.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`].
-    pub async fn hand_over(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Secret, Refusal> {
-        let lease = self.find(caller, id).await?;
-        let peer = lease.peer(name).ok_or(Refusal::NoPeer)?.name.clone();
-        let wanted = peer.clone();
-        let decide = move |lease: &Lease| {
-            let peer = lease.peer(&wanted).ok_or(Refusal::NoPeer)?;
-            if !lease.makes_keys() {
-                return Err(Refusal::Conflict {
-                    code: "keys_at_client",
-                    message: "this client has made its keys itself: ask for its configuration instead".to_owned(),
-                });
-            }
-            check_ready(lease)?;
-            if peer.addresses.is_empty() {
-                return Err(not_ready());
-            }
-            if peer.handed_over_at.is_some() {
-                return Err(Refusal::AlreadyHandedOver);
-            }
-            Ok(Some(Event::HandOver(wanted)))
-        };
-        let lease = self.wish(caller, id, Box::new(decide)).await?;
-        match self.make_keys(&lease, &peer).await {
-            Ok((text, public_key)) => {
-                let keyed = Event::Keyed(peer, public_key);
-                self.wish(caller, id, Box::new(move |_| Ok(Some(keyed)))).await?;
-                Ok(text)
-            }
-            Err(fault) => {
-                // Whoever asks again gets another key; the one that was lost on the way opens nothing then.
-                let undo = Event::NotHandedOver(peer);
-                let _gone = self.wish(caller, id, Box::new(move |_| Ok(Some(undo)))).await;
-                Err(fault.into())
-            }
-        }
-    }
-
     /// What happened with a lease after the notice of this number.
     ///
     /// # Errors
@@ -565,70 +382,6 @@ impl Launcher {
             .filter(|lease| caller.is_admin || lease.owner == caller.owner)
             .ok_or(Refusal::NotFound)
     }
-
-    async fn wish(&self, caller: &Caller, id: LeaseId, decide: Decide) -> Result<Lease, Refusal> {
-        self.0.check_running()?;
-        self.find(caller, id).await?;
-        let wishes = {
-            let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
-            living.get(&id).map(|(_, wishes)| wishes.clone())
-        };
-        let decide = Box::new(move |lease: &Lease| {
-            if lease.state.is_running() {
-                decide(lease)
-            } else {
-                Err(Refusal::Over)
-            }
-        });
-        let (reply, answer) = oneshot::channel();
-        let sent = match wishes {
-            Some(wishes) => wishes.send(Wish { decide, reply }).await.is_ok(),
-            None => false,
-        };
-        let over = || {
-            if *self.0.stop.borrow() {
-                Refusal::Stopping
-            } else {
-                Refusal::Over
-            }
-        };
-        if !sent {
-            return Err(over());
-        }
-        answer.await.map_err(|_| over())?
-    }
-
-    async fn make_keys(&self, lease: &Lease, name: &str) -> Result<(Secret, wg::PublicKey), Fault> {
-        let confused = || {
-            Fault::new(
-                FaultKind::Unclear,
-                "gateway_confused",
-                "the gateway gave no configuration",
-            )
-        };
-        let gateway = lease.gateway.as_ref().ok_or_else(confused)?;
-        let place = self.0.places.get(&lease.order.place).ok_or_else(confused)?;
-        let question = Question::Keys {
-            name: name.to_owned(),
-            terms: conf::terms(lease, gateway),
-        };
-        let limit = Duration::from_secs(20);
-        let job = self.0.job(lease);
-        let asked = tokio::time::timeout(limit, place.ask(&job, &question)).await;
-        let late = || {
-            Fault::new(
-                FaultKind::Unclear,
-                "place_timeout",
-                "the gateway gave no answer in time",
-            )
-        };
-        let Reached { answer, .. } = asked.map_err(|_| late())??;
-        match answer {
-            Answer::Configuration { public_key, text } => Ok((text, public_key)),
-            Answer::Refused { message } => Err(Fault::new(FaultKind::Refused, "gateway_refused", message)),
-            Answer::Report(_) | Answer::Ending {} => Err(confused()),
-        }
-    }
 }
 
 impl Inner {
@@ -706,38 +459,8 @@ impl Inner {
         }
     }
 
-    /// Whether peers may come and go at the lease's place.
-    fn check_peers_change(&self, lease: &Lease) -> Result<(), Refusal> {
-        let place = self.descriptions.iter().find(|place| place.name == lease.order.place);
-        if place.is_some_and(|place| !place.takes_public_keys) {
-            return Err(Refusal::Conflict {
-                code: "peers_fixed",
-                message: format!(
-                    "gateways of the place `{}` keep the peers that they were made for; launch another",
-                    lease.order.place
-                ),
-            });
-        }
-        Ok(())
-    }
-
     /// Nobody may listen.
     fn tell(&self, id: LeaseId) {
         let _unheard = self.changes.send(id);
-    }
-}
-
-fn check_ready(lease: &Lease) -> Result<(), Refusal> {
-    match lease.state {
-        State::Ready => Ok(()),
-        State::Requested | State::Provisioning | State::Configuring => Err(not_ready()),
-        State::Failed | State::Lost | State::Removing | State::Removed => Err(Refusal::Over),
-    }
-}
-
-fn not_ready() -> Refusal {
-    Refusal::NotReady {
-        message: "the gateway is not ready for this peer yet".to_owned(),
-        retry_after: Duration::from_secs(1),
     }
 }

@@ -8,13 +8,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 use wg::PrivateKey;
 
 use super::*;
 use crate::{
+    State, conf,
     lease::{End, Notice},
-    order::Keys,
+    order::{Keys, PeerRequest},
     place::simulate::{Call, Simulate, Times, Trouble},
     store::Database,
 };

@@ -25,7 +25,8 @@ use wg::PublicKey;
 
 pub use self::{
     notice::{Kind, Notice},
-    step::{Action, Change, Event, OBSERVE, Outcome, SETUP_LIMIT, What},
+    outcome::OBSERVE,
+    step::{Action, Change, Event, Outcome, SETUP_LIMIT, What},
 };
 use crate::{
     LeaseId, Moment,

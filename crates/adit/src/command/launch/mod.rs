@@ -3,6 +3,7 @@
 mod alone;
 mod commands;
 mod config;
+mod elsewhere;
 mod event;
 mod files;
 mod follow;
@@ -34,6 +35,7 @@ use self::{
     alone::{Ask, Asked, Attended, Book, Reply},
     commands::Command,
     config::{Config, ShowQr},
+    elsewhere::Elsewhere,
     event::{Event, Total},
     files::Files,
     screen::Screen,
@@ -100,47 +102,6 @@ pub(crate) struct Arguments {
     no_qr: bool,
 }
 
-/// What is asked of a gateway that is not in this process.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Elsewhere {
-    /// Where the gateway runs: `local` (this process), `docker`, `simulate` (a trial run: nothing is launched), or with
-    /// --hub a place of the hub. Default: local, the hub's first; with DRY_RUN=true simulate.
-    #[arg(long, value_name = "PLACE", env = "ADIT_LAUNCH_ON", hide_env_values = true)]
-    on: Option<String>,
-    /// Region of the place.
-    #[arg(long, value_name = "REGION")]
-    region: Option<String>,
-    /// Size of the place's machine.
-    #[arg(long, value_name = "SIZE")]
-    size: Option<String>,
-    /// A set of options that the hub has under this name.
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
-    /// Ends the lease when no client was there for so long: 1m to 24h.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    idle_end: Option<Duration>,
-    /// Where the clients' keys are made: in this program, or on the gateway, which hands each configuration over once.
-    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
-    keys: follow::KeysChoice,
-    /// Does not stay: the lease goes on until its time is over, or `adit launch end`.
-    #[arg(long)]
-    detach: bool,
-}
-
-/// The variable by which the launchers before this one were tried out.
-const DRY_RUN: &str = "DRY_RUN";
-
-impl Elsewhere {
-    /// Where the gateway is to run; `None` leaves it to the hub.
-    fn place(&self) -> Option<&str> {
-        let is_dry = || std::env::var_os(DRY_RUN).is_some_and(|value| value == "true" || value == "1");
-        match &self.on {
-            Some(place) => Some(place),
-            None => is_dry().then_some("simulate"),
-        }
-    }
-}
-
 /// Does what was asked for.
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
     if let Some(command) = &arguments.command {
@@ -157,7 +118,7 @@ pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
 
 /// Runs a lease in this process from its beginning to its end.
 fn attend(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
-    if let Some(option) = only_elsewhere(&arguments.elsewhere) {
+    if let Some(option) = arguments.elsewhere.first_given() {
         return Err(failure::usage(format!(
             "{option} is for --hub, and for --on with another place than local"
         )));
@@ -176,28 +137,6 @@ fn attend(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
     // Whatever happened, the gateway goes.
     let ended = lease.end(&config, &mut screen, reason.as_ref().copied().unwrap_or("failure"));
     reason.and(ended)
-}
-
-/// The first option that has no meaning for a gateway in this process.
-fn only_elsewhere(elsewhere: &Elsewhere) -> Option<&'static str> {
-    let Elsewhere {
-        on: _,
-        region,
-        size,
-        profile,
-        idle_end,
-        keys,
-        detach,
-    } = elsewhere;
-    let given = [
-        ("--region", region.is_some()),
-        ("--size", size.is_some()),
-        ("--profile", profile.is_some()),
-        ("--idle-end", idle_end.is_some()),
-        ("--keys gateway", *keys == follow::KeysChoice::Gateway),
-        ("--detach", *detach),
-    ];
-    given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
 }
 
 /// A gateway that lives for a while.

@@ -1,0 +1,69 @@
+//! What is asked of a gateway that is not in the launching process.
+
+use std::time::Duration;
+
+use super::follow::KeysChoice;
+use crate::duration;
+
+/// What is asked of a gateway that is not in this process.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Elsewhere {
+    /// Where the gateway runs: `local` (this process), `docker`, `simulate` (a trial run: nothing is launched), or with
+    /// --hub a place of the hub. Default: local, the hub's first; with DRY_RUN=true simulate.
+    #[arg(long, value_name = "PLACE", env = "ADIT_LAUNCH_ON", hide_env_values = true)]
+    pub(super) on: Option<String>,
+    /// Region of the place.
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+    /// Size of the place's machine.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) size: Option<String>,
+    /// A set of options that the hub has under this name.
+    #[arg(long, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+    /// Ends the lease when no client was there for so long: 1m to 24h.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(super) idle_end: Option<Duration>,
+    /// Where the clients' keys are made: in this program, or on the gateway, which hands each configuration over once.
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
+    pub(super) keys: KeysChoice,
+    /// Does not stay: the lease goes on until its time is over, or `adit launch end`.
+    #[arg(long)]
+    pub(super) detach: bool,
+}
+
+/// The variable by which the launchers before this one were tried out.
+const DRY_RUN: &str = "DRY_RUN";
+
+impl Elsewhere {
+    /// Where the gateway is to run; `None` leaves it to the hub.
+    pub(super) fn place(&self) -> Option<&str> {
+        let is_dry = || std::env::var_os(DRY_RUN).is_some_and(|value| value == "true" || value == "1");
+        match &self.on {
+            Some(place) => Some(place),
+            None => is_dry().then_some("simulate"),
+        }
+    }
+
+    /// The first option that has no meaning for a gateway in this process.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        let Self {
+            on: _,
+            region,
+            size,
+            profile,
+            idle_end,
+            keys,
+            detach,
+        } = self;
+        let given = [
+            ("--region", region.is_some()),
+            ("--size", size.is_some()),
+            ("--profile", profile.is_some()),
+            ("--idle-end", idle_end.is_some()),
+            ("--keys gateway", *keys == KeysChoice::Gateway),
+            ("--detach", *detach),
+        ];
+        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
+}

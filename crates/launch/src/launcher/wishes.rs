@@ -1,0 +1,194 @@
+//! What is wished of a lease while it lives: more time, an end, other peers.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Caller, Inner, Launcher, Refusal,
+    driver::{Decide, Wish},
+};
+use crate::{
+    Lease, LeaseId,
+    lease::Event,
+    order::{Invalid, PeerRequest, check_peers},
+};
+
+impl Launcher {
+    /// Lets a lease live longer.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn extend(&self, caller: &Caller, id: LeaseId, by: Duration) -> Result<Lease, Refusal> {
+        let most = self.0.config.policy.max_lifetime.as_secs();
+        let decide = move |lease: &Lease| {
+            let secs = lease.granted_secs.saturating_add(by.as_secs());
+            if by.as_secs() == 0 || secs > most {
+                let left = most.saturating_sub(lease.granted_secs);
+                return Err(Refusal::Invalid(Invalid {
+                    field: "by_secs".to_owned(),
+                    problem: format!("must be between 1 and {left} seconds: a lease lives {most} seconds at most"),
+                }));
+            }
+            Ok(Some(Event::Extend(by)))
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// Ends a lease. One that is over already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn end(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Refusal> {
+        match self.wish(caller, id, Box::new(|_| Ok(Some(Event::End)))).await {
+            Err(Refusal::Over) => self.find(caller, id).await,
+            result => result,
+        }
+    }
+
+    /// Lets another peer in. The same peer again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn add_peer(&self, caller: &Caller, id: LeaseId, peer: &PeerRequest) -> Result<Lease, Refusal> {
+        let peer = peer.clone();
+        let inner = Arc::clone(&self.0);
+        let decide = move |lease: &Lease| {
+            inner.check_peers_change(lease)?;
+            if lease
+                .peer(&peer.name)
+                .is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key)
+            {
+                return Ok(None);
+            }
+            let there = lease.peers.iter().map(|peer| PeerRequest {
+                name: peer.name.clone(),
+                public_key: peer.public_key.filter(|_| !lease.makes_keys()),
+            });
+            let all: Vec<PeerRequest> = there.chain([peer.clone()]).collect();
+            let last = format!("peers[{}].", all.len() - 1);
+            check_peers(&all, lease.order.keys).map_err(|invalid| Invalid {
+                field: invalid
+                    .field
+                    .strip_prefix(&last)
+                    .map_or(invalid.field.clone(), str::to_owned),
+                ..invalid
+            })?;
+            Ok(Some(Event::AddPeer(peer)))
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// Gives a peer another key: its client has lost the private one. Name and addresses stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn replace_key(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        name: &str,
+        public_key: wg::PublicKey,
+    ) -> Result<Lease, Refusal> {
+        let name = name.to_owned();
+        let decide = move |lease: &Lease| {
+            let peer = lease.peer(&name).ok_or(Refusal::NoPeer)?;
+            if lease.makes_keys() {
+                return Err(Refusal::Conflict {
+                    code: "keys_on_gateway",
+                    message: "the gateway makes the keys of this lease; remove the peer and add it anew".to_owned(),
+                });
+            }
+            if peer.public_key == Some(public_key) {
+                return Ok(None);
+            }
+            if lease.peers.iter().any(|other| other.public_key == Some(public_key)) {
+                return Err(Refusal::Invalid(Invalid {
+                    field: "public_key".to_owned(),
+                    problem: "another peer has this key; every device has its own".to_owned(),
+                }));
+            }
+            Ok(Some(Event::ReplaceKey(peer.name.clone(), public_key)))
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// Lets a peer in no more.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub async fn remove_peer(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Lease, Refusal> {
+        let name = name.to_owned();
+        let inner = Arc::clone(&self.0);
+        let decide = move |lease: &Lease| match lease.peer(&name) {
+            None => Err(Refusal::NoPeer),
+            Some(_) if lease.peers.len() == 1 => Err(Refusal::Conflict {
+                code: "last_peer",
+                message: "it is the only peer; end the lease instead".to_owned(),
+            }),
+            Some(_) => {
+                inner.check_peers_change(lease)?;
+                Ok(Some(Event::RemovePeer(name)))
+            }
+        };
+        self.wish(caller, id, Box::new(decide)).await
+    }
+
+    /// Lets the lease's driver decide, who alone changes it.
+    pub(super) async fn wish(&self, caller: &Caller, id: LeaseId, decide: Decide) -> Result<Lease, Refusal> {
+        self.0.check_running()?;
+        self.find(caller, id).await?;
+        let wishes = {
+            let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
+            living.get(&id).map(|(_, wishes)| wishes.clone())
+        };
+        let decide = Box::new(move |lease: &Lease| {
+            if lease.state.is_running() {
+                decide(lease)
+            } else {
+                Err(Refusal::Over)
+            }
+        });
+        let (reply, answer) = oneshot::channel();
+        let sent = match wishes {
+            Some(wishes) => wishes.send(Wish { decide, reply }).await.is_ok(),
+            None => false,
+        };
+        let over = || {
+            if *self.0.stop.borrow() {
+                Refusal::Stopping
+            } else {
+                Refusal::Over
+            }
+        };
+        if !sent {
+            return Err(over());
+        }
+        answer.await.map_err(|_| over())?
+    }
+}
+
+impl Inner {
+    /// Whether peers may come and go at the lease's place.
+    fn check_peers_change(&self, lease: &Lease) -> Result<(), Refusal> {
+        let place = self.descriptions.iter().find(|place| place.name == lease.order.place);
+        if place.is_some_and(|place| !place.takes_public_keys) {
+            return Err(Refusal::Conflict {
+                code: "peers_fixed",
+                message: format!(
+                    "gateways of the place `{}` keep the peers that they were made for; launch another",
+                    lease.order.place
+                ),
+            });
+        }
+        Ok(())
+    }
+}
