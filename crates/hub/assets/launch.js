@@ -139,7 +139,8 @@ async function launch(form) {
     }
     await create(body, made);
   } catch (error) {
-    forget(made);
+    // Of a lease that is there this page alone has the keys.
+    if (last?.made !== made) forget(made);
     complain(form, error);
   } finally {
     for (const button of buttons) button.removeAttribute('aria-disabled');

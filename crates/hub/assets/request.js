@@ -33,7 +33,7 @@ export function request(form) {
   if (text('traffic') === 'some') made.allowed_ips = networks(text('networks'));
   if (text('port')) made.port = number('port', text('port'), 1, 65535);
   if (text('mtu')) made.mtu = number('mtu', text('mtu'), 1280, 9000);
-  if (text('idle_end')) made.idle_end_secs = number('idle_end_secs', text('idle_end'), 1, 1440) * 60;
+  if (text('idle_end')) made.idle_end_secs = number('idle_end_secs', text('idle_end'), 3, 1440) * 60;
   return made;
 }
 

@@ -123,8 +123,10 @@ async fn start(State(app): State<Arc<App>>, who: Who) -> Result<Response, Proble
 async fn stop(State(app): State<Arc<App>>, who: Who) -> Result<Response, Problem> {
     who.may_launch()?;
     let ended = async {
-        while let Some(lease) = running(&app, &who).await? {
+        let mut ended = None;
+        while let Some(lease) = running(&app, &who).await?.filter(|lease| ended != Some(lease.id)) {
             end(&app, &who, lease.id).await?;
+            ended = Some(lease.id);
         }
         Ok(Answer::new("VPN stopped"))
     };

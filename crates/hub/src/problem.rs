@@ -218,7 +218,7 @@ impl From<Refusal> for Problem {
                 "already_handed_over",
                 "this configuration was handed over before, and is kept nowhere",
             )
-            .with_remedy("remove the peer and add it anew: it gets another key"),
+            .with_remedy("add a peer of another name: it gets a key of its own"),
             Refusal::Over => {
                 Self::new(StatusCode::CONFLICT, "lease_over", "the lease is over").with_remedy("launch another one")
             }

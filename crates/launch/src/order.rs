@@ -11,6 +11,10 @@ use crate::{place::Description, policy::Policy};
 /// How long a lease lives unless something else is asked for.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
+/// Least time without a handshake that means that no client is there, in seconds. One that is there has a handshake every two
+/// minutes (WireGuard whitepaper 6.2, `REKEY_AFTER_TIME`).
+pub const LEAST_IDLE: u64 = 180;
+
 /// Longest name of a peer, which WireGuard's apps take for the tunnel's.
 pub const MAX_NAME: usize = 15;
 
@@ -172,8 +176,9 @@ impl Order {
             .check_lifetime(lifetime_secs)
             .map_err(|problem| Invalid::new("lifetime_secs", problem))?;
         let idle_end_secs = request.idle_end_secs.or(profile.idle_end_secs);
-        if idle_end_secs.is_some_and(|secs| !(60..=86_400).contains(&secs)) {
-            return Err(Invalid::new("idle_end_secs", "must be between 60 and 86400 seconds"));
+        if idle_end_secs.is_some_and(|secs| !(LEAST_IDLE..=86_400).contains(&secs)) {
+            let problem = format!("must be between {LEAST_IDLE} and 86400 seconds");
+            return Err(Invalid::new("idle_end_secs", problem));
         }
         let port = request.port.or(profile.port);
         place

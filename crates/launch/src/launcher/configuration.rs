@@ -38,6 +38,12 @@ impl Launcher {
     ///
     /// [`Refusal`].
     pub async fn hand_over(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Secret, Refusal> {
+        let (launcher, caller, name) = (self.clone(), caller.clone(), name.to_owned());
+        let hand_over = async move { launcher.hand_over_whole(&caller, id, &name).await };
+        self.0.whole(hand_over).await
+    }
+
+    async fn hand_over_whole(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Secret, Refusal> {
         let lease = self.find(caller, id).await?;
         let peer = lease.peer(name).ok_or(Refusal::NoPeer)?.name.clone();
         let wanted = peer.clone();

@@ -21,6 +21,7 @@ use tokio::{
     sync::{broadcast, mpsc, watch},
 };
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use self::{
     driver::{Driver, Wish},
@@ -182,6 +183,17 @@ impl Launcher {
     ///
     /// [`Refusal`].
     pub async fn create(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Created, Refusal> {
+        let (launcher, caller, request, key) = (self.clone(), caller.clone(), request.clone(), key.cloned());
+        let create = async move { launcher.create_whole(&caller, &request, key.as_ref()).await };
+        self.0.whole(create).await
+    }
+
+    async fn create_whole(
         &self,
         caller: &Caller,
         request: &Request,
@@ -414,6 +426,17 @@ impl Inner {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Does all of a task, even if whoever asked goes away meanwhile.
+    async fn whole<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        match self.runtime.spawn(task.in_current_span()).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::File(std::io::Error::other(error)).into()),
+        }
     }
 
     /// Runs what blocks on a thread for it.

@@ -44,7 +44,9 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// A configuration is handed over once.
-    #[error("the configuration was handed over already, and is kept nowhere; remove the peer and add it anew")]
+    #[error(
+        "the configuration was handed over already, and is kept nowhere; add a peer of another name, which gets a key of its own"
+    )]
     AlreadyHandedOver,
     /// The lease is over.
     #[error("the lease is over; launch another one")]

@@ -241,6 +241,43 @@ async fn peers_and_time_change_while_it_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_time_counts_against_the_minutes_of_a_day() {
+    let place = Simulate::new(Times::default());
+    let config = Config {
+        policy: Policy {
+            minutes_a_day: Some(40),
+            ..Policy::own()
+        },
+        ..config()
+    };
+    let launcher = Launcher::start(config, memory(), vec![place as Arc<dyn Place>]).unwrap();
+    let id = create(&launcher).await.id;
+    let anna = caller("anna");
+    launcher.extend(&anna, id, Duration::from_secs(600)).await.unwrap();
+    let error = launcher.extend(&anna, id, Duration::from_secs(60)).await.unwrap_err();
+    assert!(matches!(error, Refusal::Limit { .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_leaves_a_lease_that_is_driven() {
+    let place = Simulate::new(Times::default());
+    let database = memory();
+    let launcher = start(Arc::clone(&database) as Arc<dyn Store>, &place);
+    let asking = {
+        let launcher = launcher.clone();
+        tokio::spawn(async move { create(&launcher).await })
+    };
+    tokio::task::yield_now().await;
+    asking.abort();
+    let settled = async {
+        while database.unfinished().unwrap().len() != launcher.running().len() || launcher.running().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), settled).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_gateway_made_is_handed_over_once() {
     let fails_once = |call, _, number| {
         // The 5th question is the first hand-over: four reports are before it.

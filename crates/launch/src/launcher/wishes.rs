@@ -5,16 +5,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Caller, Inner, Launcher, Refusal,
+    Adopt, Caller, Inner, Launcher, Refusal,
     driver::{Decide, Wish},
 };
 use crate::{
-    Lease, LeaseId,
+    Lease, LeaseId, State,
     lease::Event,
     order::{Invalid, PeerRequest, check_peers},
+    store::Limit,
 };
 
 impl Launcher {
@@ -24,6 +25,7 @@ impl Launcher {
     ///
     /// [`Refusal`].
     pub async fn extend(&self, caller: &Caller, id: LeaseId, by: Duration) -> Result<Lease, Refusal> {
+        self.check_minutes(caller, id, by).await?;
         let most = self.0.config.policy.max_lifetime.as_secs();
         let decide = move |lease: &Lease| {
             let secs = lease.granted_secs.saturating_add(by.as_secs());
@@ -142,13 +144,42 @@ impl Launcher {
         self.wish(caller, id, Box::new(decide)).await
     }
 
+    /// Whether its owner may have so much more in 24 hours.
+    async fn check_minutes(&self, caller: &Caller, id: LeaseId, by: Duration) -> Result<(), Refusal> {
+        let Some(most) = self.0.config.policy.minutes_a_day else {
+            return Ok(());
+        };
+        let owner = self.find(caller, id).await?.owner;
+        let as_owner = Caller {
+            owner: owner.clone(),
+            ..caller.clone()
+        };
+        let usage = self.usage(&as_owner, Some(&owner)).await?;
+        let used = usage
+            .iter()
+            .find(|usage| usage.owner == owner)
+            .map_or(0, |usage| usage.minutes);
+        let left = u64::from(most).saturating_sub(used);
+        if by.as_secs().div_ceil(60) > left {
+            let message = Limit::Minutes { most, left }.to_string();
+            return Err(Refusal::Limit {
+                message,
+                retry_after: None,
+            });
+        }
+        Ok(())
+    }
+
     /// Lets the lease's driver decide, who alone changes it.
     pub(super) async fn wish(&self, caller: &Caller, id: LeaseId, decide: Decide) -> Result<Lease, Refusal> {
         self.0.check_running()?;
         self.find(caller, id).await?;
-        let wishes = {
-            let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
-            living.get(&id).map(|(_, wishes)| wishes.clone())
+        let wishes = match self.wishes_of(id) {
+            None => {
+                self.take_over(id).await?;
+                self.wishes_of(id)
+            }
+            wishes => wishes,
         };
         let decide = Box::new(move |lease: &Lease| {
             if lease.state.is_running() {
@@ -173,6 +204,27 @@ impl Launcher {
             return Err(over());
         }
         answer.await.map_err(|_| over())?
+    }
+}
+
+impl Launcher {
+    fn wishes_of(&self, id: LeaseId) -> Option<mpsc::Sender<Wish>> {
+        let living = self.0.living.read().unwrap_or_else(PoisonError::into_inner);
+        living.get(&id).map(|(_, wishes)| wishes.clone())
+    }
+
+    /// Drives a lease of this store that is not over, if nobody does.
+    async fn take_over(&self, id: LeaseId) -> Result<(), Refusal> {
+        if self.0.config.adopt != Adopt::All {
+            return Ok(());
+        }
+        let store = Arc::clone(&self.0.store);
+        let found = self.0.blocking(move || store.read(id)).await?;
+        if let Some(mut lease) = found.filter(|lease| lease.state != State::Removed) {
+            lease.recover(self.0.clock.now());
+            self.0.drive(lease);
+        }
+        Ok(())
     }
 }
 

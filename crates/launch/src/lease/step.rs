@@ -202,7 +202,13 @@ impl Lease {
             None => SETUP_LIMIT + Duration::from_secs(self.granted_secs),
         };
         self.ends_at = self.ends_at.min(now + longest);
-        self.active_at = self.active_at.map(|active| active.min(now));
+        // Nobody saw who was there meanwhile: the time without a client begins anew.
+        self.active_at = self.active_at.map(|_| now);
+    }
+
+    /// Lets the next step be due now.
+    pub fn hasten(&mut self, now: Moment) {
+        self.next_at = self.next_at.min(now);
     }
 
     /// Who may connect, as the gateway is told.

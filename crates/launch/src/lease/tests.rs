@@ -329,6 +329,16 @@ fn without_a_client_it_ends_but_not_while_nobody_can_tell() {
 }
 
 #[test]
+fn a_restart_gives_clients_their_time_anew() {
+    let mut lease = lease(Some(600));
+    let mut now = START;
+    live(&mut lease, &mut now, after(60), |what, _| works(what));
+    lease.recover(after(1_000));
+    assert!(lease.step(after(1_000)).is_some());
+    assert_eq!((lease.state, lease.outcome), (State::Ready, None));
+}
+
+#[test]
 fn a_wish_reaches_the_gateway_at_once_and_an_older_answer_changes_nothing() {
     let mut lease = lease(None);
     let mut now = START;

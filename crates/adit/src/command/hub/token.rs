@@ -1,6 +1,6 @@
 //! `adit hub token`: an API token, made beside the hub.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -35,7 +35,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments, data: DataArguments) -> anyhow::Result<()> {
     let (settings, data) = data.read()?;
     let config = hub::Config::new(settings.hub).map_err(|error| failure::usage(error.to_string()))?;
-    std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&data)
+        .with_context(|| format!("cannot make {}", data.display()))?;
     let database = open_beside(&data)?;
     let audit = Audit::open(Arc::clone(&database), Clock::system()).context("cannot open the audit")?;
     let given = Given {

@@ -14,6 +14,9 @@ use crate::{failure, opening::Opening, options::everything};
 /// Longest name that WireGuard's apps take for a tunnel, which they name after the file.
 const MAX_NAME: usize = 15;
 
+/// Lifetime of a lease, unless another one is asked for.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
 /// Longest lifetime of a lease: what is meant for good is `adit serve`.
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
@@ -65,6 +68,7 @@ impl Config {
             None => peer,
         };
         check_names(&peers)?;
+        let lifetime = lifetime.unwrap_or(DEFAULT_LIFETIME);
         if lifetime.is_zero() || lifetime > MAX_LIFETIME {
             return Err(failure::usage(
                 "--lifetime must be between 1s and 30d; for good there is `adit serve`",

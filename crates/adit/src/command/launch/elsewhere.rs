@@ -9,7 +9,7 @@ use crate::duration;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Elsewhere {
     /// Where the gateway runs: `local` (this process), `docker`, `simulate` (a trial run: nothing is launched), or with
-    /// --hub a place of the hub. Default: local, the hub's first; with DRY_RUN=true simulate.
+    /// --hub a place of the hub. Default: local, the hub's first. With DRY_RUN=true it is simulate in any case.
     #[arg(long, value_name = "PLACE", env = "ADIT_LAUNCH_ON", hide_env_values = true)]
     pub(super) on: Option<String>,
     /// Region of the place.
@@ -21,7 +21,7 @@ pub(crate) struct Elsewhere {
     /// A set of options that the hub has under this name.
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
-    /// Ends the lease when no client was there for so long: 1m to 24h.
+    /// Ends the lease when no client was there for so long: 3m to 24h.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) idle_end: Option<Duration>,
     /// Where the clients' keys are made: in this program, or on the gateway, which hands each configuration over once.
@@ -38,11 +38,10 @@ const DRY_RUN: &str = "DRY_RUN";
 impl Elsewhere {
     /// Where the gateway is to run; `None` leaves it to the hub.
     pub(super) fn place(&self) -> Option<&str> {
-        let is_dry = || std::env::var_os(DRY_RUN).is_some_and(|value| value == "true" || value == "1");
-        match &self.on {
-            Some(place) => Some(place),
-            None => is_dry().then_some("simulate"),
-        }
+        let value = std::env::var(DRY_RUN).unwrap_or_default().to_ascii_lowercase();
+        // As the hub reads it: whoever tries out launches nothing, whatever else is asked for.
+        let is_dry = !matches!(value.as_str(), "" | "0" | "n" | "no" | "f" | "false" | "off");
+        if is_dry { Some("simulate") } else { self.on.as_deref() }
     }
 
     /// The first option that has no meaning for a gateway in this process.

@@ -48,8 +48,9 @@ pub(crate) enum Event<'a> {
     Handshake {
         /// The peer's name.
         peer: &'a str,
-        /// Where the client is.
-        endpoint: String,
+        /// Where the client is; absent of a gateway elsewhere.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
     },
     /// A client's traffic since the lease began. At most once a second.
     Transfer {

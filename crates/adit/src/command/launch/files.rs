@@ -9,9 +9,13 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use gateway::Name;
+use zeroize::Zeroizing;
 
 /// How the first line of every file begins that a launch wrote.
 const MARK: &str = "# adit launch: ";
+
+/// How the first line of every file begins that a launch has left to its person.
+const LEFT: &str = "# adit lease: ";
 
 /// The directory, which this lease alone uses, and what it wrote there.
 #[derive(Debug)]
@@ -77,10 +81,28 @@ impl Files {
         Ok(path)
     }
 
-    /// Leaves what was written where it is.
-    pub(crate) fn leave(&mut self) {
-        self.written.clear();
+    /// Leaves what was written where it is, for good: it is no launch's any more, whose next one would remove it.
+    pub(crate) fn leave(&mut self) -> anyhow::Result<()> {
         self.made_directory = false;
+        for (path, first) in self.written.drain(..) {
+            let leave = || -> io::Result<()> {
+                let text = Zeroizing::new(fs::read_to_string(&path)?);
+                let note = first.strip_prefix(MARK).unwrap_or(&first);
+                let rest = text.strip_prefix(first.as_str()).unwrap_or(&text);
+                let left = path.with_extension("conf.new");
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&left)?;
+                file.write_all(format!("{LEFT}{note}").as_bytes())?;
+                file.write_all(rest.as_bytes())?;
+                fs::rename(&left, &path)
+            };
+            leave().with_context(|| format!("cannot keep {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Removes what was written, but for a file that somebody has put in its place. Says what could not be removed.
@@ -167,6 +189,24 @@ mod tests {
         );
         assert!(files.remove().is_empty());
         assert!(!directory.exists());
+    }
+
+    #[test]
+    fn what_was_left_is_nobodys_to_remove() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut files = Files::open(parent.path()).unwrap();
+        let path = files
+            .write(&name("phone"), "phone, until then", "[Interface]\n")
+            .unwrap();
+        files.leave().unwrap();
+        drop(files);
+        let mut files = Files::open(parent.path()).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "# adit lease: phone, until then\n[Interface]\n"
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(files.check(&name("phone")).is_err() && files.remove().is_empty());
     }
 
     #[test]

@@ -26,12 +26,7 @@ use super::{
     places,
     screen::Screen,
 };
-use crate::{
-    duration, failure, moment,
-    opening::Listen,
-    options::{PlaneChoice, everything},
-    output,
-};
+use crate::{duration, failure, moment, opening::Listen, options::PlaneChoice, output};
 
 /// How often a lease is asked how it is, on its way and afterwards.
 const QUICK_TICK: Duration = Duration::from_millis(200);
@@ -58,6 +53,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     let (target, elsewhere) = (arguments.target.clone(), arguments.elsewhere.clone());
     let is_hub = target.hub.is_some();
     check(&arguments, is_hub)?;
+    let (lifetime, allowed_ips) = (arguments.lifetime, arguments.gateway.allowed_ips.clone());
     let config = Config::new(arguments, [0; 7])?;
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -88,7 +84,8 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         place: elsewhere.place().map(str::to_owned),
         region: elsewhere.region.clone(),
         size: elsewhere.size.clone(),
-        lifetime_secs: Some(config.lifetime.as_secs()),
+        // What is not asked for is the hub's and its profile's choice.
+        lifetime_secs: lifetime.map(|lifetime| lifetime.as_secs()),
         idle_end_secs: elsewhere.idle_end.map(|idle| idle.as_secs()),
         keys: Some(keys),
         peers: clients
@@ -106,7 +103,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
             .dns
             .as_ref()
             .map(|dns| dns.iter().map(ToString::to_string).collect()),
-        allowed_ips: (config.allowed_ips != everything()).then(|| config.allowed_ips.clone()),
+        allowed_ips: allowed_ips.map(|networks| networks.0),
         mtu: config.opening.mtu,
     };
     let files = Files::open(&config.output)?;
@@ -176,7 +173,7 @@ impl Follower<'_> {
             return Err(error);
         }
         if detach {
-            self.files.leave();
+            self.files.leave()?;
             self.screen
                 .line(&format!("it goes on by itself; `adit launch end {id}` ends it"));
             return Ok(());
@@ -193,9 +190,22 @@ impl Follower<'_> {
 
     /// Shows what happens until the gateway answers.
     fn wait_until_ready(&mut self, id: LeaseId) -> anyhow::Result<Ready> {
+        let mut last_seen = Instant::now();
         loop {
-            self.show_notices(id)?;
-            let lease = self.runtime.block_on(self.leases.read(id))?;
+            // What is missed now is shown next time.
+            let _missed = self.show_notices(id);
+            let lease = match self.runtime.block_on(self.leases.read(id)) {
+                Ok(lease) => lease,
+                // A hub that restarts is back in a moment, and goes on.
+                Err(_) if last_seen.elapsed() < BLIND_LIMIT => {
+                    if let Some(reason) = self.wait(TICK)? {
+                        return Ok(Ready::Signal(reason));
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            last_seen = Instant::now();
             match lease.state {
                 State::Ready => {
                     self.show_notices(id)?;
@@ -371,7 +381,7 @@ impl Follower<'_> {
             if peer.first_handshake_at.is_some() && old.is_none_or(|old| old.first_handshake_at.is_none()) {
                 self.emit(&Event::Handshake {
                     peer: &peer.name,
-                    endpoint: String::new(),
+                    endpoint: None,
                 })?;
             }
             let transfer = |peer: &Peer| (peer.received_bytes, peer.sent_bytes);

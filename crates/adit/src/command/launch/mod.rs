@@ -84,8 +84,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     peers: Option<u32>,
     /// How long the gateway lives, 1s to 30d: 45s, 30m, 2h, 1h30m.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30m")]
-    lifetime: Duration,
+    ///
+    /// Default: 30m; with --hub and --profile the profile's.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    lifetime: Option<Duration>,
     #[command(flatten)]
     gateway: GatewayOptions,
     /// Directory for the peers' configurations. It is made if it is missing; nothing foreign in it is overwritten.
@@ -410,7 +412,7 @@ impl Lease {
                     config,
                     &Event::Handshake {
                         peer: peer.name.as_str(),
-                        endpoint: endpoint.to_string(),
+                        endpoint: Some(endpoint.to_string()),
                     },
                 )?;
             }

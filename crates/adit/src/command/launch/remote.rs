@@ -105,7 +105,9 @@ impl Remote {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let again = request.try_clone();
+        // The key makes a repeated request for a lease the same one; nothing else that changes something is asked for twice.
+        let is_same_twice = method != Method::POST || path == "leases";
+        let again = request.try_clone().filter(|_| is_same_twice);
         let response = match (request.send().await, again) {
             (Err(error), Some(again)) if error.is_connect() || error.is_request() => again.send().await,
             (result, _) => result,

@@ -28,7 +28,7 @@ pub struct LeaseRequest {
     #[schema(minimum = 1, maximum = 2_592_000, example = 1800)]
     pub lifetime_secs: Option<u64>,
     /// Seconds without a handshake after which the lease ends; null is never.
-    #[schema(minimum = 60, maximum = 86_400)]
+    #[schema(minimum = 180, maximum = 86_400)]
     pub idle_end_secs: Option<u64>,
     /// Where clients' keys are made: `client` (the default), where the private key stays, or `gateway`, which hands each
     /// configuration over once.

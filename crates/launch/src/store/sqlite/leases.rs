@@ -218,7 +218,7 @@ impl Store for Database {
 
     fn check(&self) -> Result<(), StoreError> {
         self.write(|transaction| {
-            // Takes a page, so that a full disk shows; the transaction is given up.
+            // Takes pages, so that a full disk shows, and gives them back.
             transaction.execute("INSERT INTO requests VALUES ('', '', zeroblob(8192), '', 0)", [])?;
             transaction.execute("DELETE FROM requests WHERE owner = '' AND key = ''", [])?;
             Ok(())

@@ -140,9 +140,10 @@ impl Attended {
         let mut change = Change::Nothing;
         loop {
             let now = self.clock.now();
-            // A look is due whenever it is asked for.
-            let due = self.lease.due().unwrap_or(now).max(now);
-            let Some(action) = self.lease.step(if peers.is_empty() { now } else { due }) else {
+            if !peers.is_empty() {
+                self.lease.hasten(now);
+            }
+            let Some(action) = self.lease.step(now) else {
                 return change;
             };
             let outcome = match action.what {

@@ -145,7 +145,7 @@ impl Alone {
 /// Whether a lease that was taken over has been looked at.
 fn is_settled(lease: &launch::Lease) -> bool {
     match lease.state {
-        State::Ready => !lease.is_recovering(),
+        State::Ready => !lease.is_recovering() && !lease.is_dirty,
         State::Requested | State::Provisioning | State::Configuring | State::Failed | State::Lost | State::Removing => {
             false
         }
