@@ -12,6 +12,7 @@
 //! and carrying out calls [`Lease::recover`] and goes on: the step is taken again.
 
 mod notice;
+mod outcome;
 mod step;
 #[cfg(test)]
 mod tests;
