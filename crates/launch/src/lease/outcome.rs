@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Change, End, GatewayFacts, Lease, LeasePeer, Outcome, State,
-    notice::Kind,
-};
+use super::{Change, End, GatewayFacts, Lease, LeasePeer, Outcome, State, notice::Kind};
 use crate::{
     Moment,
     node::{Answer, PeerReport, Report},
