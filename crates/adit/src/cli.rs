@@ -163,7 +163,9 @@ mod tests {
         for ((variable, long), commands) in arguments {
             text += &format!("| `{variable}` | `--{long}` | {} |\n", commands.join(", "));
         }
-        text += "\n`NOTIFY_SOCKET`, as systemd sets it, is told when `adit serve` is ready and when it stops.\n\n\
+        text += "\n`NOTIFY_SOCKET`, as systemd sets it, is told when `adit serve` is ready and when it stops, and when `adit hub` answers.\n\n\
+            `ADIT_HUB_TOKEN` is a personal token for `adit launch --hub`, unless `--hub-token-file` names its file. `DRY_RUN=true` lets\n\
+            `adit launch` launch nothing, too, whatever `--on` says.\n\n\
                  `ADIT_LANES`, of whatever command brings up a tunnel on the tun plane, is how many lanes it has, 1 to 64: each is two\n\
                  threads, a queue of the TUN device and a pair of UDP sockets. Without it there is one lane for every two processors, at\n\
                  least 1 and at most 16. A wrong value is an error on every plane.\n\n\
