@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use gateway::reach::{Host, Reach, Sources};
+use gateway::reach::Host;
 use launch::place::{
     Place,
     docker::{self, Docker},
@@ -17,7 +17,10 @@ use launch::place::{
 };
 
 use super::file::{DockerSettings, PlaceSettings};
-use crate::{command::node::processes::Processes, options::PlaneChoice};
+use crate::{
+    command::{launch::places::host_in_docker, node::processes::Processes},
+    options::PlaneChoice,
+};
 
 /// A place, as an option names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -142,13 +145,7 @@ fn in_docker(
     kind: docker::Kind,
     image: Option<String>,
 ) -> anyhow::Result<Arc<dyn Place>> {
-    let host = match settings.endpoint.or_else(|| wanted.endpoint.clone()) {
-        Some(host) => docker::Host::Named(host.to_string()),
-        None => docker::Host::Found(Arc::new(|| {
-            let reach = Reach::find(None, Sources::of_this_machine()).map_err(|error| error.to_string())?;
-            Ok(reach.host.to_string())
-        })),
-    };
+    let host = host_in_docker(settings.endpoint.as_ref().or(wanted.endpoint.as_ref()));
     let (usual, name) = match kind {
         docker::Kind::Adit { .. } => (docker::Config::new(host), "docker"),
         docker::Kind::Linuxserver { .. } => (docker::Config::linuxserver(host), "linuxserver"),

@@ -8,7 +8,7 @@ mod event;
 mod files;
 mod follow;
 mod leases;
-mod places;
+pub(crate) mod places;
 mod remote;
 mod screen;
 mod target;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use gateway::reach::{Endpoint, Reach, Sources};
+use gateway::reach::{Endpoint, Host, Reach, Sources};
 use launch::place::{
     Place,
     docker::{self, Docker},
@@ -33,14 +33,19 @@ pub(super) fn all(docker: &DockerOptions) -> Places {
         .collect()
 }
 
-fn in_docker(options: &DockerOptions, endpoint: Option<&Endpoint>) -> anyhow::Result<Arc<dyn Place>> {
-    let host = match endpoint {
-        Some(endpoint) => docker::Host::Named(endpoint.host.to_string()),
+/// Where clients reach gateways in containers of this machine: there, or where it is found to be.
+pub(crate) fn host_in_docker(named: Option<&Host>) -> docker::Host {
+    match named {
+        Some(host) => docker::Host::Named(host.to_string()),
         None => docker::Host::Found(Arc::new(|| {
             let reach = Reach::find(None, Sources::of_this_machine()).map_err(|error| error.to_string())?;
             Ok(reach.host.to_string())
         })),
-    };
+    }
+}
+
+fn in_docker(options: &DockerOptions, endpoint: Option<&Endpoint>) -> anyhow::Result<Arc<dyn Place>> {
+    let host = host_in_docker(endpoint.map(|endpoint| &endpoint.host));
     let socket = options.docker.to_string_lossy();
     let socket = Path::new(socket.strip_prefix("unix://").unwrap_or(&socket));
     let config = docker::Config {
