@@ -14,7 +14,7 @@ use axum::{
 };
 use launch::{
     Lease, LeaseId, State as LeaseState,
-    launcher::{Created, Filter, Refusal},
+    launcher::{Filter, Refusal},
     order::{Keys, PeerRequest, Request},
 };
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,7 @@ use tokio::{
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    App,
-    api::{Done, Who},
-    problem::Problem,
-};
+use crate::{App, actions, api::Who, problem::Problem};
 
 /// The name of the only peer of a lease that was started here.
 const PEER: &str = "StartVPN";
@@ -125,7 +121,7 @@ async fn stop(State(app): State<Arc<App>>, who: Who) -> Result<Response, Problem
     let ended = async {
         let mut ended = None;
         while let Some(lease) = running(&app, &who).await?.filter(|lease| ended != Some(lease.id)) {
-            end(&app, &who, lease.id).await?;
+            actions::end(&app, &who, lease.id).await?;
             ended = Some(lease.id);
         }
         Ok(Answer::new("VPN stopped"))
@@ -152,14 +148,10 @@ async fn begin(app: &App, who: &Who) -> Result<Answer, Problem> {
     };
     if let Err(problem) = ready(app, who, lease.id, deadline).await {
         // Nobody would ever get its configuration.
-        let _over_already = end(app, who, lease.id).await;
+        let _over_already = actions::end(app, who, lease.id).await;
         return Err(problem);
     }
-    let hand_over = async {
-        let secret = app.launcher.hand_over(&who.caller, lease.id, PEER).await?;
-        Ok((secret, Done::with(format!("peer {PEER}"))))
-    };
-    match who.does(app, "peer.hand_over", lease.id.to_string(), hand_over).await {
+    match actions::hand_over(app, who, lease.id, PEER).await {
         Ok(secret) => Ok(Answer {
             client_config: Some(secret.danger_text().to_owned()),
             ..Answer::new("VPN started")
@@ -179,12 +171,7 @@ async fn create(app: &App, who: &Who) -> Result<Lease, Problem> {
         }],
         ..Request::default()
     };
-    let work = async {
-        let (Created::New(lease) | Created::Again(lease)) = app.launcher.create(&who.caller, &request, None).await?;
-        let done = Done::on(lease.id, format!("by StartVPN, on {}", lease.order.place));
-        Ok((lease, done))
-    };
-    who.does(app, "lease.create", "", work).await
+    actions::create(app, who, &request, None).await
 }
 
 /// Waits until a lease is ready.
@@ -243,9 +230,4 @@ async fn running(app: &App, who: &Who) -> Result<Option<Lease>, Problem> {
             return Ok(None);
         }
     }
-}
-
-async fn end(app: &App, who: &Who, id: LeaseId) -> Result<Lease, Problem> {
-    let work = async { Ok((app.launcher.end(&who.caller, id).await?, Done::default())) };
-    who.does(app, "lease.end", id.to_string(), work).await
 }

@@ -8,6 +8,7 @@
     reason = "a `Problem` is the answer to a request: it is made once, and moved a few times"
 )]
 
+mod actions;
 pub mod alias;
 pub mod api;
 mod app;

@@ -1,6 +1,6 @@
 //! `/leases`: ask for a gateway, look at it, let it live longer, end it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -10,17 +10,17 @@ use axum::{
 };
 use launch::{
     LeaseId, State as LeaseState,
-    launcher::{Created, Filter, IdempotencyKey},
+    launcher::{Filter, IdempotencyKey},
     order::Request,
 };
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    extract::{Body, Done, LeasePath, Query, Who},
+    extract::{Body, LeasePath, Query, Who},
     words::{Extension, Lease, LeasePage, LeaseParams, LeaseRequest, ListParams},
 };
-use crate::{App, problem::Problem};
+use crate::{App, actions, problem::Problem};
 
 /// Longest idempotency key.
 const LONGEST_KEY: usize = 255;
@@ -60,19 +60,7 @@ async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     who.may_launch()?;
     let key = idempotency_key(&headers, &request)?;
-    let request = Request::from(request);
-    let work = async {
-        let (lease, detail) = match app.launcher.create(&who.caller, &request, key.as_ref()).await? {
-            Created::New(lease) => (lease, "new"),
-            Created::Again(lease) => (lease, "the same request as before"),
-        };
-        let done = Done::on(
-            lease.id,
-            format!("{detail}, on {}, {} s", lease.order.place, lease.order.lifetime_secs),
-        );
-        Ok((lease, done))
-    };
-    let lease = who.does(&app, "lease.create", "", work).await?;
+    let lease = actions::create(&app, &who, &Request::from(request), key.as_ref()).await?;
     let location = format!("/api/v1/leases/{}", lease.id);
     Ok((
         StatusCode::ACCEPTED,
@@ -146,9 +134,7 @@ async fn end(
     who: Who,
     LeasePath(id): LeasePath,
 ) -> Result<(StatusCode, Json<Lease>), Problem> {
-    who.may_launch()?;
-    let work = async { Ok((app.launcher.end(&who.caller, id).await?, Done::default())) };
-    let lease = who.does(&app, "lease.end", id.to_string(), work).await?;
+    let lease = actions::end(&app, &who, id).await?;
     Ok((StatusCode::ACCEPTED, Json(lease.into())))
 }
 
@@ -168,13 +154,7 @@ async fn extend(
     LeasePath(id): LeasePath,
     Body(extension): Body<Extension>,
 ) -> Result<Json<Lease>, Problem> {
-    who.may_launch()?;
-    let by = Duration::from_secs(extension.by_secs);
-    let work = async {
-        let lease = app.launcher.extend(&who.caller, id, by).await?;
-        Ok((lease, Done::with(format!("by {} s", extension.by_secs))))
-    };
-    Ok(Json(who.does(&app, "lease.extend", id.to_string(), work).await?.into()))
+    Ok(Json(actions::extend(&app, &who, id, extension.by_secs).await?.into()))
 }
 
 /// The key of a request; the same request is one that says the same, however it is written.

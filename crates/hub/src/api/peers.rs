@@ -11,10 +11,10 @@ use axum::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    extract::{Body, Done, LeasePath, PeerPath, Who},
+    extract::{Body, LeasePath, PeerPath, Who},
     words::{Configuration, KeyReplacement, Lease, LeaseParams, Peer, PeerList, PeerParams, PeerRequest},
 };
-use crate::{App, problem::Problem};
+use crate::{App, actions, problem::Problem};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
@@ -63,13 +63,8 @@ async fn add(
     LeasePath(id): LeasePath,
     Body(peer): Body<PeerRequest>,
 ) -> Result<Response, Problem> {
-    who.may_launch()?;
     let peer = peer.into();
-    let work = async {
-        let lease = app.launcher.add_peer(&who.caller, id, &peer).await?;
-        Ok((lease, Done::with(format!("peer {}", peer.name))))
-    };
-    let lease = who.does(&app, "peer.add", id.to_string(), work).await?;
+    let lease = actions::add_peer(&app, &who, id, &peer).await?;
     // Somebody may have removed it in this very moment.
     let added = lease
         .peer(&peer.name)
@@ -102,17 +97,8 @@ async fn replace(
     PeerPath(id, name): PeerPath,
     Body(replacement): Body<KeyReplacement>,
 ) -> Result<Json<Lease>, Problem> {
-    who.may_launch()?;
-    let work = async {
-        let lease = app
-            .launcher
-            .replace_key(&who.caller, id, &name, replacement.public_key)
-            .await?;
-        Ok((lease, Done::with(format!("peer {name}"))))
-    };
-    Ok(Json(
-        who.does(&app, "peer.replace_key", id.to_string(), work).await?.into(),
-    ))
+    let lease = actions::replace_key(&app, &who, id, &name, replacement.public_key).await?;
+    Ok(Json(lease.into()))
 }
 
 /// Lets a peer in no more
@@ -125,12 +111,7 @@ async fn replace(
     responses((status = 204, description = "It is no peer any more.")),
 )]
 async fn remove(State(app): State<Arc<App>>, who: Who, PeerPath(id, name): PeerPath) -> Result<StatusCode, Problem> {
-    who.may_launch()?;
-    let work = async {
-        app.launcher.remove_peer(&who.caller, id, &name).await?;
-        Ok(((), Done::with(format!("peer {name}"))))
-    };
-    who.does(&app, "peer.remove", id.to_string(), work).await?;
+    actions::remove_peer(&app, &who, id, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -170,12 +151,7 @@ async fn configuration(
     responses((status = 200, description = "The configuration in wg-quick's form.", body = String, content_type = "text/plain")),
 )]
 async fn hand_over(State(app): State<Arc<App>>, who: Who, PeerPath(id, name): PeerPath) -> Result<Response, Problem> {
-    who.may_launch()?;
-    let work = async {
-        let secret = app.launcher.hand_over(&who.caller, id, &name).await?;
-        Ok((secret, Done::with(format!("peer {name}"))))
-    };
-    let secret = who.does(&app, "peer.hand_over", id.to_string(), work).await?;
+    let secret = actions::hand_over(&app, &who, id, &name).await?;
     let mut response = secret.danger_text().to_owned().into_response();
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

@@ -8,11 +8,7 @@ use axum::{
     http::StatusCode,
     response::IntoResponse as _,
 };
-use launch::{
-    Lease,
-    launcher::{Created, Filter},
-    order::Invalid,
-};
+use launch::{Lease, launcher::Filter, order::Invalid};
 use serde::Deserialize;
 
 use super::{
@@ -23,11 +19,7 @@ use super::{
     },
     Answer, Fields, field, to_lease,
 };
-use crate::{
-    App,
-    api::{Done, Who},
-    problem::Problem,
-};
+use crate::{App, actions, api::Who, problem::Problem};
 
 /// Running gateways that are listed at most.
 const LISTED: usize = 100;
@@ -82,15 +74,7 @@ async fn ask(app: &App, who: &Who, form: &Form) -> Result<Lease, Problem> {
     let request = form.request().map_err(|Invalid { field, problem }| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", problem).with_field(field)
     })?;
-    let work = async {
-        let (Created::New(lease) | Created::Again(lease)) = app.launcher.create(&who.caller, &request, None).await?;
-        let done = Done::on(
-            lease.id,
-            format!("new, on {}, {} s", lease.order.place, lease.order.lifetime_secs),
-        );
-        Ok((lease, done))
-    };
-    who.does(app, "lease.create", "", work).await
+    actions::create(app, who, &request, None).await
 }
 
 async fn render(app: &App, who: &Who, form: &Form, profile: Option<&str>, problem: Option<&Refused>) -> Answer {

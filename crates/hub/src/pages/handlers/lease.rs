@@ -1,6 +1,6 @@
 //! The page of one lease and its forms.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Form as FormBody,
@@ -14,12 +14,7 @@ use super::{
     super::{devices::HandedOver, layout::Viewer, lease::LeasePage},
     Answer, Fields, field, to_lease,
 };
-use crate::{
-    App,
-    api::{Done, Who},
-    identity::Scope,
-    problem::Problem,
-};
+use crate::{App, actions, api::Who, identity::Scope, problem::Problem};
 
 /// `GET /leases/{id}`.
 pub(super) async fn show(State(app): State<Arc<App>>, who: Who, Path(id): Path<String>) -> Answer {
@@ -57,27 +52,17 @@ pub(super) async fn extend(
     Path(id): Path<String>,
     FormBody(fields): Fields,
 ) -> Answer {
-    who.may_launch()?;
     let id = lease_id(&id)?;
     let secs = field(&fields, "by_secs").and_then(|secs| secs.parse().ok());
     let secs = secs.ok_or_else(|| Problem::invalid("by_secs", "by_secs: is not a number of seconds"))?;
-    let work = async {
-        app.launcher.extend(&who.caller, id, Duration::from_secs(secs)).await?;
-        Ok(((), Done::with(format!("by {secs} s"))))
-    };
-    who.does(&app, "lease.extend", id.to_string(), work).await?;
+    actions::extend(&app, &who, id, secs).await?;
     Ok(to_lease(id))
 }
 
 /// `POST /leases/{id}/end`.
 pub(super) async fn end(State(app): State<Arc<App>>, who: Who, Path(id): Path<String>) -> Answer {
-    who.may_launch()?;
     let id = lease_id(&id)?;
-    let work = async {
-        app.launcher.end(&who.caller, id).await?;
-        Ok(((), Done::default()))
-    };
-    who.does(&app, "lease.end", id.to_string(), work).await?;
+    actions::end(&app, &who, id).await?;
     Ok(to_lease(id))
 }
 
@@ -88,18 +73,13 @@ pub(super) async fn add_peer(
     Path(id): Path<String>,
     FormBody(fields): Fields,
 ) -> Answer {
-    who.may_launch()?;
     let id = lease_id(&id)?;
     let name = field(&fields, "name").unwrap_or_default().to_owned();
     let peer = PeerRequest {
         name,
         public_key: key(&fields)?,
     };
-    let work = async {
-        app.launcher.add_peer(&who.caller, id, &peer).await?;
-        Ok(((), Done::with(format!("peer {}", peer.name))))
-    };
-    who.does(&app, "peer.add", id.to_string(), work).await?;
+    actions::add_peer(&app, &who, id, &peer).await?;
     Ok(to_lease(id))
 }
 
@@ -110,14 +90,9 @@ pub(super) async fn replace_key(
     Path((id, name)): Path<(String, String)>,
     FormBody(fields): Fields,
 ) -> Answer {
-    who.may_launch()?;
     let id = lease_id(&id)?;
     let key = key(&fields)?.ok_or_else(|| Problem::invalid("public_key", "public_key: is missing"))?;
-    let work = async {
-        app.launcher.replace_key(&who.caller, id, &name, key).await?;
-        Ok(((), Done::with(format!("peer {name}"))))
-    };
-    who.does(&app, "peer.replace_key", id.to_string(), work).await?;
+    actions::replace_key(&app, &who, id, &name, key).await?;
     Ok(to_lease(id))
 }
 
@@ -127,13 +102,8 @@ pub(super) async fn remove_peer(
     who: Who,
     Path((id, name)): Path<(String, String)>,
 ) -> Answer {
-    who.may_launch()?;
     let id = lease_id(&id)?;
-    let work = async {
-        app.launcher.remove_peer(&who.caller, id, &name).await?;
-        Ok(((), Done::with(format!("peer {name}"))))
-    };
-    who.does(&app, "peer.remove", id.to_string(), work).await?;
+    actions::remove_peer(&app, &who, id, &name).await?;
     Ok(to_lease(id))
 }
 
@@ -143,13 +113,8 @@ pub(super) async fn hand_over(
     who: Who,
     Path((id, name)): Path<(String, String)>,
 ) -> Answer {
-    who.may_launch()?;
     let id = lease_id(&id)?;
-    let work = async {
-        let secret = app.launcher.hand_over(&who.caller, id, &name).await?;
-        Ok((secret, Done::with(format!("peer {name}"))))
-    };
-    let secret = who.does(&app, "peer.hand_over", id.to_string(), work).await?;
+    let secret = actions::hand_over(&app, &who, id, &name).await?;
     let viewer = Viewer::of(&who.identity);
     Ok(HandedOver {
         viewer: &viewer,
