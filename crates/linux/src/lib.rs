@@ -7,6 +7,7 @@
 pub mod address;
 mod attribute;
 pub mod clock;
+pub mod deadline;
 pub mod forwarding;
 mod genetlink;
 pub mod link;
