@@ -59,6 +59,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// [`StoreError`].
     fn usage(&self, owner: Option<&str>, since: Moment, now: Moment) -> Result<Vec<Usage>, StoreError>;
 
+    /// Removes so many leases at most that were removed before `before`, with their history, and the requests that are no longer
+    /// remembered; gives how many leases it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn forget(&self, before: Moment, most: usize, now: Moment) -> Result<usize, StoreError>;
+
     /// Whether something can be written.
     ///
     /// # Errors

@@ -216,6 +216,29 @@ impl Store for Database {
         })
     }
 
+    fn forget(&self, before: Moment, most: usize, now: Moment) -> Result<usize, StoreError> {
+        self.write(|transaction| {
+            // What was removed then was made then: the index by age finds them.
+            let old: Vec<String> = transaction
+                .prepare_cached("SELECT id FROM leases WHERE created_at < ?1 AND removed_at < ?1 LIMIT ?2")?
+                .query_map(
+                    params![signed(before.as_millis()), i64::try_from(most).unwrap_or(i64::MAX)],
+                    |row| row.get(0),
+                )?
+                .collect::<Result<_, _>>()?;
+            for id in &old {
+                transaction
+                    .prepare_cached("DELETE FROM notices WHERE lease = ?1")?
+                    .execute([id])?;
+                transaction
+                    .prepare_cached("DELETE FROM leases WHERE id = ?1")?
+                    .execute([id])?;
+            }
+            transaction.execute("DELETE FROM requests WHERE created_at <= ?1", [self::before(now, REMEMBER)])?;
+            Ok(old.len())
+        })
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         self.write(|transaction| {
             // Takes pages, so that a full disk shows, and gives them back.

@@ -236,3 +236,40 @@ fn a_full_disk_loses_nothing() {
     store.check().unwrap();
     store.update(&mut kept, &[]).unwrap();
 }
+
+#[test]
+fn what_is_over_for_long_is_forgotten_with_its_history_and_nothing_else() {
+    let store = Database::in_memory().unwrap();
+    let day = Duration::from_secs(86_400);
+    let before = START + 10 * day;
+    // (removed after so many days, is forgotten?)
+    let cases = [
+        (None, false),
+        (Some(1), true),
+        (Some(9), true),
+        (Some(10), false),
+        (Some(11), false),
+    ];
+    let mut leases = Vec::new();
+    for (number, (days, is_forgotten)) in (1..).zip(cases) {
+        let mut lease = lease(number, "anna");
+        let key = key(&format!("key-{number}"), 1);
+        insert(&store, &mut lease, Some(&key), &Policy::own());
+        lease.removed_at = days.map(|days| START + days * day);
+        store.update(&mut lease, &[]).unwrap();
+        leases.push((lease.id, is_forgotten));
+    }
+    let now = START + 400 * day;
+    assert_eq!(store.forget(before, 1, now).unwrap(), 1);
+    assert_eq!(store.forget(before, 10, now).unwrap(), 1);
+    assert_eq!(store.forget(before, 10, now).unwrap(), 0);
+    for (id, is_forgotten) in leases {
+        assert_eq!(Store::read(&store, id).unwrap().is_none(), is_forgotten, "{id}");
+        assert_eq!(store.notices(id, 0).unwrap().is_empty(), is_forgotten, "{id}");
+    }
+    let requests: u32 = store
+        .read(|connection| connection.query_row("SELECT COUNT(*) FROM requests", [], |row| row.get(0)))
+        .map_err(|error: rusqlite::Error| error)
+        .unwrap();
+    assert_eq!(requests, 0, "a request is known for a day");
+}
