@@ -4,8 +4,15 @@ use std::path::PathBuf;
 
 use super::{ConfigError, Origin, TypedOidc};
 
-/// Entra ID's host. Its documents for `common` and `organizations` name no issuer that a token could be held against.
+/// Entra ID's host. Its documents for `common`, `organizations` and `consumers` name no issuer that a token could be held
+/// against.
 const ENTRA: &str = "login.microsoftonline.com";
+
+/// Entra ID's hosts in national clouds.
+const NATIONAL: [&str; 2] = ["login.microsoftonline.us", "login.partner.microsoftonline.cn"];
+
+/// The tenant of everybody with a private account at Microsoft: `consumers` by another name.
+const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
 /// Sign-in by OpenID Connect, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +52,8 @@ pub(super) fn check(typed: TypedOidc) -> Result<Oidc, ConfigError> {
     if !origin.is_https() && !origin.is_loopback() {
         return Err(ConfigError::wrong("oidc.issuer", "begins with https://"));
     }
-    let tenant = if origin.host() == ENTRA {
-        Some(entra_tenant(path, tenant)?)
+    let tenant = if origin.host() == ENTRA || NATIONAL.contains(&origin.host()) {
+        Some(entra_tenant(origin.host(), path, tenant)?)
     } else {
         tenant
     };
@@ -90,18 +97,18 @@ fn split(issuer: &str) -> Result<(Origin, &str), ConfigError> {
 }
 
 /// The tenant in the path of Entra ID's issuer, which has to be one tenant.
-fn entra_tenant(path: &str, given: Option<String>) -> Result<String, ConfigError> {
+fn entra_tenant(host: &str, path: &str, given: Option<String>) -> Result<String, ConfigError> {
     let found = path
         .strip_prefix('/')
         .and_then(|path| path.strip_suffix("/v2.0"))
         .map(str::to_ascii_lowercase);
     match found {
-        Some(found) if is_guid(&found) && given.as_ref().is_none_or(|given| *given == found) => Ok(found),
+        Some(found) if is_tenant(&found) && given.as_ref().is_none_or(|given| *given == found) => Ok(found),
         _ => Err(ConfigError::wrong(
             "oidc.issuer",
             format!(
-                "for Entra ID is https://{ENTRA}/TENANT/v2.0 with the tenant's id, a GUID: `common` and `organizations` \
-                     would let every tenant in"
+                "for Entra ID is https://{host}/TENANT/v2.0 with the tenant's id, a GUID: `common`, `organizations` and \
+                 `consumers` would let everybody in"
             ),
         )),
     }
@@ -109,13 +116,18 @@ fn entra_tenant(path: &str, given: Option<String>) -> Result<String, ConfigError
 
 fn tenant(text: String) -> Result<String, ConfigError> {
     let text = text.to_ascii_lowercase();
-    if is_guid(&text) {
+    if is_tenant(&text) {
         return Ok(text);
     }
     Err(ConfigError::wrong(
         "oidc.tenant",
         format!("`{text}` is not a tenant's id: a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47"),
     ))
+}
+
+/// Whether it is the id of one tenant's own people.
+fn is_tenant(text: &str) -> bool {
+    is_guid(text) && text != CONSUMERS
 }
 
 fn is_guid(text: &str) -> bool {
@@ -134,7 +146,14 @@ mod tests {
         let entra = |path: &str| format!("https://{ENTRA}/{path}/v2.0");
         type Found<'a> = Option<(String, Option<&'a str>)>;
         // (issuer, tenant, the issuer and tenant that come of it)
-        let cases: [(Option<String>, Option<&str>, Found<'_>); 12] = [
+        let national = |path: &str| format!("https://{}/{path}/v2.0", NATIONAL[0]);
+        let cases: [(Option<String>, Option<&str>, Found<'_>); 18] = [
+            (Some(entra("consumers")), None, None),
+            (Some(entra(CONSUMERS)), None, None),
+            (None, Some(CONSUMERS), None),
+            (None, Some("common"), None),
+            (Some(national("organizations")), None, None),
+            (Some(national(TENANT)), None, Some((national(TENANT), Some(TENANT)))),
             (None, Some(TENANT), Some((entra(TENANT), Some(TENANT)))),
             (Some(entra(TENANT)), None, Some((entra(TENANT), Some(TENANT)))),
             (Some(entra(TENANT)), Some(TENANT), Some((entra(TENANT), Some(TENANT)))),

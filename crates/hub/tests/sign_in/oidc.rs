@@ -356,17 +356,17 @@ fn a_provider_that_would_let_everybody_in_is_refused() {
         (
             "https://login.microsoftonline.com/common/v2.0",
             &[],
-            Some("every tenant"),
+            Some("everybody in"),
         ),
         (
             "https://login.microsoftonline.com/organizations/v2.0",
             &[],
-            Some("every tenant"),
+            Some("everybody in"),
         ),
         (
             "https://login.microsoftonline.com/consumers/v2.0",
             &[],
-            Some("every tenant"),
+            Some("everybody in"),
         ),
         ("http://id.example.org", &[], Some("https://")),
     ] {

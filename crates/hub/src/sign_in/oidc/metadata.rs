@@ -150,25 +150,31 @@ impl Metadata {
         let fail = |why: String| Unreachable::new(self.issuer.as_str(), why);
         let document = Document::discover_async(self.issuer.clone(), &self.http).await;
         let document = document.map_err(|error| fail(chain(&error)))?;
-        let ends = [
-            ("authorization_endpoint", Some(document.authorization_endpoint().url())),
-            ("token_endpoint", document.token_endpoint().map(|url| url.url())),
-            ("userinfo_endpoint", document.userinfo_endpoint().map(|url| url.url())),
-            (
-                "end_session_endpoint",
-                document.additional_metadata().end_session_endpoint.as_ref(),
-            ),
-        ];
-        for (name, url) in ends {
-            if url.is_some_and(|url| !self.http.is_safe(url)) {
-                return Err(fail(format!("its {name} is not reached by https")));
-            }
-        }
-        if document.token_endpoint().is_none() {
-            return Err(fail("it names no token_endpoint".to_owned()));
-        }
+        check(&document, &self.http).map_err(fail)?;
         Ok(Arc::new(document))
     }
+}
+
+/// Checks that a sign-in can go by what a provider says of itself.
+fn check(document: &Document, http: &Http) -> Result<(), String> {
+    let ends = [
+        ("authorization_endpoint", Some(document.authorization_endpoint().url())),
+        ("token_endpoint", document.token_endpoint().map(|url| url.url())),
+        ("userinfo_endpoint", document.userinfo_endpoint().map(|url| url.url())),
+        (
+            "end_session_endpoint",
+            document.additional_metadata().end_session_endpoint.as_ref(),
+        ),
+    ];
+    for (name, url) in ends {
+        if url.is_some_and(|url| !http.is_safe(url)) {
+            return Err(format!("its {name} is not reached by https"));
+        }
+    }
+    if document.token_endpoint().is_none() {
+        return Err("it names no token_endpoint".to_owned());
+    }
+    Ok(())
 }
 
 /// An error and what led to it, in one line.
@@ -181,4 +187,142 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use openidconnect::core::CoreJsonWebKeySet;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        config::{Config, Typed, TypedOidc},
+        sign_in::oidc::Provider,
+    };
+
+    const ENTRA: &str = include_str!("fixtures/entra.json");
+    const GOOGLE: &str = include_str!("fixtures/google.json");
+    const KEYCLOAK: &str = include_str!("fixtures/keycloak.json");
+
+    #[test]
+    fn the_documents_of_the_providers_that_people_have_are_read() {
+        let http = Http::new(&[], false).unwrap();
+        let tenant = "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47";
+        let realm = "https://id.example.org/realms/office";
+        // (document, issuer, token endpoint, where one signs out, whether the answer names the issuer)
+        for (text, issuer, token, end, has_iss) in [
+            (
+                ENTRA,
+                format!("{tenant}/v2.0"),
+                format!("{tenant}/oauth2/v2.0/token"),
+                Some(format!("{tenant}/oauth2/v2.0/logout")),
+                false,
+            ),
+            (
+                GOOGLE,
+                "https://accounts.google.com".to_owned(),
+                "https://oauth2.googleapis.com/token".to_owned(),
+                None,
+                false,
+            ),
+            (
+                KEYCLOAK,
+                realm.to_owned(),
+                format!("{realm}/protocol/openid-connect/token"),
+                Some(format!("{realm}/protocol/openid-connect/logout")),
+                true,
+            ),
+        ] {
+            let document: Document = serde_json::from_str(text).unwrap();
+            check(&document, &http).unwrap();
+            assert_eq!(document.issuer().as_str(), issuer);
+            assert_eq!(document.token_endpoint().unwrap().as_str(), token);
+            let more = document.additional_metadata();
+            assert_eq!(
+                more.end_session_endpoint.as_ref().map(|url| url.to_string()),
+                end,
+                "{issuer}"
+            );
+            assert_eq!(more.authorization_response_iss_parameter_supported, has_iss, "{issuer}");
+            // The hub is set up for it by its issuer alone, as the guide says.
+            let config = Config::new(Typed {
+                oidc: Some(TypedOidc {
+                    issuer: Some(issuer.clone()),
+                    client_id: Some("adit".to_owned()),
+                    user_values: vec!["example.org".to_owned()],
+                    ..TypedOidc::default()
+                }),
+                ..Typed::default()
+            });
+            let provider = Provider::new(&config.unwrap().oidc.unwrap(), None, &[], Clock::system()).unwrap();
+            assert_eq!(provider.issuer(), issuer);
+        }
+    }
+
+    #[test]
+    fn a_document_by_which_nobody_can_sign_in_safely_is_refused() {
+        let http = Http::new(&[], false).unwrap();
+        let without = |name: &str, value: Value| {
+            let mut document: Value = serde_json::from_str(KEYCLOAK).unwrap();
+            document[name] = value;
+            document
+        };
+        for (name, value) in [
+            ("token_endpoint", json!("http://id.example.org/token")),
+            ("token_endpoint", Value::Null),
+            ("authorization_endpoint", json!("http://id.example.org/auth")),
+            ("userinfo_endpoint", json!("http://id.example.org/userinfo")),
+            ("end_session_endpoint", json!("javascript:alert(1)")),
+        ] {
+            let document: Document = serde_json::from_value(without(name, value)).unwrap();
+            let error = check(&document, &http).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
+        for (name, value) in [
+            ("issuer", Value::Null),
+            ("jwks_uri", json!("no url")),
+            ("authorization_endpoint", Value::Null),
+        ] {
+            assert!(
+                serde_json::from_value::<Document>(without(name, value)).is_err(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_providers_that_people_have_are_read() {
+        let n = "AKHE5w".repeat(57);
+        // Entra ID names no algorithm and adds an issuer; Keycloak has keys for encryption and of other kinds beside.
+        for (whose, keys, signing) in [
+            (
+                "Entra ID",
+                json!([{"kty": "RSA", "use": "sig", "kid": "a", "x5t": "a", "n": n, "e": "AQAB", "x5c": ["MIIC"],
+                    "cloud_instance_name": "microsoftonline.com", "issuer": "https://login.microsoftonline.com/x/v2.0"}]),
+                1,
+            ),
+            (
+                "Google",
+                json!([{"kty": "RSA", "use": "sig", "kid": "b", "alg": "RS256", "n": n, "e": "AQAB"},
+                    {"kty": "RSA", "use": "sig", "kid": "c", "alg": "RS256", "n": n, "e": "AQAB"}]),
+                2,
+            ),
+            (
+                "Keycloak",
+                json!([{"kid": "d", "kty": "RSA", "alg": "RSA-OAEP", "use": "enc", "x5c": ["MIIC"], "x5t": "x",
+                        "x5t#S256": "y", "n": n, "e": "AQAB"},
+                    {"kid": "e", "kty": "RSA", "alg": "RS256", "use": "sig", "x5c": ["MIIC"], "n": n, "e": "AQAB"},
+                    {"kid": "f", "kty": "OKP", "alg": "EdDSA", "use": "sig", "crv": "Ed448", "x": "AAAA"}]),
+                1,
+            ),
+        ] {
+            let set: CoreJsonWebKeySet = serde_json::from_value(json!({ "keys": keys })).unwrap();
+            let rsa = set.keys().iter().filter(|key| {
+                use openidconnect::JsonWebKey as _;
+                key.key_type() == &openidconnect::core::CoreJsonWebKeyType::RSA
+                    && key.key_use() == Some(&openidconnect::core::CoreJsonWebKeyUse::Signature)
+            });
+            assert_eq!(rsa.count(), signing, "{whose}");
+        }
+    }
 }
