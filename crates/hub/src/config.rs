@@ -22,8 +22,9 @@ pub(crate) use self::origin::is_loopback_host;
 pub use self::{
     oidc::Oidc,
     origin::Origin,
-    typed::{Typed, TypedLimits, TypedOidc, TypedRates, TypedTls},
+    typed::{Typed, TypedLimits, TypedOidc, TypedRates, TypedRetention, TypedTls},
 };
+use crate::retention::Retention;
 
 /// Where a hub listens unless something else is asked for.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8790);
@@ -34,7 +35,7 @@ pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Where Prometheus reads `/metrics` without signing in; `None` keeps them with the rest, for this machine and admins.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics: Option<Metrics>,
     /// Where people reach it.
     pub origin: Origin,
     /// `None`: it speaks plain HTTP, on loopback or to a proxy that is trusted.
@@ -57,6 +58,8 @@ pub struct Config {
     pub rates: RateLimits,
     /// What a client may use up.
     pub limits: Limits,
+    /// How long leases that are over, and the audit, are kept.
+    pub retention: Retention,
     /// Where spans go by OTLP over HTTP; `None` is nowhere.
     pub otlp_endpoint: Option<String>,
 }
@@ -68,6 +71,17 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+}
+
+/// A listener for `/metrics` alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The file with the token that has to be brought; `None` is none.
+    pub token_file: Option<PathBuf>,
+    /// Whether it has the hub's certificate.
+    pub is_encrypted: bool,
 }
 
 /// How often somebody may ask.
@@ -88,7 +102,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How long a client may take for the head of a request.
     pub header: Duration,
-    /// How long a client may take for the body, and the hub for the answer's beginning.
+    /// How long a client may take for the body.
     pub answer: Duration,
     /// How long nothing of an answer may be taken by the client.
     pub stall: Duration,
@@ -169,8 +183,13 @@ impl Config {
     /// The first thing that is wrong, or not safe.
     pub fn new(typed: Typed) -> Result<Self, ConfigError> {
         let listen = address("listen", typed.listen.as_deref())?.unwrap_or(DEFAULT_LISTEN);
-        let metrics_listen = address("metrics_listen", typed.metrics_listen.as_deref())?;
         let tls = typed.tls.map(TypedTls::check).transpose()?;
+        let metrics = metrics(
+            address("metrics_listen", typed.metrics_listen.as_deref())?,
+            typed.metrics_token_file,
+            typed.metrics_insecure.unwrap_or_default(),
+            tls.is_some(),
+        )?;
         let trusted_proxies = proxies(&typed.trusted_proxies)?;
         let public = typed.public_url.as_deref().map(Origin::parse).transpose()?;
         let oidc = typed.oidc.map(TypedOidc::check).transpose()?;
@@ -203,7 +222,7 @@ impl Config {
         Ok(Self {
             origin: public.unwrap_or_else(|| Origin::of_listener(listen, tls.is_some())),
             listen,
-            metrics_listen,
+            metrics,
             tls,
             trusted_proxies,
             is_local,
@@ -219,6 +238,7 @@ impl Config {
             profiles: typed.profiles,
             rates: typed.rates.check()?,
             limits: Limits::default(),
+            retention: typed.retention.check()?,
             otlp_endpoint: typed.otlp_endpoint.map(otlp).transpose()?,
         })
     }
@@ -246,6 +266,35 @@ fn address(field: &'static str, text: Option<&str>) -> Result<Option<SocketAddr>
         })
     })
     .transpose()
+}
+
+/// On loopback in the clear, as every other exporter; beyond it encrypted and with a token, unless it is said otherwise.
+fn metrics(
+    listen: Option<SocketAddr>,
+    token_file: Option<PathBuf>,
+    is_insecure: bool,
+    has_certificate: bool,
+) -> Result<Option<Metrics>, ConfigError> {
+    let Some(listen) = listen else {
+        if token_file.is_some() {
+            let problem = "opens nothing: metrics_listen is missing";
+            return Err(ConfigError::wrong("metrics_token_file", problem));
+        }
+        return Ok(None);
+    };
+    let is_local = listen.ip().to_canonical().is_loopback();
+    if !is_local && !is_insecure && (!has_certificate || token_file.is_none()) {
+        let problem = format!(
+            "{listen} is reached from beyond this machine: give a certificate (tls: certificate, key) and a token \
+             (metrics_token_file), or say metrics_insecure: true where the network itself keeps others away"
+        );
+        return Err(ConfigError::wrong("metrics_listen", problem));
+    }
+    Ok(Some(Metrics {
+        listen,
+        token_file,
+        is_encrypted: !is_local && !is_insecure,
+    }))
 }
 
 fn proxies(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
@@ -438,9 +487,64 @@ mod tests {
     }
 
     #[test]
+    fn metrics_leave_this_machine_encrypted_and_to_who_has_a_token() {
+        // (address, certificate, token, insecure, encrypted?)
+        for (listen, has_certificate, has_token, is_insecure, expected) in [
+            ("127.0.0.1:9100", false, false, false, Some(false)),
+            ("127.0.0.1:9100", true, true, false, Some(false)),
+            ("[::1]:9100", false, false, false, Some(false)),
+            ("0.0.0.0:9100", false, false, false, None),
+            ("0.0.0.0:9100", true, false, false, None),
+            ("0.0.0.0:9100", false, true, false, None),
+            ("10.0.0.1:9100", true, true, false, Some(true)),
+            ("10.0.0.1:9100", false, false, true, Some(false)),
+            ("10.0.0.1:9100", true, true, true, Some(false)),
+        ] {
+            let config = Config::new(Typed {
+                metrics_listen: Some(listen.to_owned()),
+                metrics_token_file: has_token.then(|| "token".into()),
+                metrics_insecure: Some(is_insecure),
+                tls: has_certificate.then(tls),
+                ..Typed::default()
+            });
+            let what = (listen, has_certificate, has_token, is_insecure);
+            match (config, expected) {
+                (Ok(config), Some(is_encrypted)) => {
+                    let metrics = config.metrics.unwrap();
+                    assert_eq!(metrics.is_encrypted, is_encrypted, "{what:?}");
+                    assert_eq!(metrics.token_file.is_some(), has_token, "{what:?}");
+                }
+                (Err(error), None) => assert!(error.to_string().contains("metrics_insecure"), "{error}"),
+                (found, _) => panic!("{what:?}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_kept_for_so_many_days_or_for_ever() {
+        let day = Duration::from_secs(86_400);
+        for (leases_days, audit_days, expected) in [
+            (None, None, (Some(400 * day), None)),
+            (Some(0), Some(0), (None, None)),
+            (Some(30), Some(3_650), (Some(30 * day), Some(3_650 * day))),
+        ] {
+            let retention = TypedRetention {
+                leases_days,
+                audit_days,
+            };
+            let config = Config::new(Typed {
+                retention,
+                ..Typed::default()
+            });
+            let Retention { leases, audit } = config.unwrap().retention;
+            assert_eq!((leases, audit), expected);
+        }
+    }
+
+    #[test]
     fn a_wrong_value_is_named() {
         type Change = fn(&mut Typed);
-        let cases: [(Change, &str); 12] = [
+        let cases: [(Change, &str); 15] = [
             (|typed| typed.listen = Some("8790".to_owned()), "listen"),
             (|typed| typed.listen = Some("localhost:8790".to_owned()), "listen"),
             (
@@ -470,6 +574,18 @@ mod tests {
                 "limits.max_lifetime_secs",
             ),
             (|typed| typed.rates.per_user = Some(0), "rates.per_user"),
+            (
+                |typed| typed.metrics_token_file = Some("token".into()),
+                "metrics_token_file",
+            ),
+            (
+                |typed| typed.retention.leases_days = Some(36_501),
+                "retention.leases_days",
+            ),
+            (
+                |typed| typed.retention.audit_days = Some(36_501),
+                "retention.audit_days",
+            ),
             (
                 |typed| typed.otlp_endpoint = Some("collector:4318".to_owned()),
                 "otlp_endpoint",

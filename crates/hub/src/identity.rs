@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::{
     App,
-    problem::Problem,
+    problem::{self, Problem},
     sign_in::{TablesError, authenticate, secret::Fingerprint},
 };
 
@@ -312,7 +312,9 @@ impl From<Denied> for Problem {
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         if let Self::SignedOut { login: Some(login) } = &self {
-            return Redirect::to(login).into_response();
+            let mut response = Redirect::to(login).into_response();
+            response.extensions_mut().insert(problem::Code(self.code().to_owned()));
+            return response;
         }
         let challenge = self.challenge();
         let mut response = Problem::from(self).into_response();

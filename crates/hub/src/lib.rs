@@ -22,8 +22,10 @@ pub mod pages;
 pub mod problem;
 pub mod rates;
 pub mod request_id;
+pub mod retention;
 pub mod server;
 pub mod sign_in;
+pub mod trace_context;
 
 pub use app::App;
 pub use config::Config;

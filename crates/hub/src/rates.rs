@@ -92,7 +92,7 @@ impl<K: Clone + Hash + Eq + std::fmt::Debug> Buckets<K> {
 }
 
 /// Whoever has one address of a /64 has them all.
-fn site(address: IpAddr) -> IpAddr {
+pub(crate) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

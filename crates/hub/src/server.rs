@@ -6,22 +6,24 @@ mod connection;
 mod finish;
 mod headers;
 mod log;
+mod metrics;
+mod refused;
 mod routes;
 mod stall;
 mod tls;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, time::timeout};
 
 pub(crate) use self::finish::UnderWay;
 pub use self::{
     client::{Client, Peer},
-    routes::{metrics_router, router},
+    routes::router,
     tls::TlsError,
 };
-use self::{connection::Connections, tls::Certificate};
-use crate::App;
+use self::{connection::Connections, metrics::MetricsToken, routes::metrics_router, tls::Certificate};
+use crate::{App, retention};
 
 /// How long it is waited after the kernel had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +34,14 @@ pub enum ServeError {
     /// Its certificate is of no use.
     #[error("the certificate cannot be used: {0}")]
     Tls(#[from] TlsError),
+    /// The token of the metrics is of no use.
+    #[error("metrics_token_file: {}: {source}", path.display())]
+    MetricsToken {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It cannot listen.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -63,13 +73,23 @@ pub async fn serve(
             Some(acceptor)
         }
     };
-    if let Some(address) = app.config.metrics_listen {
+    if let Some(metrics) = &app.config.metrics {
+        let token = metrics.token_file.as_deref().map(|path| {
+            MetricsToken::read(path).map_err(|source| ServeError::MetricsToken {
+                path: path.to_owned(),
+                source,
+            })
+        });
+        let router = metrics_router(Arc::clone(&app), token.transpose()?);
+        let address = metrics.listen;
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Listen { address, source })?;
-        let connections = Connections::new(&app, metrics_router(Arc::clone(&app)), None);
+        let acceptor = acceptor.clone().filter(|_| metrics.is_encrypted);
+        let connections = Connections::new(&app, router, acceptor);
         tasks.spawn(async move { connections.accept(&listener).await });
     }
+    tasks.spawn(retention::keep(Arc::clone(&app)));
     let connections = Connections::new(&app, router(Arc::clone(&app)), acceptor);
     tokio::select! {
         biased;
@@ -85,6 +105,7 @@ pub async fn serve(
     if timeout(app.config.limits.stop, finish).await.is_err() {
         tracing::warn!("some answers were not taken in time, and are cut");
     }
+    app.audit.settle().await;
     app.launcher.stop().await;
     tasks.shutdown().await;
     Ok(())

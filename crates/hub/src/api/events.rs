@@ -17,6 +17,7 @@ use tokio::{
     sync::{broadcast, watch},
     time::{Instant, sleep_until},
 };
+use tracing::{Instrument as _, Span};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -90,6 +91,7 @@ async fn events(
         ends_at: Instant::now() + LONGEST,
         look_at: Instant::now() + LOOK,
         queue: VecDeque::new(),
+        span: Span::current(),
         shown: None,
         is_over: false,
         _place: place,
@@ -170,6 +172,8 @@ struct Follow {
     look_at: Instant,
     /// What is to be sent.
     queue: VecDeque<Event>,
+    /// The request's, which the answer outlives.
+    span: Span,
     /// The lease as it was sent last.
     shown: Option<Lease>,
     is_over: bool,
@@ -178,16 +182,20 @@ struct Follow {
 
 impl Follow {
     fn stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
-        stream::unfold(self, |mut follow| async move {
-            loop {
-                if let Some(event) = follow.queue.pop_front() {
-                    return Some((Ok(event), follow));
+        stream::unfold(self, |mut follow| {
+            let span = follow.span.clone();
+            let next = async move {
+                loop {
+                    if let Some(event) = follow.queue.pop_front() {
+                        return Some((Ok(event), follow));
+                    }
+                    if follow.is_over || !follow.wait().await {
+                        return None;
+                    }
+                    follow.look().await.ok()?;
                 }
-                if follow.is_over || !follow.wait().await {
-                    return None;
-                }
-                follow.look().await.ok()?;
-            }
+            };
+            next.instrument(span)
         })
     }
 

@@ -1,6 +1,6 @@
 //! What handlers take out of a request, with every error a [`Problem`].
 
-mod body;
+pub(crate) mod body;
 mod path;
 mod query;
 mod who;

@@ -158,7 +158,7 @@ async fn extend(
 }
 
 /// The key of a request; the same request is one that says the same, however it is written.
-fn idempotency_key(headers: &HeaderMap, request: &LeaseRequest) -> Result<Option<IdempotencyKey>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap, request: &LeaseRequest) -> Result<Option<IdempotencyKey>, Problem> {
     const NAME: &str = "Idempotency-Key";
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -6,6 +6,8 @@ mod account;
 mod document;
 mod events;
 mod extract;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod leases;
 mod peers;
 mod places;

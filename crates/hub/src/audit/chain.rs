@@ -81,6 +81,22 @@ pub struct Head {
     pub hash: Hash,
 }
 
+/// A chain that is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whole {
+    /// From where on; beyond nothing if rows were pruned.
+    pub from: Head,
+    /// How far.
+    pub head: Head,
+}
+
+impl Whole {
+    /// Rows that are there.
+    pub fn rows(&self) -> u64 {
+        self.head.count - self.from.count
+    }
+}
+
 /// Where a chain is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
@@ -108,6 +124,23 @@ pub enum Broken {
         /// Which.
         number: u64,
     },
+    /// Rows at the beginning are not there, and no row says that they were pruned.
+    #[error("the audit begins after row {count}, and no row of it says that those before were pruned")]
+    Beheaded {
+        /// The last row that is not there.
+        count: u64,
+    },
+    /// A head lies before what is there.
+    #[error(
+        "the head of row {known} was given, and the rows up to {count} were pruned: check the export that has row {known}, and \
+         that it ends with, or goes through, the head with which this audit begins"
+    )]
+    Pruned {
+        /// The row of the head that was given.
+        known: u64,
+        /// The last row that was pruned.
+        count: u64,
+    },
     /// Rows at the end are not there.
     #[error("the audit ends after row {count}, and had {known} rows before: those at its end were removed")]
     Truncated {
@@ -121,17 +154,41 @@ pub enum Broken {
 /// Walks along a chain.
 #[derive(Clone, Debug, Default)]
 pub struct Walk {
+    from: Head,
     reached: Head,
     known: Vec<Head>,
+    /// Whether a row says that all before `from` was pruned.
+    is_explained: bool,
 }
 
+/// What a row is about that says how far rows were pruned.
+pub(super) const PRUNE: &str = "audit.prune";
+
 impl Walk {
-    /// Begins before the first row. `known` are heads that the chain once had.
-    pub fn new(known: impl IntoIterator<Item = Head>) -> Self {
-        Self {
-            reached: Head::default(),
-            known: known.into_iter().collect(),
+    /// Begins before the first row, or behind the last one that was pruned. `known` are heads that the chain once had.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken::Pruned`] and [`Broken::Rewritten`] if a known head is not behind the beginning, or is not it.
+    pub fn new(from: Head, known: impl IntoIterator<Item = Head>) -> Result<Self, Broken> {
+        let known: Vec<Head> = known.into_iter().collect();
+        let count = from.count;
+        if let Some(known) = known.iter().find(|known| known.count > 0 && known.count < count) {
+            let known = known.count;
+            return Err(Broken::Pruned { known, count });
         }
+        if known
+            .iter()
+            .any(|known| known.count == count && known.hash != from.hash)
+        {
+            return Err(Broken::Rewritten { number: count });
+        }
+        Ok(Self {
+            from,
+            reached: from,
+            known,
+            is_explained: from == Head::default(),
+        })
     }
 
     /// Takes the next row.
@@ -140,7 +197,7 @@ impl Walk {
     ///
     /// [`Broken`].
     pub fn step(&mut self, row: &Row) -> Result<(), Broken> {
-        let number = self.reached.count + 1;
+        let number = self.reached.count.saturating_add(1);
         if row.number != number {
             return Err(Broken::Missing { number });
         }
@@ -157,6 +214,7 @@ impl Walk {
         {
             return Err(Broken::Rewritten { number });
         }
+        self.is_explained |= row.what == PRUNE && row.on == self.from.to_string();
         self.reached = Head {
             count: number,
             hash: row.hash,
@@ -168,13 +226,21 @@ impl Walk {
     ///
     /// # Errors
     ///
-    /// [`Broken::Truncated`] if a known head lies further on.
-    pub fn end(self) -> Result<Head, Broken> {
+    /// [`Broken::Truncated`] if a known head lies further on, [`Broken::Beheaded`] if the beginning is missing without a word.
+    pub fn end(self) -> Result<Whole, Broken> {
         let count = self.reached.count;
-        match self.known.iter().map(|known| known.count).max() {
-            Some(known) if known > count => Err(Broken::Truncated { count, known }),
-            Some(_) | None => Ok(self.reached),
+        if let Some(known) = self.known.iter().map(|known| known.count).max()
+            && known > count
+        {
+            return Err(Broken::Truncated { count, known });
         }
+        if !self.is_explained {
+            return Err(Broken::Beheaded { count: self.from.count });
+        }
+        Ok(Whole {
+            from: self.from,
+            head: self.reached,
+        })
     }
 }
 
@@ -279,7 +345,11 @@ mod tests {
     }
 
     fn walk(rows: &[Row], known: &[Head]) -> Result<Head, Broken> {
-        let mut walk = Walk::new(known.iter().copied());
+        walk_from(Head::default(), rows, known).map(|whole| whole.head)
+    }
+
+    fn walk_from(from: Head, rows: &[Row], known: &[Head]) -> Result<Whole, Broken> {
+        let mut walk = Walk::new(from, known.iter().copied())?;
         rows.iter().try_for_each(|row| walk.step(row))?;
         walk.end()
     }
@@ -394,6 +464,43 @@ mod tests {
                 "{what}, with a head that was noted"
             );
         }
+    }
+
+    #[test]
+    fn a_pruned_chain_goes_on_from_its_last_pruned_row_if_a_row_says_so() {
+        let mut rows = chain(6);
+        let [early, from] = [2, 3].map(|count| head(&rows[..count]));
+        let foreign = Head {
+            hash: rows[0].hash,
+            ..from
+        };
+        // (what, on, known, found)
+        let whole = |rows: &[Row]| {
+            let last = &rows[5];
+            Ok(Whole {
+                from,
+                head: Head {
+                    count: 6,
+                    hash: last.hash,
+                },
+            })
+        };
+        let pruned = Err(Broken::Pruned { known: 2, count: 3 });
+        for (what, on, known, expected) in [
+            (PRUNE, from, None, None),
+            (PRUNE, from, Some(from), None),
+            (PRUNE, from, Some(early), Some(pruned)),
+            (PRUNE, from, Some(foreign), Some(Err(Broken::Rewritten { number: 3 }))),
+            (PRUNE, foreign, None, Some(Err(Broken::Beheaded { count: 3 }))),
+            ("lease.end", from, None, Some(Err(Broken::Beheaded { count: 3 }))),
+        ] {
+            (rows[5].what, rows[5].on) = (what.to_owned(), on.to_string());
+            rows[5].hash = rows[5].computed();
+            let expected = expected.unwrap_or_else(|| whole(&rows));
+            let known: Vec<Head> = known.into_iter().collect();
+            assert_eq!(walk_from(from, &rows[3..], &known), expected, "{what} {on} {known:?}");
+        }
+        assert_eq!(whole(&rows).map(|whole| whole.rows()), Ok(3));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use super::{
     Broken, Head, Row,
-    chain::Walk,
-    table::{each, noted},
+    chain::{Walk, Whole},
+    table::{each, noted, pruned},
 };
 
 /// Why an audit is not whole, or could not be looked at.
@@ -33,44 +33,56 @@ pub enum VerifyError {
     Io(#[from] std::io::Error),
 }
 
-/// Walks along the rows that an export wrote, past every one of the `known` heads.
+/// Walks along the rows that an export wrote, past every one of the `known` heads. It begins with the export's first row.
 ///
 /// # Errors
 ///
 /// [`VerifyError`].
-pub fn verify_lines(lines: impl BufRead, known: &[Head]) -> Result<Head, VerifyError> {
-    let mut walk = Walk::new(known.iter().copied());
+pub fn verify_lines(lines: impl BufRead, known: &[Head]) -> Result<Whole, VerifyError> {
+    let known = || known.iter().copied();
+    let mut walk = None;
     for (line, text) in (1..).zip(lines.lines()) {
-        let row = serde_json::from_str(&text?).map_err(|error| VerifyError::Line { line, error })?;
+        let row: Row = serde_json::from_str(&text?).map_err(|error| VerifyError::Line { line, error })?;
+        let walk = match &mut walk {
+            Some(walk) => walk,
+            none => {
+                let from = Head {
+                    count: row.number.saturating_sub(1),
+                    hash: row.previous,
+                };
+                none.insert(Walk::new(from, known())?)
+            }
+        };
         walk.step(&row)?;
     }
-    Ok(walk.end()?)
+    let walk = walk.map_or_else(|| Walk::new(Head::default(), known()), Ok);
+    Ok(walk?.end()?)
 }
 
-pub(super) fn verify(database: &Database, known: &[Head]) -> Result<Head, VerifyError> {
+pub(super) fn verify(database: &Database, known: &[Head]) -> Result<Whole, VerifyError> {
     database.read(|connection| along(connection, known, |_| Ok(())))
 }
 
-pub(super) fn export(database: &Database, out: &mut dyn Write) -> Result<Head, VerifyError> {
-    let head = database.read(|connection| {
+pub(super) fn export(database: &Database, out: &mut dyn Write) -> Result<Whole, VerifyError> {
+    let whole = database.read(|connection| {
         along(connection, &[], |row| {
             serde_json::to_writer(&mut *out, row).map_err(std::io::Error::from)?;
             Ok(out.write_all(b"\n")?)
         })
     })?;
     out.flush()?;
-    Ok(head)
+    Ok(whole)
 }
 
 fn along(
     connection: &Connection,
     known: &[Head],
     mut see: impl FnMut(&Row) -> Result<(), VerifyError>,
-) -> Result<Head, VerifyError> {
+) -> Result<Whole, VerifyError> {
     // Rows and head of one moment, whoever writes meanwhile.
     let moment = connection.unchecked_transaction()?;
     let known = known.iter().copied().chain([noted(&moment)?]);
-    let mut walk = Walk::new(known);
+    let mut walk = Walk::new(pruned(&moment)?, known)?;
     each(&moment, |row| {
         walk.step(&row)?;
         see(&row)

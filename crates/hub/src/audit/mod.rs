@@ -7,23 +7,31 @@
 //! memory is short, those that are given up are counted, and the count becomes a row itself.
 //!
 //! Rows hold no key and no token; what looks like one is taken out.
+//!
+//! Rows that are old may be pruned ([`Audit::prune`]): a row says so, and the chain goes on from the hash of the last of them.
 
 pub mod chain;
 mod export;
+mod prune;
 mod queue;
+mod refusals;
 mod scrub;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Weak},
+};
 
 use axum::http::StatusCode;
 use launch::{Clock, Moment, store::sqlite::Database};
 
 pub use self::{
-    chain::{Broken, Head, Row},
+    chain::{Broken, Head, Row, Whole},
     export::{VerifyError, verify_lines},
+    prune::Pruned,
 };
 use self::{
     queue::{OnFailure, Queue},
@@ -115,6 +123,45 @@ impl Audit {
         }
     }
 
+    /// Writes that something was refused before it began. Of many alike there are some rows and a count, so that nobody fills
+    /// the disk with what he is refused.
+    pub async fn refuse(&self, entry: Entry) {
+        let (taken, due_in) = self.0.take_refusal(entry);
+        for row in taken.rows {
+            self.record(row).await;
+        }
+        if taken.begins
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let queue = Arc::downgrade(&self.0);
+            runtime.spawn(async move {
+                tokio::time::sleep(due_in).await;
+                if let Some(queue) = Weak::upgrade(&queue) {
+                    Self(queue).settle().await;
+                }
+            });
+        }
+    }
+
+    /// Writes the counts of refusals that have no rows of their own.
+    pub async fn settle(&self) {
+        for row in self.0.end_refusals() {
+            self.record(row).await;
+        }
+    }
+
+    /// Removes rows from before `before`, and writes that; the chain goes on from the last of them. The newest row stays.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's: nothing is removed then.
+    pub async fn prune(&self, before: Moment) -> Result<Option<Pruned>, rusqlite::Error> {
+        let queue = Arc::clone(&self.0);
+        blocking(move || queue.prune(before))
+            .await
+            .unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery))
+    }
+
     /// Whether everything that happened is on disk. Tries to write what is not.
     ///
     /// # Errors
@@ -122,7 +169,7 @@ impl Audit {
     /// Why not, for people.
     pub async fn is_well(&self) -> Result<(), String> {
         let queue = Arc::clone(&self.0);
-        let tried = tokio::task::spawn_blocking(move || queue.write_all()).await;
+        let tried = blocking(move || queue.write_all()).await;
         tried.unwrap_or_else(|error| Err(error.to_string()))
     }
 
@@ -133,19 +180,19 @@ impl Audit {
     /// SQLite's.
     pub async fn page(&self, before: Option<u64>, limit: usize) -> Result<Vec<Row>, rusqlite::Error> {
         let queue = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || queue.database.read(|connection| table::page(connection, before, limit)))
+        blocking(move || queue.database.read(|connection| table::page(connection, before, limit)))
             .await
             .unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery))
     }
 
-    /// Walks along all rows, past every one of the heads that earlier exports printed. Blocks.
+    /// Walks along all rows that were not pruned, past every one of the heads that earlier exports printed. Blocks.
     ///
     /// Without a head, rows that were removed at the end together with the note of them are not missed.
     ///
     /// # Errors
     ///
     /// [`VerifyError`], which names the first row that is broken.
-    pub fn verify(&self, known: &[Head]) -> Result<Head, VerifyError> {
+    pub fn verify(&self, known: &[Head]) -> Result<Whole, VerifyError> {
         export::verify(&self.0.database, known)
     }
 
@@ -154,14 +201,14 @@ impl Audit {
     /// # Errors
     ///
     /// [`VerifyError`]: a broken audit is exported up to the row that is broken.
-    pub fn export(&self, out: &mut dyn std::io::Write) -> Result<Head, VerifyError> {
+    pub fn export(&self, out: &mut dyn std::io::Write) -> Result<Whole, VerifyError> {
         export::export(&self.0.database, out)
     }
 
     async fn write(&self, ticket: u64, on_failure: OnFailure) -> Result<(), Unavailable> {
         let queue = Arc::clone(&self.0);
         // Once it is begun it is finished, even if whoever asked has gone.
-        tokio::task::spawn_blocking(move || queue.write(ticket, on_failure))
+        blocking(move || queue.write(ticket, on_failure))
             .await
             .unwrap_or_else(|error| Err(error.to_string()))
             .map_err(Unavailable)
@@ -200,10 +247,16 @@ impl Drop for Intent {
         };
         // Outside a runtime it is written with the next row.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let queue = Arc::clone(&self.audit.0);
-            runtime.spawn_blocking(move || queue.write(ticket, OnFailure::Keep));
+            let (queue, span) = (Arc::clone(&self.audit.0), tracing::Span::current());
+            runtime.spawn_blocking(move || span.in_scope(|| queue.write(ticket, OnFailure::Keep)));
         }
     }
+}
+
+/// Does what waits for the disk beside the runtime, in the span of whoever asked.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
 }
 
 impl From<Unavailable> for Problem {

@@ -6,11 +6,16 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use launch::{Clock, store::sqlite::Database};
+use launch::{Clock, Moment, store::sqlite::Database};
 
-use super::{Entry, Stamped, table};
+use super::{
+    Entry, Stamped, prune,
+    refusals::{Refusals, Taken, WINDOW},
+    table,
+};
 
 /// Entries that are kept in memory while the disk takes none.
 const MOST: usize = 10_000;
@@ -24,6 +29,7 @@ pub(super) struct Queue {
     pub(super) database: Arc<Database>,
     clock: Clock,
     state: Mutex<State>,
+    refusals: Mutex<Refusals>,
     /// Held by the one who writes.
     turn: Mutex<()>,
 }
@@ -52,8 +58,26 @@ impl Queue {
             database,
             clock,
             state: Mutex::default(),
+            refusals: Mutex::default(),
             turn: Mutex::default(),
         }
+    }
+
+    /// What is written of a refusal, and how long after it the counts are due.
+    pub(super) fn take_refusal(&self, entry: Entry) -> (Taken, Duration) {
+        (lock(&self.refusals).take(entry, self.clock.now()), WINDOW)
+    }
+
+    /// The counts of refusals so far.
+    pub(super) fn end_refusals(&self) -> Vec<Entry> {
+        lock(&self.refusals).end()
+    }
+
+    /// Removes rows from before `before`. Blocks.
+    pub(super) fn prune(&self, before: Moment) -> rusqlite::Result<Option<prune::Pruned>> {
+        let now = self.clock.now();
+        self.database
+            .write(|transaction| prune::prune(transaction, before, now))
     }
 
     /// Takes an entry, and gives the number by which it is known; `None` if so many wait that it is not taken.

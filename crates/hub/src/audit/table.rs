@@ -8,7 +8,8 @@ use super::{
     chain::{Hash, Head, Row},
 };
 
-/// The rows, and how far they go. Triggers refuse what is not an addition at the end, by whatever way it comes:
+/// The rows, how far they go, and how far they were pruned. Triggers refuse what is neither an addition at the end nor the
+/// removal of what the note of pruned rows covers, by whatever way it comes:
 /// `INSERT OR REPLACE` would remove a row without a word, were it not that a row's number has to be the next.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS audit (
@@ -30,13 +31,30 @@ const TABLES: &str = "
         hash BLOB NOT NULL CHECK (length(hash) = 32)
     ) STRICT;
     INSERT INTO audit_head SELECT 1, 0, zeroblob(32) WHERE NOT EXISTS (SELECT 1 FROM audit_head);
+    CREATE TABLE IF NOT EXISTS audit_pruned (
+        id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
+        count INTEGER NOT NULL,
+        hash BLOB NOT NULL CHECK (length(hash) = 32)
+    ) STRICT;
+    INSERT INTO audit_pruned SELECT 1, 0, zeroblob(32) WHERE NOT EXISTS (SELECT 1 FROM audit_pruned);
     CREATE TRIGGER IF NOT EXISTS audit_grows_at_the_end BEFORE INSERT ON audit
         WHEN NEW.number IS NOT (SELECT COALESCE(MAX(number), 0) + 1 FROM audit)
         BEGIN SELECT RAISE(ABORT, 'the audit grows at its end only'); END;
     CREATE TRIGGER IF NOT EXISTS audit_is_not_changed BEFORE UPDATE ON audit
         BEGIN SELECT RAISE(ABORT, 'the audit is not changed'); END;
-    CREATE TRIGGER IF NOT EXISTS audit_is_not_shortened BEFORE DELETE ON audit
+    DROP TRIGGER IF EXISTS audit_is_not_shortened;
+    CREATE TRIGGER IF NOT EXISTS audit_loses_what_is_pruned BEFORE DELETE ON audit
+        WHEN OLD.number > (SELECT count FROM audit_pruned)
         BEGIN SELECT RAISE(ABORT, 'the audit is not shortened'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_pruned_goes_on BEFORE UPDATE ON audit_pruned
+        WHEN NEW.count <= OLD.count OR NEW.count >= (SELECT count FROM audit_head)
+            OR NEW.hash IS NOT (SELECT hash FROM audit WHERE number = NEW.count)
+        BEGIN SELECT RAISE(ABORT, 'the audit is pruned at its beginning only'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_pruned_is_one BEFORE INSERT ON audit_pruned
+        WHEN EXISTS (SELECT 1 FROM audit_pruned)
+        BEGIN SELECT RAISE(ABORT, 'the audit is pruned at its beginning only'); END;
+    CREATE TRIGGER IF NOT EXISTS audit_pruned_stays BEFORE DELETE ON audit_pruned
+        BEGIN SELECT RAISE(ABORT, 'the audit is pruned at its beginning only'); END;
     CREATE TRIGGER IF NOT EXISTS audit_head_goes_on BEFORE UPDATE ON audit_head WHEN NEW.count <= OLD.count
         BEGIN SELECT RAISE(ABORT, 'the audit is not shortened'); END;
     CREATE TRIGGER IF NOT EXISTS audit_head_is_one BEFORE INSERT ON audit_head WHEN EXISTS (SELECT 1 FROM audit_head)
@@ -53,13 +71,22 @@ pub(super) fn make(database: &Database) -> rusqlite::Result<()> {
 
 /// Adds rows at the end.
 pub(super) fn append(transaction: &Transaction<'_>, entries: &[Stamped]) -> rusqlite::Result<()> {
-    let mut head = last(transaction)?;
+    append_rows(transaction, entries.iter().map(|entry| move |head| entry.row(head)))
+}
+
+/// Adds rows at the end, each made of the head that it follows.
+pub(super) fn append_rows(
+    transaction: &Transaction<'_>,
+    rows: impl Iterator<Item = impl FnOnce(Head) -> Row>,
+) -> rusqlite::Result<()> {
+    let before = last(transaction)?;
+    let mut head = before;
     let mut add = transaction.prepare_cached(
         "INSERT INTO audit (number, at, who, what, target, outcome, detail, request_id, address, previous, hash)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
-    for entry in entries {
-        let row = entry.row(head);
+    for row in rows {
+        let row = row(head);
         add.execute(params![
             signed(row.number),
             signed(row.at.as_millis()),
@@ -78,7 +105,7 @@ pub(super) fn append(transaction: &Transaction<'_>, entries: &[Stamped]) -> rusq
             hash: row.hash,
         };
     }
-    if !entries.is_empty() {
+    if head != before {
         transaction.execute(
             "UPDATE audit_head SET count = ?1, hash = ?2",
             params![signed(head.count), head.hash.0],
@@ -91,23 +118,55 @@ pub(super) fn append(transaction: &Transaction<'_>, entries: &[Stamped]) -> rusq
 fn last(connection: &Connection) -> rusqlite::Result<Head> {
     let head = connection
         .prepare_cached("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")?
-        .query_row([], |row| {
-            Ok(Head {
-                count: unsigned(row.get(0)?),
-                hash: Hash(row.get(1)?),
-            })
-        })
+        .query_row([], read_head)
         .optional()?;
     Ok(head.unwrap_or_default())
 }
 
 /// The head as it was noted with the last row.
 pub(super) fn noted(connection: &Connection) -> rusqlite::Result<Head> {
-    connection.query_row("SELECT count, hash FROM audit_head", [], |row| {
-        Ok(Head {
-            count: unsigned(row.get(0)?),
-            hash: Hash(row.get(1)?),
-        })
+    connection.query_row("SELECT count, hash FROM audit_head", [], read_head)
+}
+
+/// The last row that was pruned; nothing if none was.
+pub(super) fn pruned(connection: &Connection) -> rusqlite::Result<Head> {
+    connection.query_row("SELECT count, hash FROM audit_pruned", [], read_head)
+}
+
+/// The last row before the first that is not from before `before`, and is not the newest; `None` if there is none to prune.
+pub(super) fn last_before(connection: &Connection, before: Moment) -> rusqlite::Result<Option<Head>> {
+    let newest = last(connection)?.count;
+    let kept: Option<i64> = connection
+        .query_row(
+            "SELECT number FROM audit WHERE at >= ?1 ORDER BY number LIMIT 1",
+            [signed(before.as_millis())],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let number = kept.map_or(newest, unsigned).min(newest).saturating_sub(1);
+    connection
+        .query_row(
+            "SELECT number, hash FROM audit WHERE number = ?1",
+            [signed(number)],
+            read_head,
+        )
+        .optional()
+}
+
+/// Notes how far rows were pruned, and removes them.
+pub(super) fn remove(transaction: &Transaction<'_>, to: Head) -> rusqlite::Result<()> {
+    transaction.execute(
+        "UPDATE audit_pruned SET count = ?1, hash = ?2",
+        params![signed(to.count), to.hash.0],
+    )?;
+    transaction.execute("DELETE FROM audit WHERE number <= ?1", [signed(to.count)])?;
+    Ok(())
+}
+
+fn read_head(row: &rusqlite::Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head {
+        count: unsigned(row.get(0)?),
+        hash: Hash(row.get(1)?),
     })
 }
 

@@ -1,10 +1,16 @@
 //! The audit in a database: growing, verified, exported, on a disk that is full.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
+};
 
-use launch::{Clock, store::sqlite::Database};
+use launch::{Clock, Moment, store::sqlite::Database};
 
-use super::{Audit, Broken, Entry, Head, VerifyError, verify_lines};
+use super::{Audit, Broken, Entry, Head, Pruned, VerifyError, Whole, verify_lines};
 
 fn database() -> Arc<Database> {
     Arc::new(Database::in_memory().unwrap())
@@ -48,7 +54,7 @@ fn fill(database: &Database, is_full: bool) {
 async fn what_is_recorded_is_read_verified_and_exported() {
     let database = database();
     let audit = audit(&database);
-    assert_eq!(audit.verify(&[]).unwrap(), Head::default());
+    assert_eq!(audit.verify(&[]).unwrap(), Whole::default());
     for what in ["session.begin", "lease.create", "session.end"] {
         audit.record(entry(what)).await;
     }
@@ -63,17 +69,17 @@ async fn what_is_recorded_is_read_verified_and_exported() {
     assert_eq!(audit.page(Some(2), 10).await.unwrap().len(), 1);
 
     let mut lines = Vec::new();
-    let head = audit.export(&mut lines).unwrap();
+    let head = audit.export(&mut lines).unwrap().head;
     assert_eq!(head.count, 3);
-    assert_eq!(audit.verify(&[head]).unwrap(), head);
-    assert_eq!(verify_lines(lines.as_slice(), &[head]).unwrap(), head);
+    assert_eq!(audit.verify(&[head]).unwrap().head, head);
+    assert_eq!(verify_lines(lines.as_slice(), &[head]).unwrap().head, head);
     // Each row is a line, whatever is in it.
     assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
 
     // A restart goes on where the last run ended.
     let again = self::audit(&database);
     again.record(entry("lease.end")).await;
-    assert_eq!(again.verify(&[head]).unwrap().count, 4);
+    assert_eq!(again.verify(&[head]).unwrap().head.count, 4);
 }
 
 #[tokio::test]
@@ -95,15 +101,21 @@ async fn the_table_refuses_what_is_not_an_addition_at_the_end() {
         "UPDATE audit_head SET count = 2",
         "DELETE FROM audit_head",
         "INSERT OR REPLACE INTO audit_head VALUES (1, 0, zeroblob(32))",
+        "DELETE FROM audit WHERE number = 1",
+        "UPDATE audit_pruned SET count = 1",
+        "UPDATE audit_pruned SET count = 3, hash = (SELECT hash FROM audit WHERE number = 3)",
+        "UPDATE audit_pruned SET count = 9, hash = NULL",
+        "DELETE FROM audit_pruned",
+        "INSERT OR REPLACE INTO audit_pruned VALUES (1, 2, zeroblob(32))",
     ] {
         assert!(run(&database, statement, []).is_err(), "{statement}");
     }
-    assert_eq!(audit.verify(&[]).unwrap().count, 3);
+    assert_eq!(audit.verify(&[]).unwrap().rows(), 3);
 }
 
 #[tokio::test]
 async fn whoever_drops_the_triggers_is_found_out() {
-    let cases: [(&str, &[&str], Broken); 3] = [
+    let cases: [(&str, &[&str], Broken); 4] = [
         (
             "changed",
             &[
@@ -115,7 +127,7 @@ async fn whoever_drops_the_triggers_is_found_out() {
         (
             "removed",
             &[
-                "DROP TRIGGER audit_is_not_shortened",
+                "DROP TRIGGER audit_loses_what_is_pruned",
                 "DELETE FROM audit WHERE number = 2",
             ],
             { Broken::Missing { number: 2 } },
@@ -123,10 +135,18 @@ async fn whoever_drops_the_triggers_is_found_out() {
         (
             "cut",
             &[
-                "DROP TRIGGER audit_is_not_shortened",
+                "DROP TRIGGER audit_loses_what_is_pruned",
                 "DELETE FROM audit WHERE number > 1",
             ],
             { Broken::Truncated { count: 1, known: 3 } },
+        ),
+        (
+            "beheaded, with a note of pruned rows and without a row about them",
+            &[
+                "UPDATE audit_pruned SET count = 1, hash = (SELECT hash FROM audit WHERE number = 1)",
+                "DELETE FROM audit WHERE number = 1",
+            ],
+            { Broken::Beheaded { count: 1 } },
         ),
     ];
     for (what, statements, broken) in cases {
@@ -157,16 +177,16 @@ async fn a_cut_together_with_its_note_is_found_by_a_head_that_was_kept_elsewhere
     for _ in 0..3 {
         audit.record(entry("lease.create")).await;
     }
-    let kept = audit.export(&mut Vec::new()).unwrap();
+    let kept = audit.export(&mut Vec::new()).unwrap().head;
     for statement in [
-        "DROP TRIGGER audit_is_not_shortened",
+        "DROP TRIGGER audit_loses_what_is_pruned",
         "DROP TRIGGER audit_head_goes_on",
         "DELETE FROM audit WHERE number = 3",
         "UPDATE audit_head SET count = 2, hash = (SELECT hash FROM audit WHERE number = 2)",
     ] {
         run(&database, statement, []).unwrap();
     }
-    assert_eq!(audit.verify(&[]).unwrap().count, 2);
+    assert_eq!(audit.verify(&[]).unwrap().rows(), 2);
     assert!(matches!(
         audit.verify(&[kept]),
         Err(VerifyError::Broken(Broken::Truncated { count: 2, known: 3 }))
@@ -259,7 +279,7 @@ async fn many_at_once_make_one_chain() {
             .unwrap()
             .unwrap();
     }
-    assert_eq!(audit.verify(&[]).unwrap().count, 200);
+    assert_eq!(audit.verify(&[]).unwrap().rows(), 200);
 }
 
 #[tokio::test]
@@ -276,4 +296,121 @@ async fn a_row_holds_no_key() {
     let mut lines = Vec::new();
     audit.export(&mut lines).unwrap();
     assert!(!String::from_utf8(lines).unwrap().contains(key));
+}
+
+/// An audit whose clock says what the test says.
+fn audit_at(database: &Arc<Database>) -> (Audit, Arc<AtomicU64>) {
+    let secs = Arc::new(AtomicU64::new(0));
+    let (wall, boot) = (Arc::clone(&secs), Arc::clone(&secs));
+    let read = |secs: &AtomicU64| Duration::from_secs(secs.load(Ordering::SeqCst));
+    let clock = Clock::of(move || UNIX_EPOCH + read(&wall), move || read(&boot));
+    (Audit::open(Arc::clone(database), clock).unwrap(), secs)
+}
+
+#[tokio::test]
+async fn a_pruned_audit_is_still_proven_whole_and_says_from_where() {
+    let database = database();
+    let (audit, secs) = audit_at(&database);
+    let at = |second: u64| Moment::from_millis(second * 1_000);
+    for second in 1..=6 {
+        secs.store(second, Ordering::SeqCst);
+        audit.record(entry("lease.create")).await;
+    }
+    let mut before = Vec::new();
+    let all = audit.export(&mut before).unwrap();
+    let early: Head = {
+        let row = audit.page(Some(3), 1).await.unwrap().remove(0);
+        format!("{}:{}", row.number, row.hash).parse().unwrap()
+    };
+    assert_eq!(audit.prune(at(1)).await.unwrap(), None);
+    secs.store(100, Ordering::SeqCst);
+    let Pruned { rows, to } = audit.prune(at(5)).await.unwrap().unwrap();
+    assert_eq!((rows, to.count), (4, 4));
+    // Again changes nothing.
+    assert_eq!(audit.prune(at(5)).await.unwrap(), None);
+    audit.record(entry("lease.end")).await;
+
+    let whole = audit.verify(&[all.head, to]).unwrap();
+    assert_eq!((whole.from, whole.head.count, whole.rows()), (to, 8, 4));
+    let told = audit.page(None, 10).await.unwrap();
+    assert_eq!(told.len(), 4);
+    assert_eq!(
+        (told[1].what.as_str(), told[1].on.clone()),
+        ("audit.prune", to.to_string())
+    );
+    assert!(
+        told[1].detail.starts_with("rows 1 to 4, from before "),
+        "{}",
+        told[1].detail
+    );
+    // What was exported before goes through the head with which this audit begins, and so do both together.
+    assert_eq!(verify_lines(before.as_slice(), &[to]).unwrap().head, all.head);
+    let mut after = Vec::new();
+    assert_eq!(audit.export(&mut after).unwrap(), whole);
+    assert_eq!(verify_lines(after.as_slice(), &[to, all.head]).unwrap(), whole);
+    assert!(matches!(
+        audit.verify(&[early]),
+        Err(VerifyError::Broken(Broken::Pruned { known: 2, count: 4 }))
+    ));
+    // A line less is missed.
+    let cut = after.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    assert!(matches!(
+        verify_lines(&after[cut..], &[]),
+        Err(VerifyError::Broken(Broken::Beheaded { count: 5 }))
+    ));
+
+    // However old everything is, the newest row stays, and the chain goes on from it.
+    secs.store(1_000_000, Ordering::SeqCst);
+    let pruned = audit.prune(at(900_000)).await.unwrap().unwrap();
+    assert_eq!((pruned.rows, pruned.to.count), (3, 7));
+    assert_eq!(self::audit(&database).verify(&[]).unwrap().rows(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_fill_no_disk_and_are_counted() {
+    let audit = audit(&database());
+    let refused = || Entry {
+        outcome: "refused",
+        ..entry("request.refused")
+    };
+    for _ in 0..1_000 {
+        audit.refuse(refused()).await;
+    }
+    assert_eq!(audit.verify(&[]).unwrap().rows(), 10);
+    // The count comes by itself.
+    let counted = async {
+        while audit.verify(&[]).unwrap().rows() < 11 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(310), counted).await.unwrap();
+    let row = audit.page(None, 1).await.unwrap().remove(0);
+    assert_eq!(
+        (row.what.as_str(), row.outcome.as_str()),
+        ("request.refused", "refused")
+    );
+    assert!(row.detail.starts_with("990 more"), "{}", row.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_one_file_make_one_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hub.db");
+    let open = || audit(&Arc::new(Database::open(&path).unwrap()));
+    let (hub, command) = (open(), open());
+    let all = [&hub, &command].map(|audit| {
+        let audit = audit.clone();
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                audit.intend(entry("token.create")).await.unwrap().done("ok", "").await;
+            }
+        })
+    });
+    for one in all {
+        tokio::time::timeout(Duration::from_secs(60), one)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert_eq!(hub.verify(&[]).unwrap().rows(), 80);
 }

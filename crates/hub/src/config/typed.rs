@@ -9,6 +9,7 @@ use launch::{
 use serde::Deserialize;
 
 use super::{ConfigError, Oidc, RateLimits, Tls, oidc};
+use crate::retention::Retention;
 
 /// What flags, the environment and the file say together. `None` is the default.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -18,6 +19,10 @@ pub struct Typed {
     pub listen: Option<String>,
     /// `ADDRESS:PORT` of `/metrics` alone.
     pub metrics_listen: Option<String>,
+    /// A file with the token that `/metrics` needs there.
+    pub metrics_token_file: Option<PathBuf>,
+    /// Whether `/metrics` may leave this machine in the clear, to whoever asks; it may not.
+    pub metrics_insecure: Option<bool>,
     /// What people type to reach the hub, such as `https://vpn.example.org`.
     pub public_url: Option<String>,
     /// A certificate.
@@ -34,6 +39,8 @@ pub struct Typed {
     pub limits: TypedLimits,
     /// How often somebody may ask.
     pub rates: TypedRates,
+    /// How long something is kept.
+    pub retention: TypedRetention,
     /// Sets of options by name.
     pub profiles: BTreeMap<String, Profile>,
     /// Where spans go by OTLP over HTTP.
@@ -98,6 +105,16 @@ pub struct TypedRates {
     pub per_address: Option<u32>,
 }
 
+/// How long something is kept, in days; 0 is for ever.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TypedRetention {
+    /// Leases that are over; 400.
+    pub leases_days: Option<u64>,
+    /// Rows of the audit; for ever.
+    pub audit_days: Option<u64>,
+}
+
 impl TypedTls {
     pub(super) fn check(self) -> Result<Tls, ConfigError> {
         match (self.certificate, self.key) {
@@ -148,6 +165,21 @@ impl TypedRates {
         Ok(RateLimits {
             per_user: read("rates.per_user", self.per_user, 300)?,
             per_address: read("rates.per_address", self.per_address, 600)?,
+        })
+    }
+}
+
+impl TypedRetention {
+    pub(super) fn check(self) -> Result<Retention, ConfigError> {
+        let read = |field, given: Option<u64>, usual: Option<Duration>| match given {
+            None => Ok(usual),
+            Some(0) => Ok(None),
+            Some(_) => within(field, given, 0, 1..=36_500).map(|days| Some(Duration::from_secs(days * 86_400))),
+        };
+        let usual = Retention::default();
+        Ok(Retention {
+            leases: read("retention.leases_days", self.leases_days, usual.leases)?,
+            audit: read("retention.audit_days", self.audit_days, usual.audit)?,
         })
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Span {
     pub(super) begun: SystemTime,
     pub(super) ended: SystemTime,
     pub(super) attributes: Vec<(&'static str, Field)>,
+    /// Whether it is sent: whoever began the trace may not want it.
+    pub(super) is_sampled: bool,
 }
 
 /// A value that was recorded.
@@ -113,6 +115,7 @@ mod tests {
             name: "request",
             begun,
             ended: begun + Duration::from_nanos(5),
+            is_sampled: true,
             attributes: vec![
                 ("method", Field::Text("GET".to_owned())),
                 ("status", Field::Number(200)),

@@ -43,21 +43,24 @@ impl Exporter {
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Exporter {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        // (its trace, its id), if the one around it is noted.
+        // (its trace, its id, whether it is sent), if the one around it is noted.
         let around = |span: SpanRef<'_, S>| {
             let extensions = span.extensions();
-            extensions.get::<Span>().map(|noted| (noted.trace, noted.id))
+            extensions
+                .get::<Span>()
+                .map(|noted| (noted.trace, noted.id, noted.is_sampled))
         };
         let parent = span.parent().and_then(around);
         let now = SystemTime::now();
         let mut noted = Span {
-            trace: parent.map_or_else(|| u128::from_be_bytes(random()), |(trace, _)| trace),
+            trace: parent.map_or_else(|| u128::from_be_bytes(random()), |(trace, ..)| trace),
             id: u64::from_be_bytes(random()),
-            parent: parent.map(|(_, id)| id),
+            parent: parent.map(|(_, id, _)| id),
             name: span.name(),
             begun: now,
             ended: now,
             attributes: Vec::new(),
+            is_sampled: parent.is_none_or(|(.., is_sampled)| is_sampled),
         };
         attributes.record(&mut Fields(&mut noted));
         span.extensions_mut().insert(noted);
@@ -81,7 +84,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Exporter {
             ended: SystemTime::now(),
             ..noted
         };
-        if self.sender.try_send(ended).is_err() {
+        if ended.is_sampled && self.sender.try_send(ended).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -94,7 +97,7 @@ fn random<const LEN: usize>() -> [u8; LEN] {
     bytes
 }
 
-/// Takes what is recorded.
+/// Takes what is recorded. What says where in which trace the span is, is no attribute of it.
 struct Fields<'a>(&'a mut Span);
 
 impl Fields<'_> {
@@ -114,7 +117,13 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &field::Field, value: &str) {
-        self.set(field, Field::Text(value.chars().take(LONGEST).collect()));
+        let id = || u64::from_str_radix(value, 16).ok();
+        match field.name() {
+            "trace_id" => self.0.trace = u128::from_str_radix(value, 16).unwrap_or(self.0.trace),
+            "span_id" => self.0.id = id().unwrap_or(self.0.id),
+            "parent_span_id" => self.0.parent = id(),
+            _ => self.set(field, Field::Text(value.chars().take(LONGEST).collect())),
+        }
     }
 
     fn record_i64(&mut self, field: &field::Field, value: i64) {
@@ -126,7 +135,10 @@ impl Visit for Fields<'_> {
     }
 
     fn record_bool(&mut self, field: &field::Field, value: bool) {
-        self.set(field, Field::Truth(value));
+        match field.name() {
+            "is_sampled" => self.0.is_sampled = value,
+            _ => self.set(field, Field::Truth(value)),
+        }
     }
 }
 
@@ -165,5 +177,38 @@ mod tests {
             ]
         );
         assert_eq!((outer.parent, lost.load(Ordering::Relaxed)), (None, 1));
+    }
+
+    #[test]
+    fn a_span_is_of_the_trace_that_it_is_told_and_so_are_those_within() {
+        let (sender, mut receiver) = mpsc::channel(9);
+        let exporter = Exporter::new(sender, Arc::default());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(exporter), || {
+            for is_sampled in [true, false] {
+                let outer = tracing::info_span!(
+                    "request",
+                    trace_id = field::Empty,
+                    span_id = field::Empty,
+                    parent_span_id = field::Empty,
+                    is_sampled = field::Empty,
+                );
+                outer.record("trace_id", "0af7651916cd43dd8448eb211c80319c");
+                outer.record("span_id", "b7ad6b7169203331");
+                outer.record("parent_span_id", "00f067aa0ba902b7");
+                outer.record("is_sampled", is_sampled);
+                drop(outer.in_scope(|| tracing::info_span!("lease")));
+            }
+        });
+        let inner = receiver.try_recv().unwrap();
+        let outer = receiver.try_recv().unwrap();
+        let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
+        let own = 0xb7ad_6b71_6920_3331;
+        assert_eq!((inner.trace, inner.parent), (trace, Some(own)));
+        assert_eq!(
+            (outer.trace, outer.id, outer.parent),
+            (trace, own, Some(0x00f0_67aa_0ba9_02b7))
+        );
+        assert_eq!(outer.attributes, []);
+        assert!(receiver.try_recv().is_err(), "what is not sampled is not sent");
     }
 }

@@ -13,7 +13,7 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::{App, Config, config::Origin, problem::Problem};
+use crate::{App, Config, config::Origin, problem::Problem, sign_in::authenticate::Found};
 
 /// The other end of a connection; the listener notes it in each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ impl Client {
         is_direct: false,
     };
 
-    fn of(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+    /// Where a request with these headers comes from that came by this connection; a connection that is not known is nobody's.
+    pub fn of(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let Some(Peer(peer)) = peer else { return Self::NOBODY };
         let peer = peer.ip().to_canonical();
         let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
@@ -77,6 +78,7 @@ pub(super) async fn note(State(app): State<Arc<App>>, mut request: Request, next
     let peer = request.extensions().get().copied();
     let client = Client::of(peer, request.headers(), &app.config.trusted_proxies);
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(Found::default());
     next.run(request).await
 }
 
@@ -94,6 +96,16 @@ pub(super) async fn check(State(app): State<Arc<App>>, client: Client, request: 
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Refuses what comes too often, on a listener that has no other checks. Whether the process lives costs nothing.
+pub(super) async fn check_rate(State(app): State<Arc<App>>, client: Client, request: Request, next: Next) -> Response {
+    if request.uri().path() != "/healthz"
+        && let Err(problem) = app.rates.check_address(client.address)
+    {
+        return problem.into_response();
+    }
+    next.run(request).await
 }
 
 /// Whoever passes the proxy by would speak in the clear.

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::{PAUSE, client::Peer, stall::Stall};
-use crate::{App, config::Limits};
+use crate::{App, config::Limits, rates::site};
 
 /// Connections from one address, unless it is this machine's or a trusted proxy's.
 const PER_ADDRESS: usize = 100;
@@ -130,7 +130,7 @@ async fn answer(
     }
 }
 
-/// Connections by address.
+/// Connections by address; of IPv6 by /64, which is what one customer has.
 #[derive(Debug, Default)]
 struct ByAddress(Mutex<HashMap<IpAddr, usize>>);
 
@@ -144,6 +144,7 @@ struct Place {
 impl ByAddress {
     /// `None`: the address has as many as it may.
     fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = site(address);
         let mut counts = self.lock();
         let count = counts.entry(address).or_default();
         if *count == PER_ADDRESS {
@@ -189,5 +190,12 @@ mod tests {
         assert!(by_address.take(near).is_none());
         drop(places);
         assert!(by_address.lock().is_empty());
+        // Whoever has a network of IPv6 has one address.
+        let of_network = |host: usize| format!("2001:db8:0:1::{host:x}").parse::<IpAddr>().unwrap();
+        let _places: Vec<_> = (0..PER_ADDRESS)
+            .map(|host| by_address.take(of_network(host)).unwrap())
+            .collect();
+        assert!(by_address.take(of_network(PER_ADDRESS)).is_none());
+        assert!(by_address.take("2001:db8:0:2::1".parse().unwrap()).is_some());
     }
 }

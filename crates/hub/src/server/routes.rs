@@ -1,7 +1,8 @@
 //! Every route of a hub, and the layers around them.
 //!
 //! ```text
-//! request ─▶ id ─▶ where from ─▶ log, counts ─▶ headers ─▶ readable errors ─▶ host, rate ─▶ body ─▶ task ─▶ sign-in ─▶ handler
+//! request ─▶ id ─▶ where from ─▶ log, counts ─▶ headers ─▶ readable errors ─▶ task
+//!                                                                          └─▶ refusals ─▶ host, rate ─▶ body ─▶ sign-in ─▶ handler
 //! ```
 
 use std::sync::Arc;
@@ -9,11 +10,11 @@ use std::sync::Arc;
 use axum::{
     Router,
     http::{StatusCode, Uri},
-    middleware::{from_fn, from_fn_with_state},
+    middleware::from_fn_with_state,
     routing::get,
 };
 
-use super::{body, client, finish, headers, log};
+use super::{body, client, finish, headers, log, metrics::MetricsToken, refused};
 use crate::{App, api, health, metrics, pages, problem::Problem, request_id, sign_in};
 
 /// All that a hub answers.
@@ -26,24 +27,31 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(with(&app), sign_in::guard))
-        .layer(from_fn_with_state(with(&app), finish::layer))
         .layer(from_fn_with_state(with(&app), body::layer))
         .layer(from_fn_with_state(with(&app), client::check))
+        .layer(from_fn_with_state(with(&app), refused::layer))
+        .layer(from_fn_with_state(with(&app), finish::layer))
         .layer(from_fn_with_state(with(&app), pages::readable))
         .layer(from_fn_with_state(with(&app), headers::layer))
         .layer(from_fn_with_state(with(&app), log::layer))
         .layer(from_fn_with_state(with(&app), client::note))
-        .layer(from_fn(request_id::layer))
+        .layer(from_fn_with_state(with(&app), request_id::layer))
         .with_state(app)
 }
 
-/// `/metrics` alone, for a listener of its own.
-pub fn metrics_router(app: Arc<App>) -> Router {
+/// `/metrics` alone, for a listener of its own; `token` is what has to be brought for it.
+pub(super) fn metrics_router(app: Arc<App>, token: Option<MetricsToken>) -> Router {
+    let with = |app: &Arc<App>| Arc::clone(app);
     Router::new()
         .route("/metrics", get(metrics::open_page))
+        .layer(from_fn_with_state(token, MetricsToken::check))
         .merge(health::router())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(with(&app), client::check_rate))
+        .layer(from_fn_with_state(with(&app), log::layer))
+        .layer(from_fn_with_state(with(&app), client::note))
+        .layer(from_fn_with_state(with(&app), request_id::layer))
         .with_state(app)
 }
 

@@ -1,7 +1,6 @@
 //! How often an address may fail.
 //!
-//! A token of 256 bits is not found by trying, but one that somebody has chosen might be; and whoever tries fills log and
-//! audit. Pure: `now` comes from the caller.
+//! A token of 256 bits is not found by trying, but one that somebody has chosen might be. Pure: `now` comes from the caller.
 
 use std::{
     collections::HashMap,
@@ -30,17 +29,6 @@ struct Failures {
     count: u32,
 }
 
-/// What a failure means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// One of few.
-    Counted,
-    /// The one after which the address has to wait.
-    Last,
-    /// It should have waited.
-    Beyond,
-}
-
 impl Attempts {
     /// How long the address has to wait; `None` if it may try.
     pub(crate) fn wait(&self, address: Option<IpAddr>, now: Moment) -> Option<Duration> {
@@ -51,7 +39,7 @@ impl Attempts {
     }
 
     /// Counts a failure.
-    pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Moment) -> Verdict {
+    pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Moment) {
         let key = key(address);
         if self.0.len() >= ADDRESSES && !self.0.contains_key(&key) {
             self.make_room(now);
@@ -62,11 +50,6 @@ impl Attempts {
             *failures = Failures { since: now, count: 0 };
         }
         failures.count = failures.count.saturating_add(1);
-        match failures.count {
-            count if count < MOST => Verdict::Counted,
-            MOST => Verdict::Last,
-            _ => Verdict::Beyond,
-        }
     }
 
     /// Forgets what no longer counts, and if that is not enough, the older half.
@@ -108,15 +91,15 @@ mod tests {
         let mut attempts = Attempts::default();
         let who = Some(address("192.0.2.7"));
         for second in 0..9 {
-            assert_eq!(attempts.failed(who, at(second)), Verdict::Counted);
+            attempts.failed(who, at(second));
             assert_eq!(attempts.wait(who, at(second)), None);
         }
-        assert_eq!(attempts.failed(who, at(9)), Verdict::Last);
-        assert_eq!(attempts.failed(who, at(10)), Verdict::Beyond);
+        attempts.failed(who, at(9));
+        attempts.failed(who, at(10));
         assert_eq!(attempts.wait(who, at(10)), Some(Duration::from_secs(290)));
         assert_eq!(attempts.wait(Some(address("192.0.2.8")), at(10)), None);
+        attempts.failed(who, at(300));
         assert_eq!(attempts.wait(who, at(300)), None);
-        assert_eq!(attempts.failed(who, at(300)), Verdict::Counted);
     }
 
     #[test]
@@ -142,7 +125,7 @@ mod tests {
             attempts.failed(None, at(10_000));
         }
         assert_eq!(attempts.wait(None, at(0)), Some(WINDOW));
-        assert_eq!(attempts.failed(None, at(0)), Verdict::Counted);
+        attempts.failed(None, at(0));
         assert_eq!(attempts.wait(None, at(1)), None);
     }
 

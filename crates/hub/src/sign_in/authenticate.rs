@@ -1,5 +1,7 @@
 //! Whose a request is: by a token in its header, else by a session's cookie.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::http::{HeaderMap, Method, header, request::Parts};
 
 use super::{
@@ -17,26 +19,44 @@ use crate::{
     identity::{CameBy, Denied, How, Identity, Role},
 };
 
-/// What was found, so that it is looked for once a request.
-#[derive(Clone, Debug)]
-struct Found(Result<Option<Identity>, Denied>);
+/// Who asks, as an extension of the request that all its copies share: it is looked for once a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found(Arc<OnceLock<Outcome>>);
+
+#[derive(Debug)]
+struct Outcome {
+    /// Who it is, be he let in or not.
+    subject: Option<String>,
+    identity: Result<Option<Identity>, Denied>,
+}
+
+impl Found {
+    /// The subject of who asks; `None` if nobody is signed in, or nobody has looked.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.0.get()?.subject.as_deref()
+    }
+}
 
 /// Who asks; `None` if nobody is signed in.
 pub(crate) async fn of(parts: &mut Parts, app: &App) -> Result<Option<Identity>, Denied> {
-    if let Some(Found(found)) = parts.extensions.get() {
-        return found.clone();
+    let shared: Found = parts.extensions.get_or_insert_default::<Found>().clone();
+    if let Some(outcome) = shared.0.get() {
+        return outcome.identity.clone();
     }
     let asker = Asker::of(&parts.extensions);
     let is_https = app.config.origin.is_https();
-    let mut found = app.sign_in.identify(&parts.headers, is_https, &asker).await;
-    if let Ok(Some(identity)) = &found {
-        tracing::Span::current().record("subject", &identity.subject);
-        if let Err(problem) = app.rates.check_user(&identity.subject) {
-            found = Err(Denied::TooMany(Box::new(problem)));
+    let mut identity = app.sign_in.identify(&parts.headers, is_https, &asker).await;
+    let subject = match &identity {
+        Ok(Some(identity)) => Some(identity.subject.clone()),
+        Ok(None) | Err(_) => None,
+    };
+    if let Some(subject) = &subject {
+        tracing::Span::current().record("subject", subject);
+        if let Err(problem) = app.rates.check_user(subject) {
+            identity = Err(Denied::TooMany(Box::new(problem)));
         }
     }
-    parts.extensions.insert(Found(found.clone()));
-    found
+    shared.0.get_or_init(|| Outcome { subject, identity }).identity.clone()
 }
 
 /// Where a browser that shows pages signs in, and comes back from; `None` for a program.

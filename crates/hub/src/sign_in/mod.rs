@@ -43,7 +43,7 @@ pub use self::{
 };
 use self::{
     account::Known,
-    attempts::{Attempts, Verdict},
+    attempts::Attempts,
     oidc::Provider,
     secret::{Fingerprint, Purpose, fingerprint},
     session::Began,
@@ -73,8 +73,6 @@ pub struct SignIn {
     provider: Option<Provider>,
     /// Wrong tokens at the start page, after which an address has to wait.
     attempts: Mutex<Attempts>,
-    /// Other refusals, after which those of an address are no longer written down one by one.
-    refusals: Mutex<Attempts>,
 }
 
 impl SignIn {
@@ -195,31 +193,20 @@ impl SignIn {
         if fingerprint(Purpose::Printed, text.expose()) == *printed {
             return Ok(());
         }
-        let verdict = lock(&self.attempts).failed(asker.address, now);
-        self.write_refusal(verdict, asker, "", "session.refused", "", "a wrong token")
-            .await;
+        lock(&self.attempts).failed(asker.address, now);
+        self.refused(asker, "", "session.refused", "", "a wrong token").await;
         Err(Denied::BadToken)
     }
 
-    /// Writes down that somebody was refused, unless the same address was refused too often.
+    /// Writes down that somebody was refused.
     async fn refused(&self, asker: &Asker, who: &str, what: &'static str, on: &str, why: &str) {
-        let verdict = lock(&self.refusals).failed(asker.address, self.clock.now());
-        self.write_refusal(verdict, asker, who, what, on, why).await;
-    }
-
-    async fn write_refusal(&self, verdict: Verdict, asker: &Asker, who: &str, what: &'static str, on: &str, why: &str) {
-        let more = match verdict {
-            Verdict::Counted => "",
-            Verdict::Last => "; more from this address are not written down for some minutes",
-            Verdict::Beyond => return,
-        };
-        tracing::warn!(what, who, why, "a sign-in was refused");
+        tracing::info!(what, who, why, "a sign-in was refused");
         let entry = crate::audit::Entry {
             outcome: "refused",
-            detail: format!("{why}{more}"),
+            detail: why.to_owned(),
             ..asker.entry(who, what, on)
         };
-        self.audit.record(entry).await;
+        self.audit.refuse(entry).await;
     }
 }
 

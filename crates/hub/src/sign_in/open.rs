@@ -117,7 +117,6 @@ impl SignIn {
             printed: printed.as_ref().map(|token| token.fingerprint(Purpose::Printed)),
             provider,
             attempts: Mutex::default(),
-            refusals: Mutex::default(),
         };
         Ok((sign_in, printed))
     }

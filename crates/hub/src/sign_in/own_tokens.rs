@@ -34,17 +34,20 @@ impl SignIn {
     ) -> Result<(Token, Secret), TokenRefusal> {
         self.check_may_have_tokens(identity)?;
         new.check(identity.is_admin())?;
-        self.keep_token(identity.subject.clone(), new, asker).await
+        self.keep_token(&identity.subject, identity.subject.clone(), new, asker)
+            .await
     }
 
     /// Makes a token from the command line, for a hub whose people have tokens and nothing else. Its account is
-    /// `token:OWNER`, which has these roles from here on, in all its tokens.
+    /// `token:OWNER`, which has these roles from here on, in all its tokens. The audit names `operator` for it: who runs the
+    /// command. A hub may run beside it, and audit meanwhile: both read the last row in the transaction that adds theirs.
     ///
     /// # Errors
     ///
     /// [`TokenRefusal`].
     pub async fn create_token_by_command(
         &self,
+        operator: &str,
         owner: &str,
         roles: BTreeSet<Role>,
         new: NewToken,
@@ -61,13 +64,39 @@ impl SignIn {
             roles,
         };
         let subject = known.subject.clone();
+        self.keep_account(operator, known).await?;
+        self.keep_token(operator, subject, new, &Asker::default()).await
+    }
+
+    /// Keeps an account of the command line's; that its roles change is in the audit.
+    async fn keep_account(&self, operator: &str, known: Known) -> Result<(), TokenRefusal> {
+        let wanted = known.subject.clone();
+        let before = self.tables.read(move |tables| Ok(account::find(tables, &wanted)?));
+        let before: Option<account::Account> = before.await.map_err(TokenRefusal::Tables)?;
+        let changes = before.as_ref().is_none_or(|before| before.roles != known.roles);
+        let intent = if changes {
+            let entry = Asker::default().entry(operator, "account.roles", &known.subject);
+            Some(self.audit.intend(entry).await?)
+        } else {
+            None
+        };
+        let roles = |roles: &BTreeSet<Role>| account::words(roles.iter().map(|role| role.as_str()));
+        let detail = match before {
+            Some(before) => format!("{} instead of {}", roles(&known.roles), roles(&before.roles)),
+            None => format!("{}, new", roles(&known.roles)),
+        };
         let now = self.clock.now();
         let kept = self
             .tables
             .write(move |tables| Ok(account::keep(tables, &known, now)?))
             .await;
-        kept.map_err(|error: TablesError| TokenRefusal::Tables(error))?;
-        self.keep_token(subject, new, &Asker::default()).await
+        if let Some(intent) = intent {
+            match &kept {
+                Ok(_) => intent.done("ok", detail).await,
+                Err(error) => intent.done("failed", TablesError::to_string(error)).await,
+            }
+        }
+        kept.map(|_| ()).map_err(TokenRefusal::Tables)
     }
 
     /// Revokes a token of the caller's, or as an admin anybody's. A token may revoke itself.
@@ -109,9 +138,21 @@ impl SignIn {
         }
     }
 
-    async fn keep_token(&self, subject: String, new: NewToken, asker: &Asker) -> Result<(Token, Secret), TokenRefusal> {
+    /// Keeps a token of `subject`'s that `who` makes.
+    async fn keep_token(
+        &self,
+        who: &str,
+        subject: String,
+        new: NewToken,
+        asker: &Asker,
+    ) -> Result<(Token, Secret), TokenRefusal> {
         let text = token::random()?;
-        let intent = self.audit.intend(asker.entry(&subject, "token.create", "")).await?;
+        let of = if who == subject {
+            String::new()
+        } else {
+            format!("{subject}'s ")
+        };
+        let intent = self.audit.intend(asker.entry(who, "token.create", "")).await?;
         let (secret, now) = (text.clone(), self.clock.now());
         // Whoever came by the printed token itself has signed in nowhere.
         let local = (subject == LOCAL).then(local);
@@ -125,7 +166,7 @@ impl SignIn {
         match &kept {
             Ok(token) => {
                 let scopes = account::words(token.scopes.iter().map(|scope| scope.as_str()));
-                let detail = format!("`{}` for {scopes}, until {}", token.name, token.expires_at);
+                let detail = format!("{of}`{}` for {scopes}, until {}", token.name, token.expires_at);
                 intent.done_on(Some(token.id.clone()), "ok", detail).await;
             }
             Err(refusal) => intent.done("refused", refusal.to_string()).await,

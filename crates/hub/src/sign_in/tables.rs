@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use launch::{Moment, store::sqlite::Database};
 use rusqlite::{Connection, Transaction};
+use tracing::Span;
 
 use crate::problem::Problem;
 
@@ -85,7 +86,8 @@ impl Tables {
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let database = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || database.write(work)).await;
+        let span = Span::current();
+        let done = tokio::task::spawn_blocking(move || span.in_scope(|| database.write(work))).await;
         done.unwrap_or_else(|error| Err(TablesError(error.to_string()).into()))
     }
 
@@ -96,7 +98,8 @@ impl Tables {
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let database = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || database.read(work)).await;
+        let span = Span::current();
+        let done = tokio::task::spawn_blocking(move || span.in_scope(|| database.read(work))).await;
         done.unwrap_or_else(|error| Err(TablesError(error.to_string()).into()))
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::stage::{Hub, KEY, Question};
 
 /// A hub that others reach, behind a proxy, with API tokens.
-fn public() -> Typed {
+pub(crate) fn public() -> Typed {
     Typed {
         listen: Some("0.0.0.0:8790".to_owned()),
         public_url: Some("https://vpn.example.org".to_owned()),
@@ -21,7 +21,7 @@ fn public() -> Typed {
 }
 
 /// A token of somebody with these roles and scopes.
-async fn token(hub: &Hub, owner: &str, roles: &[Role], scopes: &[Scope]) -> String {
+pub(crate) async fn token(hub: &Hub, owner: &str, roles: &[Role], scopes: &[Scope]) -> String {
     let new = NewToken {
         name: "test".to_owned(),
         scopes: scopes.iter().copied().collect(),
@@ -31,13 +31,13 @@ async fn token(hub: &Hub, owner: &str, roles: &[Role], scopes: &[Scope]) -> Stri
     let (_, text) = hub
         .app
         .sign_in
-        .create_token_by_command(owner, roles, new)
+        .create_token_by_command("operator:test", owner, roles, new)
         .await
         .unwrap();
     text.expose().to_owned()
 }
 
-fn by_proxy(question: Question) -> Question {
+pub(crate) fn by_proxy(question: Question) -> Question {
     question
         .from("10.0.0.7:40000")
         .with("host", "vpn.example.org")

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use hub::{
-    config::{Typed, TypedTls},
+    config::{Limits, Typed, TypedTls},
     server,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -85,6 +85,111 @@ async fn it_answers_and_refuses_what_is_too_large() {
     let two_hosts = get("/api/v1/me").replace("Host: 127.0.0.1", "Host: 127.0.0.1\r\nHost: evil.example");
     assert!(ask(&two_hosts).await.contains("\"wrong_host\""));
     assert!(ask("GET /api/v1/me HTTP/1.0\r\n\r\n").await.contains("\"wrong_host\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_his_time_with_a_request_is_not_waited_for() {
+    let short = Duration::from_millis(300);
+    let listening = listen(Hub::limited(Limits {
+        header: short,
+        answer: short,
+        ..Limits::default()
+    }))
+    .await;
+    let head = "POST /api/v1/leases HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+    // (what is sent, how the answer begins; nothing: the connection ends)
+    for (what, sent, begins) in [
+        ("nothing", String::new(), ""),
+        ("half a head", head.to_owned(), ""),
+        (
+            "half a body",
+            format!("{head}Content-Length: 9\r\nConnection: close\r\n\r\n{{"),
+            "HTTP/1.1 408 ",
+        ),
+        (
+            "half a chunk",
+            format!("{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\n{{"),
+            "HTTP/1.1 408 ",
+        ),
+        (
+            "one request, and then nothing",
+            get("/healthz").replace("Connection: close\r\n", ""),
+            "HTTP/1.1 200 OK\r\n",
+        ),
+    ] {
+        let begun = Instant::now();
+        let answer = talk(TcpStream::connect(listening.address).await.unwrap(), &sent).await;
+        assert!(
+            answer.starts_with(begins) && answer.is_empty() == begins.is_empty(),
+            "{what}: {answer}"
+        );
+        assert!(begun.elapsed() >= short, "{what}");
+    }
+}
+
+/// A port that is free, or was a moment ago.
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_on_a_listener_of_their_own_are_for_who_brings_their_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, certificate) = write(folder.path(), "localhost");
+    let token = folder.path().join("token");
+    fs::write(&token, "what-prometheus-brings\n").unwrap();
+    // (address, whether it is encrypted)
+    for (address, is_encrypted) in [("127.0.0.1", false), ("0.0.0.0", true)] {
+        let port = free_port().await;
+        let listening = listen(Hub::with(Typed {
+            tls: Some(files.clone()),
+            public_url: Some("https://localhost:8790".to_owned()),
+            metrics_listen: Some(format!("{address}:{port}")),
+            metrics_token_file: Some(token.clone()),
+            ..Typed::default()
+        }))
+        .await;
+        let place = SocketAddr::from(([127, 0, 0, 1], port));
+        let ask = async |request: &str| {
+            if is_encrypted {
+                talk(
+                    connect_tls(place, "localhost", certificate.clone()).await.unwrap(),
+                    request,
+                )
+                .await
+            } else {
+                talk(TcpStream::connect(place).await.unwrap(), request).await
+            }
+        };
+        // It takes connections once the hub does.
+        let up = async {
+            while TcpStream::connect(place).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LIMIT, up).await.unwrap();
+        let right = get("/metrics").replace(TOKEN, "what-prometheus-brings");
+        let nobody = get("/metrics").replace(&format!("Authorization: Bearer {TOKEN}\r\n"), "");
+        for (request, begins) in [
+            (&right, "HTTP/1.1 200 OK\r\n"),
+            // The hub's own token is another one.
+            (&get("/metrics"), "HTTP/1.1 401 "),
+            (&nobody, "HTTP/1.1 401 "),
+            (&get("/healthz"), "HTTP/1.1 200 OK\r\n"),
+            (&get("/api/v1/me"), "HTTP/1.1 404 "),
+        ] {
+            let answer = ask(request).await;
+            assert!(answer.starts_with(begins), "{address} {request}: {answer}");
+            assert!(answer.contains("x-request-id: "), "{answer}");
+        }
+        if is_encrypted {
+            let answer = talk(TcpStream::connect(place).await.unwrap(), &right).await;
+            assert!(!answer.contains("HTTP/1.1"), "{answer}");
+        }
+        let _gone = listening.stop.send(());
+        timeout(LIMIT, listening.served).await.unwrap().unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

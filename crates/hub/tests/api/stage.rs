@@ -10,8 +10,8 @@ use axum::{
 use http_body_util::BodyExt as _;
 use hub::{
     App, Config,
-    audit::Audit,
-    config::Typed,
+    audit::{Audit, Row},
+    config::{Limits, Typed},
     server::{self, Peer},
     sign_in::{Given, Secret, SignIn},
 };
@@ -66,6 +66,11 @@ pub(crate) struct Question {
     peer: &'static str,
 }
 
+/// A database that goes with the test.
+pub(crate) fn memory() -> Arc<Database> {
+    Arc::new(Database::in_memory().unwrap())
+}
+
 /// Times in which a test has no time to lose.
 pub(crate) fn quick() -> Times {
     Times {
@@ -87,18 +92,30 @@ impl Hub {
     }
 
     pub(crate) fn at(typed: Typed, place: Arc<Simulate>) -> Self {
-        let config = Config::new(typed).unwrap();
-        let database = Arc::new(Database::in_memory().unwrap());
-        let audit = Audit::open(Arc::clone(&database), Clock::system()).unwrap();
+        Self::of(Config::new(typed).unwrap(), place, memory(), Clock::system())
+    }
+
+    /// One that only this machine reaches, with other limits.
+    pub(crate) fn limited(limits: Limits) -> Self {
+        let config = Config {
+            limits,
+            ..Config::new(Typed::default()).unwrap()
+        };
+        Self::of(config, Simulate::new(quick()), memory(), Clock::system())
+    }
+
+    pub(crate) fn of(config: Config, place: Arc<Simulate>, database: Arc<Database>, clock: Clock) -> Self {
+        let audit = Audit::open(Arc::clone(&database), clock.clone()).unwrap();
         let given = Given {
             token: config.is_local.then(|| Secret::new(TOKEN.to_owned())),
             authorities: Vec::new(),
-            clock: Clock::system(),
+            clock: clock.clone(),
         };
         let (sign_in, _) = SignIn::open(&config, given, Arc::clone(&database), audit.clone()).unwrap();
         let settings = launcher::Config {
             policy: config.policy.clone(),
             profiles: config.profiles.clone(),
+            clock,
             ..launcher::Config::new("test")
         };
         let launcher = Launcher::start(settings, database, vec![place as Arc<dyn Place>]).unwrap();
@@ -127,6 +144,11 @@ impl Hub {
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Question {
         self.ask("POST", path).json(body)
+    }
+
+    /// The audit, the newest row first.
+    pub(crate) async fn audit(&self) -> Vec<Row> {
+        self.app.audit.page(None, 1_000).await.unwrap()
     }
 
     /// A lease with one peer, as soon as it is ready.

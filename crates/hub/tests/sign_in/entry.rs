@@ -67,7 +67,7 @@ pub(crate) async fn token_by_command(hub: &Hub, owner: &str, roles: &[Role], sco
     let made = hub
         .app
         .sign_in
-        .create_token_by_command(owner, roles.iter().copied().collect(), new)
+        .create_token_by_command("operator:test", owner, roles.iter().copied().collect(), new)
         .await;
     made.unwrap().1.expose().to_owned()
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hub::config::Typed;
+use hub::{
+    config::{Typed, TypedRates},
+    identity::{Role, Scope},
+};
 
 use crate::{
     browser::{Browser, Question},
@@ -252,5 +255,61 @@ async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
         ]
     );
     assert!(rows[1..].iter().all(|row| row.on == id));
+    hub.app.audit.verify(&[]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_by_a_page_is_looked_up_once_a_request() {
+    let hub = Hub::with(Typed {
+        rates: TypedRates {
+            per_user: Some(5),
+            per_address: None,
+        },
+        ..Typed::default()
+    });
+    let browser = entry::local(&hub).await;
+    let form = || {
+        Question::form("/leases/x/end", &[])
+            .on_own_page(&hub)
+            .with("accept", "text/html")
+    };
+    for _ in 0..5 {
+        let answer = browser.peek(form()).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert!(answer.header("content-type").starts_with("text/html"));
+    }
+    assert_eq!(browser.peek(form()).await.status, 429);
+    let rows = hub.audited("request.refused", "refused").await;
+    let told: Vec<_> = rows.iter().map(|row| (row.who.as_str(), row.detail.as_str())).collect();
+    assert_eq!(told[..5], [("local", "wrong_csrf"); 5]);
+    assert_eq!(told[5..], [("local", "too_many_requests")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_names_who_made_a_token_by_the_command_line_and_what_roles_that_changed() {
+    let hub = Hub::with(Typed::default());
+    let (user, admin) = (&[Role::User][..], &[Role::User, Role::Admin][..]);
+    entry::token_by_command(&hub, "ci", user, &[Scope::Launch]).await;
+    entry::token_by_command(&hub, "ci", user, &[Scope::Read]).await;
+    entry::token_by_command(&hub, "ci", admin, &[Scope::Admin]).await;
+    let rows = hub.audit().await;
+    assert!(
+        rows.iter()
+            .all(|row| row.who == "operator:test" && row.address.is_empty()),
+        "{rows:?}"
+    );
+    let roles = hub.audited("account.roles", "ok").await;
+    let told: Vec<_> = roles.iter().map(|row| (row.on.as_str(), row.detail.as_str())).collect();
+    assert_eq!(
+        told,
+        [("token:ci", "user, new"), ("token:ci", "user admin instead of user")]
+    );
+    let tokens = hub.audited("token.create", "ok").await;
+    assert_eq!(tokens.len(), 3);
+    assert!(
+        tokens[0].detail.starts_with("token:ci's `test` for launch, until "),
+        "{}",
+        tokens[0].detail
+    );
     hub.app.audit.verify(&[]).unwrap();
 }

@@ -1,6 +1,6 @@
 //! A lease as it is shown.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use launch::{
@@ -124,6 +124,11 @@ pub struct Peer {
     /// When its latest handshake was.
     #[schema(schema_with = schema::moment_or_null, required = true)]
     pub latest_handshake_at: Option<Moment>,
+    /// Where it was last heard from, `ADDRESS:PORT`; null before its first handshake, once the lease is removed, and where the
+    /// gateway does not tell.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required = true, example = "198.51.100.7:41523")]
+    pub endpoint: Option<SocketAddr>,
     /// Bytes that the gateway received from it.
     pub received_bytes: u64,
     /// Bytes that the gateway sent to it.
@@ -242,10 +247,19 @@ impl From<lease::Lease> for Lease {
             mtu: lease.order.mtu,
             port: lease.order.port,
             gateway: lease.gateway.map(Into::into),
-            peers: lease.peers.into_iter().map(Into::into).collect(),
+            peers: lease.peers.into_iter().map(|peer| shown(peer, lease.state)).collect(),
             fault: lease.fault.map(Into::into),
             outcome: lease.outcome,
         }
+    }
+}
+
+/// Of a lease of which nothing is left, nobody learns where its people were.
+fn shown(peer: LeasePeer, state: State) -> Peer {
+    let peer = Peer::from(peer);
+    Peer {
+        endpoint: peer.endpoint.filter(|_| state != State::Removed),
+        ..peer
     }
 }
 
@@ -269,6 +283,7 @@ impl From<LeasePeer> for Peer {
             handed_over_at: peer.handed_over_at,
             first_handshake_at: peer.first_handshake_at,
             latest_handshake_at: peer.latest_handshake_at,
+            endpoint: peer.endpoint,
             received_bytes: peer.received_bytes,
             sent_bytes: peer.sent_bytes,
         }

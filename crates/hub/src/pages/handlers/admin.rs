@@ -158,7 +158,7 @@ pub(super) async fn audit(State(app): State<Arc<App>>, who: Who, Query(asked): Q
         let audit = app.audit.clone();
         let checked = tokio::task::spawn_blocking(move || audit.verify(&[])).await;
         let checked = checked.map_err(|error| Problem::internal(&error))?;
-        Some(checked.map(|head| head.count).map_err(|error| error.to_string()))
+        Some(checked.map(|whole| whole.rows()).map_err(|error| error.to_string()))
     } else {
         None
     };

@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::SetUpError;
-use crate::config::is_loopback_host;
+use crate::{config::is_loopback_host, request_id, trace_context};
 
 /// How long an answer may take, from the first packet to its last byte.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -78,7 +78,11 @@ impl Http {
         if !Url::parse(&uri).is_ok_and(|url| self.is_safe(&url)) {
             return Err(HttpError::Plain(uri));
         }
-        let request = reqwest::Request::try_from(request)?;
+        let mut request = reqwest::Request::try_from(request)?;
+        let trace = request_id::trace().and_then(|trace| trace.to_string().parse().ok());
+        if let Some(trace) = trace {
+            request.headers_mut().insert(trace_context::HEADER, trace);
+        }
         let mut response = self
             .client
             .execute(request)

@@ -189,3 +189,35 @@ async fn nobody_reaches_what_is_anothers_or_above_him() {
     // The admin himself sees it.
     assert_eq!(world.root.peek(api("GET", &path)).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_somebody_made_up_shows_him_nothing_of_others() {
+    let world = World::new().await;
+    let list = async |browser: &crate::browser::Browser, cursor: &str| {
+        let question = Question::api("GET", &format!("/api/v1/leases?cursor={cursor}"));
+        browser.peek(question).await
+    };
+    for (cursor, status) in [
+        // Another's lease, the latest that could be, the first, and what is none.
+        (world.lease.as_str(), 200),
+        ("7zzzzzzzzzzzzzzzzzzzzzzzzz", 200),
+        ("00000000000000000000000000", 200),
+        ("8zzzzzzzzzzzzzzzzzzzzzzzzz", 422),
+        ("%00", 422),
+        ("' OR 1=1 --", 422),
+    ] {
+        let cursor = cursor.replace(' ', "%20");
+        let answer = list(&world.eve, &cursor).await;
+        assert_eq!(answer.status, status, "{cursor}: {}", answer.text());
+        assert!(
+            !answer.text().contains(&format!("\"id\":\"{}", world.lease)),
+            "{cursor}"
+        );
+        // Its owner goes on from there.
+        let own = list(&world.ada, &cursor).await;
+        assert_eq!(
+            (own.status.as_u16(), own.text().contains("\"id\":")),
+            (status, cursor.starts_with("7z"))
+        );
+    }
+}
