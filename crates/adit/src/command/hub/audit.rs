@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use hub::audit::{self, Audit, Head};
+use hub::audit::{self, Audit, Head, Whole};
 use launch::Clock;
 
 use super::{config::DataArguments, run::open_beside};
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Walks along the audit's chain of hashes, and prints its head, COUNT:HASH.
+    /// Walks along the audit's chain of hashes, and prints its head, COUNT:HASH, and to standard error from where on.
     ///
     /// Whoever can write the store could make all of it anew. A head that was noted elsewhere shows that, too: give it with
     /// --head.
@@ -43,30 +43,47 @@ enum What {
 pub(super) fn run(arguments: &Arguments, data: DataArguments) -> anyhow::Result<()> {
     match &arguments.what {
         What::Verify { heads, file: None } => {
-            let head = open(data)?.verify(heads).context("the audit is not whole")?;
-            output::line(&head.to_string())
+            let whole = open(data)?.verify(heads).context("the audit is not whole")?;
+            verified(&whole)
         }
         What::Verify {
             heads,
             file: Some(file),
         } => {
-            let head = if file.as_os_str() == "-" {
+            let whole = if file.as_os_str() == "-" {
                 audit::verify_lines(io::stdin().lock(), heads)
             } else {
                 let lines = File::open(file).with_context(|| file.display().to_string())?;
                 audit::verify_lines(BufReader::new(lines), heads)
             };
-            output::line(&head.context("the audit is not whole")?.to_string())
+            verified(&whole.context("the audit is not whole")?)
         }
         What::Export => {
             let mut out = io::BufWriter::new(io::stdout().lock());
-            let head = open(data)?.export(&mut out).context("cannot export the audit")?;
+            let whole = open(data)?.export(&mut out).context("cannot export the audit")?;
             out.flush().map_err(crate::failure::output)?;
             // There is nobody to tell if standard error is closed.
-            let _unreachable = writeln!(io::stderr(), "{head}");
+            let _unreachable = writeln!(io::stderr(), "{}", whole.head);
             Ok(())
         }
     }
+}
+
+/// Says from where on an audit is whole, and prints its head.
+fn verified(whole: &Whole) -> anyhow::Result<()> {
+    let Whole { from, head } = whole;
+    let rows = whole.rows();
+    let said = if from.count == 0 {
+        format!("whole from its first row on: {rows} rows")
+    } else {
+        format!(
+            "whole from {from} on: {rows} rows; the {} before were pruned",
+            from.count
+        )
+    };
+    // There is nobody to tell if standard error is closed.
+    let _unreachable = writeln!(io::stderr(), "{said}");
+    output::line(&head.to_string())
 }
 
 fn open(data: DataArguments) -> anyhow::Result<Audit> {

@@ -1,6 +1,12 @@
 //! `adit hub token`: an API token, made beside the hub.
 
-use std::{collections::BTreeSet, fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder},
+    os::unix::fs::DirBuilderExt as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -31,7 +37,7 @@ pub(super) struct Arguments {
     lifetime: Option<Duration>,
 }
 
-/// Makes the token and prints it. A hub may run beside it.
+/// Makes the token and prints it; the audit says who. A hub may run beside it.
 pub(super) fn run(arguments: Arguments, data: DataArguments) -> anyhow::Result<()> {
     let (settings, data) = data.read()?;
     let config = hub::Config::new(settings.hub).map_err(|error| failure::usage(error.to_string()))?;
@@ -61,7 +67,46 @@ pub(super) fn run(arguments: Arguments, data: DataArguments) -> anyhow::Result<(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let made = runtime.block_on(sign_in.create_token_by_command(&arguments.owner, roles, new));
+    let made = runtime.block_on(sign_in.create_token_by_command(&operator(), &arguments.owner, roles, new));
     let (_, text) = made.context("cannot make a token")?;
     output::secret_line(text.expose())
+}
+
+/// Who runs this command, for the audit: `operator:NAME (uid NUMBER)`, without a name where the system knows none.
+///
+/// By number, since a user chooses the variables of his environment.
+fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    named(uid, &known)
+}
+
+fn named(uid: u32, passwd: &str) -> String {
+    let of_uid = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, _password, number) = (fields.next()?, fields.next()?, fields.next()?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    };
+    match passwd.lines().find_map(of_uid) {
+        Some(name) => format!("operator:{name} (uid {uid})"),
+        None => format!("operator:uid {uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_runs_the_command_is_named_by_his_number() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\n\nbroken\nanna:x:1000:1000::/home/anna:/bin/sh\ntoor:x:0:0::/:/bin/sh\n";
+        for (uid, expected) in [
+            (0, "operator:root (uid 0)"),
+            (1000, "operator:anna (uid 1000)"),
+            (1001, "operator:uid 1001"),
+        ] {
+            assert_eq!(named(uid, passwd), expected);
+        }
+    }
 }
