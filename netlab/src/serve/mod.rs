@@ -2,10 +2,12 @@
 //!
 //! All of them listen on every address of the host, of both families; [`oidc`] is a program and has one address.
 
+pub mod azure;
 mod dns;
 mod http;
 pub mod oidc;
 pub mod pia;
+mod query;
 mod rsa;
 mod site;
 mod tcp;

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64ct::{Base64, Encoding as _};
 use serde_json::{Value, json};
 
-use super::connection::{Request, pairs, value};
+use super::super::query::pairs;
+use super::connection::{Request, value};
 use super::{HOST, NewKey, PASSWORD, Shared, State, USER};
 
 type Answer = (u16, String);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::{ServerConnection, StreamOwned};
 
+use super::super::query::pairs;
 use super::{Shared, api, certificates};
 
 /// How long a client may be silent.
@@ -88,29 +89,4 @@ fn read(reader: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> io:
     reader.take(length).read_to_string(&mut request.body)?;
     request.server = reader.get_ref().conn.server_name().unwrap_or_default().to_owned();
     Ok(request)
-}
-
-/// Reads `a=b&c=d`, percent-encoded.
-pub(super) fn pairs(text: &str) -> Vec<(String, String)> {
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
-}
-
-fn decode(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((&byte, after)) = rest.split_first() {
-        let hex = after.get(..2).filter(|_| byte == b'%');
-        let hex = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match hex {
-            Some(decoded) => {
-                bytes.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(if byte == b'+' { b' ' } else { byte });
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
