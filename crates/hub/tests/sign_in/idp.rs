@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) harm: fn(&mut Token),
     /// Whether it takes a code again.
     pub(crate) takes_codes_again: bool,
+    /// The trace of each time when a code was given back.
+    pub(crate) traces: Vec<Option<String>>,
     /// How often its keys were read.
     pub(crate) keys_read: u32,
 }
@@ -105,6 +107,7 @@ impl Idp {
             user_info: json!({"sub": "ada"}),
             harm: |_| (),
             takes_codes_again: false,
+            traces: Vec::new(),
             keys_read: 0,
         };
         let idp = Self {
@@ -234,7 +237,12 @@ async fn keys(State(idp): State<Idp>) -> Json<Value> {
     Json(json!({"keys": idp.plan(|plan| plan.keys.iter().map(Key::public).collect::<Vec<_>>())}))
 }
 
-async fn token(State(idp): State<Idp>, Form(asked): Form<BTreeMap<String, String>>) -> Response {
+async fn token(State(idp): State<Idp>, headers: HeaderMap, Form(asked): Form<BTreeMap<String, String>>) -> Response {
+    assert!(!headers.contains_key("tracestate"));
+    let trace = headers
+        .get("traceparent")
+        .map(|trace| trace.to_str().unwrap().to_owned());
+    idp.plan(|plan| plan.traces.push(trace));
     let refuse = |why: &str| {
         let problem = json!({"error": "invalid_grant", "error_description": why});
         (StatusCode::BAD_REQUEST, Json(problem)).into_response()

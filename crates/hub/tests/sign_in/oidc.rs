@@ -61,6 +61,26 @@ async fn somebody_signs_in_at_the_provider_and_out_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_callers_trace_goes_on_to_the_provider_and_what_is_malformed_does_not() {
+    let idp = Idp::start().await;
+    let hub = Hub::public(&idp.issuer);
+    let context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for said in [None, Some(context), Some(&context[1..])] {
+        let mut browser = Browser::new(&hub);
+        let back = entry::to_provider(&mut browser, &idp, "/history").await;
+        let mut question = Question::get(&back.path()).with("tracestate", "vendor=secret");
+        if let Some(said) = said {
+            question = question.with("traceparent", said);
+        }
+        let answer = browser.ask(question).await;
+        assert!(answer.begins_session(), "{}", answer.text());
+        assert_eq!(answer.header("traceparent"), "");
+    }
+    let traces = idp.plan(|plan| plan.traces.clone());
+    assert_eq!(traces, [None, Some(context.to_owned()), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn roles_follow_the_provider_at_each_sign_in_for_sessions_and_tokens_alike() {
     let idp = Idp::start().await;
     let hub = Hub::public(&idp.issuer);

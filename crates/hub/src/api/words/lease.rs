@@ -247,19 +247,10 @@ impl From<lease::Lease> for Lease {
             mtu: lease.order.mtu,
             port: lease.order.port,
             gateway: lease.gateway.map(Into::into),
-            peers: lease.peers.into_iter().map(|peer| shown(peer, lease.state)).collect(),
+            peers: lease.peers.into_iter().map(Into::into).collect(),
             fault: lease.fault.map(Into::into),
             outcome: lease.outcome,
         }
-    }
-}
-
-/// Of a lease of which nothing is left, nobody learns where its people were.
-fn shown(peer: LeasePeer, state: State) -> Peer {
-    let peer = Peer::from(peer);
-    Peer {
-        endpoint: peer.endpoint.filter(|_| state != State::Removed),
-        ..peer
     }
 }
 

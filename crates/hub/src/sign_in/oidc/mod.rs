@@ -35,7 +35,10 @@ use super::{
     next::Next,
     secret::{Purpose, RandomError, Secret},
 };
-use crate::config::{Oidc, is_loopback_host};
+use crate::{
+    config::{Oidc, is_loopback_host},
+    rates::site,
+};
 
 /// Google, where everybody can have an account.
 const GOOGLE: &str = "https://accounts.google.com";
@@ -211,7 +214,7 @@ impl Provider {
             nonce,
             verifier,
             next,
-            address,
+            address: address.map(site),
             at: now,
         };
         lock(&self.pending).keep(&state, begun);

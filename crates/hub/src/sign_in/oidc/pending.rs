@@ -30,7 +30,7 @@ pub(crate) struct Begun {
     pub(crate) verifier: Secret,
     /// Where the browser goes afterwards.
     pub(crate) next: Next,
-    /// From where it was begun.
+    /// From where it was begun; of IPv6 the /64.
     pub(crate) address: Option<IpAddr>,
     /// When.
     pub(crate) at: Moment,
