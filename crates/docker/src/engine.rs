@@ -28,9 +28,10 @@ use tokio::sync::OnceCell;
 use wg::IpNet;
 
 pub use self::{
-    containers::{Found, Phase, Publication, Wanted},
+    containers::{Check, Found, Phase, Publication, Wanted},
     error::CallError,
     exec::Ran,
+    files::Put,
     networks::Network,
 };
 use crate::{Container, container::Membership};

@@ -74,7 +74,7 @@ impl Clock {
 }
 
 /// Time since this machine was started, by the clock that goes on while it sleeps.
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(
         now.tv_sec.try_into().unwrap_or_default(),

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    time::Duration,
 };
 
 use bollard::{
@@ -53,6 +54,17 @@ pub struct Wanted {
     pub is_read_only: bool,
     /// Whether the image's health check is left out.
     pub without_health_check: bool,
+    /// What the engine runs in place of the image's health check.
+    pub check: Option<Check>,
+}
+
+/// A program that the engine runs in a container again and again, for as long as the container lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// How long after its end it is run again, and how long it may take.
+    pub every: Duration,
 }
 
 /// A UDP port of a container that is reached from outside.
@@ -168,9 +180,13 @@ impl Engine {
 
 fn body(wanted: &Wanted) -> ContainerCreateBody {
     let environment = wanted.environment.iter().map(|(name, value)| format!("{name}={value}"));
-    let no_check = HealthConfig {
+    let no_check = || HealthConfig {
         test: Some(vec!["NONE".to_owned()]),
         ..HealthConfig::default()
+    };
+    let health_check = match &wanted.check {
+        Some(check) => Some(health_check(check)),
+        None => wanted.without_health_check.then(no_check),
     };
     let port = wanted
         .publication
@@ -182,9 +198,20 @@ fn body(wanted: &Wanted) -> ContainerCreateBody {
         user: wanted.user.clone(),
         labels: Some(wanted.labels.clone().into_iter().collect()),
         exposed_ports: port.map(|port| vec![port]),
-        healthcheck: wanted.without_health_check.then_some(no_check),
+        healthcheck: health_check,
         host_config: Some(host_config(wanted)),
         ..ContainerCreateBody::default()
+    }
+}
+
+fn health_check(check: &Check) -> HealthConfig {
+    let nanos = i64::try_from(check.every.as_nanos()).ok();
+    let words = std::iter::once("CMD").chain(check.words.iter().map(String::as_str));
+    HealthConfig {
+        test: Some(words.map(str::to_owned).collect()),
+        interval: nanos,
+        timeout: nanos,
+        ..HealthConfig::default()
     }
 }
 
@@ -326,9 +353,16 @@ mod tests {
                 address: Some(IpAddr::from([203, 0, 113, 2])),
                 host_port: Some(443),
             }),
+            check: Some(Check {
+                words: vec!["/bin/sh".to_owned(), "/look".to_owned()],
+                every: Duration::from_secs(30),
+            }),
             ..wanted
         };
-        let host = serde_json::to_value(body(&tunnel)).unwrap()["HostConfig"].take();
+        let mut said = serde_json::to_value(body(&tunnel)).unwrap();
+        let check = r#"{"Interval":30000000000,"Test":["CMD","/bin/sh","/look"],"Timeout":30000000000}"#;
+        assert_eq!(said["Healthcheck"].to_string(), check);
+        let host = said["HostConfig"].take();
         assert_eq!(host["CapAdd"].to_string(), r#"["NET_ADMIN"]"#);
         assert_eq!(host["Devices"][0]["PathInContainer"], "/dev/net/tun");
         let binding = &host["PortBindings"]["51820/udp"][0];

@@ -24,6 +24,8 @@ const STORE_WAIT: Duration = Duration::from_millis(500);
 
 /// Something that is wished of a lease while it lives.
 pub(super) struct Wish {
+    /// The request that it is of.
+    pub(super) request_id: String,
     /// Looks at the lease, and says what is to happen, or why not.
     pub(super) decide: Decide,
     /// What came of it, once it is kept.
@@ -43,6 +45,8 @@ struct UnderWay {
 
 /// Drives a lease until it is removed, or the launcher stops.
 pub(super) struct Driver {
+    /// The request that the lease is of; `None` if it was found in the store.
+    pub(super) request_id: Option<String>,
     pub(super) inner: Arc<Inner>,
     pub(super) place: Option<Arc<dyn Place>>,
     pub(super) lease: Lease,
@@ -52,7 +56,12 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) async fn run(mut self) {
-        let span = tracing::info_span!("lease", lease = %self.lease.id, place = %self.lease.order.place);
+        let span = tracing::info_span!(
+            "lease",
+            lease = %self.lease.id,
+            place = %self.lease.order.place,
+            request_id = self.request_id.take(),
+        );
         self.live().instrument(span).await;
     }
 
@@ -143,6 +152,11 @@ impl Driver {
 
     /// Does what is wished, if it can be kept.
     async fn grant(&mut self, wish: Wish) {
+        let span = tracing::info_span!("wish", request_id = wish.request_id);
+        self.grant_within(wish).instrument(span).await;
+    }
+
+    async fn grant_within(&mut self, wish: Wish) {
         let before = self.lease.clone();
         let result = match (wish.decide)(&self.lease) {
             Err(refusal) => Err(refusal),

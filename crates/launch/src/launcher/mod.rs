@@ -31,6 +31,8 @@ pub use self::{
     living::Sample,
     meters::{Histogram, Meters, READY_BOUNDS},
     refusal::Refusal,
+    sweep::Marks,
+    wishes::{adding, removing, replacing_key},
 };
 use crate::{
     Clock, Lease, LeaseId, Moment,
@@ -168,7 +170,7 @@ impl Launcher {
             };
             if is_ours {
                 lease.recover(now);
-                launcher.0.drive(lease);
+                launcher.0.drive(lease, None);
             }
         }
         if launcher.0.config.sweep_every.is_some() {
@@ -240,8 +242,14 @@ impl Launcher {
             .inspect_err(|_| inner.meters.count(|meters| meters.store_failures += 1))?;
         match inserted {
             Inserted::New => {
-                tracing::info!(lease = %id, place = lease.order.place, owner = lease.owner, "requested");
-                inner.drive(lease.clone());
+                tracing::info!(
+                    lease = %id,
+                    request_id = caller.request_id,
+                    place = lease.order.place,
+                    owner = lease.owner,
+                    "requested"
+                );
+                inner.drive(lease.clone(), Some(caller.request_id.clone()));
                 inner.tell(id);
                 Ok(Created::New(lease))
             }
@@ -362,6 +370,16 @@ impl Launcher {
         living.values().map(|(living, _)| living.view()).collect()
     }
 
+    /// Forgets so many leases at most of which nothing was left before `before`; gives how many it were.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn forget(&self, before: Moment, most: usize) -> Result<usize, StoreError> {
+        let (store, now) = (Arc::clone(&self.0.store), self.0.clock.now());
+        self.0.blocking(move || store.forget(before, most, now)).await
+    }
+
     /// Whether leases can be kept.
     ///
     /// # Errors
@@ -397,8 +415,8 @@ impl Launcher {
 }
 
 impl Inner {
-    /// Begins to drive a lease.
-    fn drive(self: &Arc<Self>, lease: Lease) {
+    /// Begins to drive a lease, which this request has asked for.
+    fn drive(self: &Arc<Self>, lease: Lease, request_id: Option<String>) {
         let (sender, wishes) = mpsc::channel(16);
         let living = Living::new(lease.clone());
         let place = self.places.get(&lease.order.place).cloned();
@@ -410,6 +428,7 @@ impl Inner {
         drop(all);
         let id = lease.id;
         let driver = Driver {
+            request_id,
             inner: Arc::clone(self),
             place,
             lease,

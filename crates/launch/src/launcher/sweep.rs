@@ -9,42 +9,60 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::Inner;
+use super::{Inner, Launcher};
 use crate::{
     LeaseId, State,
     lease::SETUP_LIMIT,
     order::{Keys, Order, everything},
-    place::{Description, Job, Place, Removal},
+    place::{Description, FaultKind, Job, Place, Removal},
     store::StoreError,
 };
 
 /// How long a place may take for its list, and for a removal.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// What a round has found that no lease knows, by place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Marks(BTreeMap<String, HashSet<LeaseId>>);
+
+impl Launcher {
+    /// Looks at every place once: one round of what [`super::Config::sweep_every`] repeats. What is marked and found again is
+    /// removed; `marks` is for the next round then.
+    pub async fn sweep(&self, marks: &mut Marks) {
+        round(&self.0, marks).await;
+    }
+}
+
 /// Sweeps until the launcher stops.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut stop = inner.stopping();
     let every = inner.config.sweep_every.unwrap_or(LIMIT);
-    let mut marked: BTreeMap<String, HashSet<LeaseId>> = BTreeMap::new();
+    let mut marks = Marks::default();
     loop {
         let round = async {
-            for description in &inner.descriptions {
-                let Some(place) = inner.places.get(&description.name) else {
-                    continue;
-                };
-                let marks = marked.entry(description.name.clone()).or_default();
-                sweep(&inner, description, place.as_ref(), marks).await;
-            }
+            round(&inner, &mut marks).await;
             sleep(every).await;
         };
         tokio::select! {
             _ = stop.changed() => return,
             () = round => {}
         }
+    }
+}
+
+async fn round(inner: &Arc<Inner>, Marks(marked): &mut Marks) {
+    for description in &inner.descriptions {
+        let Some(place) = inner.places.get(&description.name) else {
+            continue;
+        };
+        let marks = marked.entry(description.name.clone()).or_default();
+        sweep(inner, description, place.as_ref(), marks).await;
     }
 }
 
@@ -98,7 +116,13 @@ async fn sweep(inner: &Arc<Inner>, description: &Description, place: &dyn Place,
                 .count(|meters| *meters.orphans.entry(name.clone()).or_default() += 1);
             continue;
         }
-        match timeout(LIMIT, place.remove(&job(inner, name, *id))).await {
+        let removal = timeout(LIMIT, place.remove(&job(inner, name, *id))).await;
+        // Who says that there is nothing is as sure as who has removed it.
+        let removal = removal.map(|removal| match removal {
+            Err(fault) if fault.kind == FaultKind::Gone => Ok(Removal::Gone),
+            removal => removal,
+        });
+        match removal {
             Ok(Ok(Removal::Gone)) => {
                 info!(place = name, lease = %id, "a gateway that no lease knows was removed");
                 inner

@@ -63,26 +63,7 @@ impl Launcher {
         let inner = Arc::clone(&self.0);
         let decide = move |lease: &Lease| {
             inner.check_peers_change(lease)?;
-            if lease
-                .peer(&peer.name)
-                .is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key)
-            {
-                return Ok(None);
-            }
-            let there = lease.peers.iter().map(|peer| PeerRequest {
-                name: peer.name.clone(),
-                public_key: peer.public_key.filter(|_| !lease.makes_keys()),
-            });
-            let all: Vec<PeerRequest> = there.chain([peer.clone()]).collect();
-            let last = format!("peers[{}].", all.len() - 1);
-            check_peers(&all, lease.order.keys).map_err(|invalid| Invalid {
-                field: invalid
-                    .field
-                    .strip_prefix(&last)
-                    .map_or(invalid.field.clone(), str::to_owned),
-                ..invalid
-            })?;
-            Ok(Some(Event::AddPeer(peer)))
+            adding(lease, &peer)
         };
         self.wish(caller, id, Box::new(decide)).await
     }
@@ -100,25 +81,7 @@ impl Launcher {
         public_key: wg::PublicKey,
     ) -> Result<Lease, Refusal> {
         let name = name.to_owned();
-        let decide = move |lease: &Lease| {
-            let peer = lease.peer(&name).ok_or(Refusal::NoPeer)?;
-            if lease.makes_keys() {
-                return Err(Refusal::Conflict {
-                    code: "keys_on_gateway",
-                    message: "the gateway makes the keys of this lease; remove the peer and add it anew".to_owned(),
-                });
-            }
-            if peer.public_key == Some(public_key) {
-                return Ok(None);
-            }
-            if lease.peers.iter().any(|other| other.public_key == Some(public_key)) {
-                return Err(Refusal::Invalid(Invalid {
-                    field: "public_key".to_owned(),
-                    problem: "another peer has this key; every device has its own".to_owned(),
-                }));
-            }
-            Ok(Some(Event::ReplaceKey(peer.name.clone(), public_key)))
-        };
+        let decide = move |lease: &Lease| replacing_key(lease, &name, public_key);
         self.wish(caller, id, Box::new(decide)).await
     }
 
@@ -130,16 +93,10 @@ impl Launcher {
     pub async fn remove_peer(&self, caller: &Caller, id: LeaseId, name: &str) -> Result<Lease, Refusal> {
         let name = name.to_owned();
         let inner = Arc::clone(&self.0);
-        let decide = move |lease: &Lease| match lease.peer(&name) {
-            None => Err(Refusal::NoPeer),
-            Some(_) if lease.peers.len() == 1 => Err(Refusal::Conflict {
-                code: "last_peer",
-                message: "it is the only peer; end the lease instead".to_owned(),
-            }),
-            Some(_) => {
-                inner.check_peers_change(lease)?;
-                Ok(Some(Event::RemovePeer(name)))
-            }
+        let decide = move |lease: &Lease| {
+            let event = removing(lease, &name)?;
+            inner.check_peers_change(lease)?;
+            Ok(event)
         };
         self.wish(caller, id, Box::new(decide)).await
     }
@@ -190,7 +147,14 @@ impl Launcher {
         });
         let (reply, answer) = oneshot::channel();
         let sent = match wishes {
-            Some(wishes) => wishes.send(Wish { decide, reply }).await.is_ok(),
+            Some(wishes) => {
+                let wish = Wish {
+                    request_id: caller.request_id.clone(),
+                    decide,
+                    reply,
+                };
+                wishes.send(wish).await.is_ok()
+            }
             None => false,
         };
         let over = || {
@@ -204,6 +168,75 @@ impl Launcher {
             return Err(over());
         }
         answer.await.map_err(|_| over())?
+    }
+}
+
+/// What lets a peer in; `None` if it is there already.
+///
+/// # Errors
+///
+/// [`Refusal::Invalid`].
+pub fn adding(lease: &Lease, peer: &PeerRequest) -> Result<Option<Event>, Refusal> {
+    if lease
+        .peer(&peer.name)
+        .is_some_and(|there| there.name == peer.name && there.public_key == peer.public_key)
+    {
+        return Ok(None);
+    }
+    let there = lease.peers.iter().map(|peer| PeerRequest {
+        name: peer.name.clone(),
+        public_key: peer.public_key.filter(|_| !lease.makes_keys()),
+    });
+    let all: Vec<PeerRequest> = there.chain([peer.clone()]).collect();
+    let last = format!("peers[{}].", all.len() - 1);
+    check_peers(&all, lease.order.keys).map_err(|invalid| Invalid {
+        field: invalid
+            .field
+            .strip_prefix(&last)
+            .map_or(invalid.field.clone(), str::to_owned),
+        ..invalid
+    })?;
+    Ok(Some(Event::AddPeer(peer.clone())))
+}
+
+/// What gives a peer another key; `None` if it has that already.
+///
+/// # Errors
+///
+/// [`Refusal`].
+pub fn replacing_key(lease: &Lease, name: &str, public_key: wg::PublicKey) -> Result<Option<Event>, Refusal> {
+    let peer = lease.peer(name).ok_or(Refusal::NoPeer)?;
+    if lease.makes_keys() {
+        return Err(Refusal::Conflict {
+            code: "keys_on_gateway",
+            message: "the gateway makes the keys of this lease; remove the peer and add it anew".to_owned(),
+        });
+    }
+    if peer.public_key == Some(public_key) {
+        return Ok(None);
+    }
+    if lease.peers.iter().any(|other| other.public_key == Some(public_key)) {
+        return Err(Refusal::Invalid(Invalid {
+            field: "public_key".to_owned(),
+            problem: "another peer has this key; every device has its own".to_owned(),
+        }));
+    }
+    Ok(Some(Event::ReplaceKey(peer.name.clone(), public_key)))
+}
+
+/// What lets a peer in no more.
+///
+/// # Errors
+///
+/// [`Refusal`].
+pub fn removing(lease: &Lease, name: &str) -> Result<Option<Event>, Refusal> {
+    match lease.peer(name) {
+        None => Err(Refusal::NoPeer),
+        Some(_) if lease.peers.len() == 1 => Err(Refusal::Conflict {
+            code: "last_peer",
+            message: "it is the only peer; end the lease instead".to_owned(),
+        }),
+        Some(peer) => Ok(Some(Event::RemovePeer(peer.name.clone()))),
     }
 }
 
@@ -222,7 +255,7 @@ impl Launcher {
         let found = self.0.blocking(move || store.read(id)).await?;
         if let Some(mut lease) = found.filter(|lease| lease.state != State::Removed) {
             lease.recover(self.0.clock.now());
-            self.0.drive(lease);
+            self.0.drive(lease, None);
         }
         Ok(())
     }

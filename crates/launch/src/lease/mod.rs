@@ -122,6 +122,9 @@ pub struct Lease {
     pub gateway: Option<GatewayFacts>,
     /// Who may connect.
     pub peers: Vec<LeasePeer>,
+    /// What passed for peers that may connect no more.
+    #[serde(default)]
+    pub gone: Bytes,
     /// Whether the gateway has still to be told of a change.
     pub is_dirty: bool,
     /// What the place noted for its next step.
@@ -187,6 +190,18 @@ pub struct LeasePeer {
     pub received_bytes: u64,
     /// Bytes that the gateway sent to it.
     pub sent_bytes: u64,
+    /// What the gateway's own counters showed last. They may begin anew; what passed before is in the two above.
+    #[serde(default)]
+    pub counted: Bytes,
+}
+
+/// Bytes that passed through a gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// That the gateway received.
+    pub received: u64,
+    /// That the gateway sent.
+    pub sent: u64,
 }
 
 /// Why a lease ends.
@@ -230,6 +245,7 @@ impl LeasePeer {
             endpoint: None,
             received_bytes: 0,
             sent_bytes: 0,
+            counted: Bytes::default(),
         }
     }
 }
@@ -250,6 +266,7 @@ impl Lease {
             granted_secs: order.lifetime_secs,
             gateway: None,
             peers: peers.iter().map(LeasePeer::new).collect(),
+            gone: Bytes::default(),
             is_dirty: false,
             refs: Value::Null,
             doing: "requested".to_owned(),
@@ -272,14 +289,16 @@ impl Lease {
         self.peers.iter().find(|peer| peer.name.eq_ignore_ascii_case(name))
     }
 
-    /// Bytes that the gateway received from all its peers.
+    /// Bytes that the gateway received from all its peers, those that are gone included: it never goes down.
     pub fn received_bytes(&self) -> u64 {
-        self.peers.iter().map(|peer| peer.received_bytes).sum()
+        let received = self.peers.iter().map(|peer| peer.received_bytes);
+        received.fold(self.gone.received, u64::saturating_add)
     }
 
-    /// Bytes that the gateway sent to all its peers.
+    /// Bytes that the gateway sent to all its peers, those that are gone included: it never goes down.
     pub fn sent_bytes(&self) -> u64 {
-        self.peers.iter().map(|peer| peer.sent_bytes).sum()
+        let sent = self.peers.iter().map(|peer| peer.sent_bytes);
+        sent.fold(self.gone.sent, u64::saturating_add)
     }
 
     /// Whether its gateway was neither heard nor missed since it was taken over.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, End, GatewayFacts, Lease, LeasePeer, Outcome, State, notice::Kind};
+use super::{Bytes, Change, End, GatewayFacts, Lease, LeasePeer, Outcome, State, notice::Kind};
 use crate::{
     Moment,
     node::{Answer, PeerReport, Report},
@@ -178,6 +178,10 @@ impl Lease {
     fn is_removed(&mut self, now: Moment) {
         self.enter(State::Removed, now);
         self.removed_at = Some(now);
+        for peer in &mut self.peers {
+            // Where people were is nobody's business once it serves nothing.
+            peer.endpoint = None;
+        }
         "nothing is left".clone_into(&mut self.doing);
         if !matches!(self.outcome, Some(End::Failed | End::Lost)) {
             self.fault = None;
@@ -224,7 +228,15 @@ impl Lease {
 
 impl LeasePeer {
     fn learn(&mut self, seen: &PeerReport, now: Moment) -> Change {
-        (self.received_bytes, self.sent_bytes) = (seen.received_bytes, seen.sent_bytes);
+        let counted = Bytes {
+            received: seen.received_bytes,
+            sent: seen.sent_bytes,
+        };
+        let before = std::mem::replace(&mut self.counted, counted);
+        self.received_bytes = self
+            .received_bytes
+            .saturating_add(passed(before.received, counted.received));
+        self.sent_bytes = self.sent_bytes.saturating_add(passed(before.sent, counted.sent));
         self.latest_handshake_at = seen.latest_handshake.map(|at| at.min(now));
         let before = (self.public_key, self.addresses.clone(), self.endpoint);
         if seen.public_key.is_some() {
@@ -237,6 +249,11 @@ impl LeasePeer {
             Change::Row
         }
     }
+}
+
+/// What passed between two looks at a counter, which may have begun anew.
+fn passed(before: u64, after: u64) -> u64 {
+    after.checked_sub(before).unwrap_or(after)
 }
 
 fn facts(endpoint: String, report: &Report) -> GatewayFacts {

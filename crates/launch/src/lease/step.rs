@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wg::PublicKey;
 
-use super::{End, Lease, LeasePeer, Notice, State, notice::Kind};
+use super::{Bytes, End, Lease, LeasePeer, Notice, State, notice::Kind};
 use crate::{
     Moment,
     node::{Question, WantedPeer},
@@ -157,7 +157,11 @@ impl Lease {
                 Change::Row
             }
             Event::RemovePeer(name) if self.state.is_running() && self.peer(&name).is_some() => {
-                self.peers.retain(|peer| !peer.name.eq_ignore_ascii_case(&name));
+                let gone = self.peers.extract_if(.., |peer| peer.name.eq_ignore_ascii_case(&name));
+                self.gone = gone.fold(self.gone, |sum, peer| Bytes {
+                    received: sum.received.saturating_add(peer.received_bytes),
+                    sent: sum.sent.saturating_add(peer.sent_bytes),
+                });
                 self.say(Kind::PeerRemoved, now, format!("{name} may connect no more"));
                 self.tell_gateway(now);
                 Change::Row

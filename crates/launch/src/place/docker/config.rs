@@ -57,8 +57,9 @@ pub enum Kind {
         /// is the default, it has no privilege at all.
         with_net_admin: bool,
     },
-    /// linuxserver's, or one that takes its place. It makes its clients' keys itself, its peers are fixed, and it has no
-    /// clock of its own: while no launcher runs, it goes on.
+    /// linuxserver's, or one that takes its place. It makes its clients' keys itself, and its peers are fixed. It has no clock
+    /// of its own, and is given one: a script that it runs at its start. In an image without a shell, or that runs no
+    /// `/custom-cont-init.d`, a gateway goes on while no launcher runs.
     Linuxserver {
         /// `INTERNAL_SUBNET`, such as `10.13.13.0`. Default is the image's.
         internal_subnet: Option<IpAddr>,

@@ -78,9 +78,14 @@ impl Fake {
 
     /// What the last request of this name said.
     pub(super) fn body(&self, request: &str) -> serde_json::Value {
+        serde_json::from_str(&self.text(request)).unwrap()
+    }
+
+    /// The same as text.
+    pub(super) fn text(&self, request: &str) -> String {
         let seen = self.seen.lock().unwrap();
         let (_, body) = seen.iter().rfind(|(seen, _)| seen == request).unwrap();
-        serde_json::from_str(body).unwrap()
+        body.clone()
     }
 }
 

@@ -74,7 +74,10 @@ impl Docker {
                     .start_and_hear(id, FIRST_WORDS, |line| line.contains(READY))
                     .await
             }
-            Kind::Linuxserver { .. } => self.engine.start(id).await.map(|()| Vec::new()),
+            Kind::Linuxserver { .. } => {
+                self.give_ends(job, id).await?;
+                self.engine.start(id).await.map(|()| Vec::new())
+            }
         };
         let said = started.map_err(|error| faults::of_start(error, job.order.port, self.config.network.as_deref()))?;
         let found = self.engine.find(id).await.map_err(fault)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   adit's image        create ─▶ start ─▶ exec `adit ask QUESTION` …  it ends by its own clock, and Docker removes it
-//!   linuxserver's       create ─▶ start ─▶ read /config, exec `wg show` …
+//!   linuxserver's       create ─▶ put its ends into it ─▶ start ─▶ read /config, exec `wg show` …
 //! ```
 //!
 //! A container is named after its lease and labelled with its instance and its lease. One that has the name without the
@@ -29,7 +29,7 @@ use docker::{
 use serde::{Deserialize, Serialize};
 
 pub use self::config::{Config, ConfigError, FindHost, Host, Kind, Size};
-use self::{faults::fault, pull::Pull};
+use self::{faults::fault, linuxserver::Told, pull::Pull};
 use super::{Creation, Description, Fault, FaultKind, Job, Place, Reached, Removal};
 use crate::{
     LeaseId,
@@ -60,6 +60,7 @@ pub struct Docker {
     engine: Engine,
     config: Config,
     pull: Pull,
+    told: Told,
 }
 
 /// What is noted for the steps that follow.
@@ -84,6 +85,7 @@ impl Docker {
             engine: Engine::new(&config.socket),
             config,
             pull: Pull::default(),
+            told: Told::default(),
         })
     }
 
@@ -193,6 +195,7 @@ impl Place for Docker {
             is_gone &= self.remove_one(&container.id).await?;
         }
         if is_gone {
+            self.told.forget(job.id);
             return Ok(Removal::Gone);
         }
         Ok(Removal::Pending {

@@ -8,13 +8,15 @@
 //! Peers are named when the container is made, and stay. What a client's configuration says of the endpoint, the networks
 //! and the resolvers is the lease's, not the image's: Docker may choose the port after the image has written it.
 
+mod end;
 mod files;
 mod traffic;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use docker::engine::{CallError, Found, Phase, Wanted};
 
+pub(super) use self::end::Told;
 use self::{files::Server, traffic::Traffic};
 use super::{
     Docker, EXEC_LIMIT, PORT, Refs,
@@ -85,6 +87,7 @@ pub(super) fn wanted(
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     wanted.labels.insert(PEERS.to_owned(), names);
+    wanted.check = Some(end::check());
     wanted.capabilities = vec!["NET_ADMIN".to_owned()];
     let sysctls = ["net.ipv4.ip_forward", "net.ipv4.conf.all.src_valid_mark"];
     wanted.sysctls = BTreeMap::from(sysctls.map(|name| (name.to_owned(), "1".to_owned())));
@@ -107,8 +110,10 @@ impl Docker {
             .ok_or_else(|| faults::not_yet("the container has no port yet"))?;
         let answer = match question {
             Question::Report {} => self.report(job, &found).await?,
-            Question::Bring { peers, .. } => {
+            Question::Bring { peers, remaining_secs } => {
                 check_peers(peers, &found)?;
+                let remaining = Duration::from_secs(*remaining_secs);
+                self.move_end(job.id, &found.id, remaining).await?;
                 self.report(job, &found).await?
             }
             Question::Keys { name, terms } => self.keys(job, &found, name, terms).await?,

@@ -2,6 +2,10 @@
 //!
 //! What it hands out is a sample: its endpoint is in 192.0.2.0/24, which leads nowhere (RFC 5737).
 
+mod faults;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
@@ -16,13 +20,41 @@ use tokio::time::{Instant, sleep};
 use wg::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use self::faults::Faults;
+pub use self::faults::{Call, Trouble, Troubles};
 use super::{Creation, Description, Fault, FaultKind, Job, Place, Reached, Removal};
 use crate::{
     LeaseId, conf,
+    lease::Bytes,
     node::{Answer, PeerReport, Question, Report, Secret, Terms, WantedPeer},
 };
 
-/// How the place behaves.
+/// When the place is looked at again at the latest, while it works on something.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A machine that never boots is still not there then.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// How the place is set up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Config {
+    /// How many times as fast as a cloud it is; more than 0. Default 1.
+    pub speed: f64,
+    /// How many of a hundred calls go wrong: they fail, lose their answer or hang. A quarter as many machines never boot.
+    /// Default none.
+    pub fault_percent: u8,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            speed: 1.0,
+            fault_percent: 0,
+        }
+    }
+}
+
+/// How long the place takes.
 #[derive(Clone, Debug)]
 pub struct Times {
     /// From the first call until the machine is there.
@@ -36,43 +68,29 @@ pub struct Times {
 }
 
 impl Default for Times {
-    /// Those of a small machine in a cloud, ten times as fast: who tries it out has no minutes.
+    /// Those of a small machine in a cloud.
     fn default() -> Self {
         Self {
-            creation: Duration::from_millis(2_500),
-            start: Duration::from_millis(1_500),
-            removal: Duration::from_millis(1_500),
-            call: Duration::from_millis(40),
+            creation: Duration::from_secs(25),
+            start: Duration::from_secs(15),
+            removal: Duration::from_secs(15),
+            call: Duration::from_millis(400),
         }
     }
 }
 
-/// What goes wrong in a call, if anything does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The call fails, and nothing was done.
-    Fails(Fault),
-    /// What was asked is done, but the answer is lost.
-    LosesAnswer,
-    /// No answer comes, for so long; then it is done.
-    Hangs(Duration),
+impl Times {
+    /// The same, so many times as fast; `speed` is more than 0.
+    #[must_use]
+    pub fn at_speed(&self, speed: f64) -> Self {
+        Self {
+            creation: self.creation.div_f64(speed),
+            start: self.start.div_f64(speed),
+            removal: self.removal.div_f64(speed),
+            call: self.call.div_f64(speed),
+        }
+    }
 }
-
-/// A call at the place, as [`Simulate::with_troubles`] is asked for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
-    /// [`Place::create`].
-    Create,
-    /// [`Place::ask`].
-    Ask,
-    /// [`Place::remove`].
-    Remove,
-    /// [`Place::list`].
-    List,
-}
-
-/// Says what goes wrong in the n-th call of its kind for a lease, counted from 1.
-pub type Troubles = dyn Fn(Call, Option<LeaseId>, u64) -> Option<Trouble> + Send + Sync;
 
 /// The fake place.
 pub struct Simulate {
@@ -82,6 +100,16 @@ pub struct Simulate {
     calls: Mutex<HashMap<(Call, Option<LeaseId>), u64>>,
 }
 
+/// How a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Well,
+    /// It is done, and the answer is lost.
+    WithoutAnswer,
+    /// What is made never boots.
+    WithoutBoot,
+}
+
 /// A machine that is none.
 #[derive(Clone, Debug)]
 struct Machine {
@@ -89,7 +117,15 @@ struct Machine {
     ends: Instant,
     removal: Option<Instant>,
     public_key: PublicKey,
-    peers: Vec<(WantedPeer, IpAddr)>,
+    peers: Vec<Client>,
+}
+
+/// A peer of a machine that is none.
+#[derive(Clone, Debug)]
+struct Client {
+    wanted: WantedPeer,
+    address: IpAddr,
+    traffic: Bytes,
 }
 
 impl std::fmt::Debug for Simulate {
@@ -99,6 +135,13 @@ impl std::fmt::Debug for Simulate {
 }
 
 impl Simulate {
+    /// The place as it is set up.
+    pub fn configured(config: &Config) -> Arc<Self> {
+        let faults = Faults::new(config.fault_percent, config.speed);
+        let troubles = move |call, id, number| faults.trouble(call, id, number);
+        Self::with_troubles(Times::default().at_speed(config.speed), troubles)
+    }
+
     /// The place without faults.
     pub fn new(times: Times) -> Arc<Self> {
         Self::with_troubles(times, |_, _, _| None)
@@ -125,6 +168,19 @@ impl Simulate {
     /// A machine goes by itself.
     pub fn crash(&self, id: LeaseId) {
         self.machines().retain(|(_, other), _| *other != id);
+    }
+
+    /// So many bytes pass for a peer that the gateway knows.
+    pub fn pass(&self, id: LeaseId, name: &str, received: u64, sent: u64) {
+        let mut machines = self.machines();
+        let peers = machines
+            .iter_mut()
+            .filter(|((_, other), _)| *other == id)
+            .flat_map(|(_, machine)| &mut machine.peers);
+        for client in peers.filter(|client| client.wanted.name == name) {
+            client.traffic.received += received;
+            client.traffic.sent += sent;
+        }
     }
 
     /// Puts a machine there that nobody asked for.
@@ -154,8 +210,8 @@ impl Simulate {
         }
     }
 
-    /// What a call runs into: a fault before anything is done, or whether the answer is lost afterwards.
-    async fn call(&self, call: Call, id: Option<LeaseId>) -> Result<bool, Fault> {
+    /// What a call runs into: a fault before anything is done, or how it goes.
+    async fn call(&self, call: Call, id: Option<LeaseId>) -> Result<Course, Fault> {
         sleep(self.times.call).await;
         let number = {
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,13 +220,14 @@ impl Simulate {
             *number
         };
         match (self.troubles)(call, id, number) {
-            None => Ok(false),
+            None => Ok(Course::Well),
             Some(Trouble::Fails(fault)) => Err(fault),
-            Some(Trouble::LosesAnswer) => Ok(true),
+            Some(Trouble::LosesAnswer) => Ok(Course::WithoutAnswer),
             Some(Trouble::Hangs(time)) => {
                 sleep(time).await;
-                Ok(false)
+                Ok(Course::Well)
             }
+            Some(Trouble::NeverBoots) => Ok(Course::WithoutBoot),
         }
     }
 
@@ -191,13 +248,14 @@ impl Simulate {
         if let Some(machine) = self.machines().get_mut(&(job.instance.clone(), job.id)) {
             machine.ends = Instant::now() + remaining;
             let before = std::mem::take(&mut machine.peers);
-            for peer in wanted {
-                let known = before
-                    .iter()
-                    .chain(&machine.peers)
-                    .find(|(other, _)| other.name == peer.name);
-                let address = known.map_or_else(|| free_address(&before, &machine.peers), |(_, address)| *address);
-                machine.peers.push((peer.clone(), address));
+            for wanted in wanted {
+                let known = before.iter().find(|other| other.wanted.name == wanted.name);
+                let client = Client {
+                    wanted: wanted.clone(),
+                    address: known.map_or_else(|| free_address(&before, &machine.peers), |known| known.address),
+                    traffic: known.map_or_else(Bytes::default, |known| known.traffic),
+                };
+                machine.peers.push(client);
             }
         }
     }
@@ -219,17 +277,19 @@ impl Place for Simulate {
     }
 
     async fn create(&self, job: &Job) -> Result<Creation, Fault> {
-        let loses = self.call(Call::Create, Some(job.id)).await?;
+        let course = self.call(Call::Create, Some(job.id)).await?;
         let made = {
             let mut machines = self.machines();
-            let machine = machines
-                .entry((job.instance.clone(), job.id))
-                .or_insert_with(|| self.machine(job.id, job.remaining));
+            let machine = machines.entry((job.instance.clone(), job.id)).or_insert_with(|| {
+                let mut machine = self.machine(job.id, job.remaining);
+                if course == Course::WithoutBoot {
+                    machine.made += NEVER;
+                }
+                machine
+            });
             machine.made
         };
-        if loses {
-            return Err(lost());
-        }
+        course.answer()?;
         let refs = json!({ "machine": job.id.resource_name() });
         let left = made.saturating_duration_since(Instant::now());
         Ok(if left.is_zero() {
@@ -237,14 +297,14 @@ impl Place for Simulate {
         } else {
             Creation::Pending {
                 refs,
-                after: left.min(Duration::from_millis(500)),
+                after: left.min(LOOK),
                 doing: "the simulated machine boots".to_owned(),
             }
         })
     }
 
     async fn ask(&self, job: &Job, question: &Question) -> Result<Reached, Fault> {
-        let loses = self.call(Call::Ask, Some(job.id)).await?;
+        let course = self.call(Call::Ask, Some(job.id)).await?;
         let machine = self.find(job)?;
         if Instant::now() < machine.made + self.times.start {
             return Err(Fault::new(
@@ -265,9 +325,7 @@ impl Place for Simulate {
                 Answer::Ending {}
             }
         };
-        if loses {
-            return Err(lost());
-        }
+        course.answer()?;
         let port = job.order.port.unwrap_or(51_820);
         Ok(Reached {
             endpoint: format!(
@@ -279,7 +337,7 @@ impl Place for Simulate {
     }
 
     async fn remove(&self, job: &Job) -> Result<Removal, Fault> {
-        let loses = self.call(Call::Remove, Some(job.id)).await?;
+        let course = self.call(Call::Remove, Some(job.id)).await?;
         let key = (job.instance.clone(), job.id);
         let left = {
             let mut machines = self.machines();
@@ -293,23 +351,19 @@ impl Place for Simulate {
             }
             left
         };
-        if loses {
-            return Err(lost());
-        }
+        course.answer()?;
         Ok(if left.is_zero() {
             Removal::Gone
         } else {
             Removal::Pending {
                 refs: job.refs.clone(),
-                after: left.min(Duration::from_millis(500)),
+                after: left.min(LOOK),
             }
         })
     }
 
     async fn list(&self, instance: &str) -> Result<Vec<LeaseId>, Fault> {
-        if self.call(Call::List, None).await? {
-            return Err(lost());
-        }
+        self.call(Call::List, None).await?.answer()?;
         let now = Instant::now();
         let mut machines = self.machines();
         machines.retain(|_, machine| machine.ends > now);
@@ -321,13 +375,23 @@ impl Place for Simulate {
     }
 }
 
-fn lost() -> Fault {
-    Fault::new(FaultKind::Unclear, "no_answer", "the simulated place gave no answer")
+impl Course {
+    /// Whether there is an answer.
+    fn answer(self) -> Result<(), Fault> {
+        match self {
+            Self::Well | Self::WithoutBoot => Ok(()),
+            Self::WithoutAnswer => Err(Fault::new(
+                FaultKind::Unclear,
+                "no_answer",
+                "the simulated place gave no answer",
+            )),
+        }
+    }
 }
 
-fn free_address(before: &[(WantedPeer, IpAddr)], peers: &[(WantedPeer, IpAddr)]) -> IpAddr {
+fn free_address(before: &[Client], peers: &[Client]) -> IpAddr {
     let mut candidates = (2..=254_u8).map(|last| IpAddr::from([10, 13, 13, last]));
-    let is_free = |address: &IpAddr| before.iter().chain(peers).all(|(_, taken)| taken != address);
+    let is_free = |address: &IpAddr| before.iter().chain(peers).all(|taken| taken.address != *address);
     candidates.find(is_free).unwrap_or(IpAddr::from([10, 13, 13, 255]))
 }
 
@@ -341,14 +405,14 @@ fn report(machine: &Machine) -> Report {
         peers: machine
             .peers
             .iter()
-            .map(|(peer, address)| PeerReport {
-                name: peer.name.clone(),
-                public_key: peer.public_key,
-                addresses: vec![*address],
+            .map(|client| PeerReport {
+                name: client.wanted.name.clone(),
+                public_key: client.wanted.public_key,
+                addresses: vec![client.address],
                 endpoint: None,
                 latest_handshake: None,
-                received_bytes: 0,
-                sent_bytes: 0,
+                received_bytes: client.traffic.received,
+                sent_bytes: client.traffic.sent,
             })
             .collect(),
     }
@@ -356,11 +420,10 @@ fn report(machine: &Machine) -> Report {
 
 /// A configuration that nobody can take for one that works: its private key is made of zeros, and every line says what it is.
 fn sample(machine: &Machine, name: &str, terms: &Terms) -> Result<Answer, Fault> {
-    let peer = machine.peers.iter().find(|(peer, _)| peer.name == name);
-    let (_, address) =
-        peer.ok_or_else(|| Fault::new(FaultKind::Refused, "no_peer", format!("there is no peer {name}")))?;
+    let client = machine.peers.iter().find(|client| client.wanted.name == name);
+    let client = client.ok_or_else(|| Fault::new(FaultKind::Refused, "no_peer", format!("there is no peer {name}")))?;
     let key = PrivateKey::from_random([0; 32]);
-    let text = conf::text(terms, machine.public_key, &[*address], &key.danger_base64());
+    let text = conf::text(terms, machine.public_key, &[client.address], &key.danger_base64());
     Ok(Answer::Configuration {
         public_key: key.public_key(),
         text: Secret::new(Zeroizing::new(conf::mark(&text))),
