@@ -2,9 +2,12 @@
 
 mod amount;
 mod cli;
+mod columns;
 mod command;
 mod duration;
 mod failure;
+mod folders;
+mod limit;
 mod log;
 mod moment;
 mod node_socket;

@@ -1,9 +1,6 @@
 //! A hub's options: flag over environment over file, made into one configuration.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::Args;
 use gateway::{
@@ -18,7 +15,11 @@ use super::{
     file::Settings,
     places::{self, PlaceName},
 };
-use crate::{failure, options::PlaneChoice};
+use crate::{
+    command::launch::{simulation::SimulateOptions, target::DockerOptions},
+    failure, folders,
+    options::PlaneChoice,
+};
 
 /// Where the data is.
 #[derive(Clone, Debug, Args)]
@@ -89,6 +90,22 @@ pub(super) struct HubArguments {
         hide_env_values = true
     )]
     metrics_listen: Option<String>,
+    /// File with the token that Prometheus brings there, at least 20 characters. Needed beyond this machine.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ADIT_HUB_METRICS_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    metrics_token_file: Option<PathBuf>,
+    /// Lets /metrics leave this machine in the clear and to whoever asks, where the network itself keeps others away.
+    #[arg(
+        long,
+        env = "ADIT_HUB_METRICS_INSECURE",
+        hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new(),
+    )]
+    metrics_insecure: bool,
     /// File with the token that signs in on this machine, at least 20 characters. Default: a random one, printed at the
     /// start.
     #[arg(long, value_name = "FILE")]
@@ -110,18 +127,10 @@ pub(super) struct HubArguments {
         value_parser = clap::builder::FalseyValueParser::new(),
     )]
     dry_run: bool,
-    /// Socket of the container engine, for the place `docker`.
-    #[arg(
-        long,
-        value_name = "SOCKET",
-        env = "DOCKER_HOST",
-        hide_env_values = true,
-        default_value = "/var/run/docker.sock"
-    )]
-    docker: PathBuf,
-    /// Image of gateways in containers. Default: adit:latest.
-    #[arg(long, value_name = "IMAGE", env = "ADIT_LAUNCH_IMAGE", hide_env_values = true)]
-    image: Option<String>,
+    #[command(flatten)]
+    engine: DockerOptions,
+    #[command(flatten)]
+    simulate: SimulateOptions,
     /// Where clients reach this machine. Default: found out.
     #[arg(long, value_name = "HOST", env = "ADIT_HUB_ENDPOINT", hide_env_values = true)]
     endpoint: Option<Host>,
@@ -174,10 +183,7 @@ fn default_data() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/adit/hub"));
     }
-    let from = |variable: &str| env::var_os(variable).filter(|path| Path::new(path).is_absolute());
-    let of_user = from("XDG_DATA_HOME").map(PathBuf::from);
-    let of_user = of_user.or_else(|| from("HOME").map(|home| Path::new(&home).join(".local/share")))?;
-    Some(of_user.join("adit/hub"))
+    Some(folders::data()?.join("adit/hub"))
 }
 
 impl HubArguments {
@@ -189,8 +195,8 @@ impl HubArguments {
         let wanted = places::Wanted {
             names: self.places,
             dry_run: self.dry_run,
-            docker: self.docker,
-            image: self.image,
+            engine: self.engine,
+            simulate: self.simulate,
             endpoint: self.endpoint.or(machine.endpoint),
             plane: self.plane.or(machine.plane).unwrap_or_default(),
         };
@@ -213,6 +219,8 @@ impl HubArguments {
         Typed {
             listen: self.listen.clone().or(file.listen),
             metrics_listen: self.metrics_listen.clone().or(file.metrics_listen),
+            metrics_token_file: self.metrics_token_file.clone().or(file.metrics_token_file),
+            metrics_insecure: Some(self.metrics_insecure || file.metrics_insecure.unwrap_or_default()),
             public_url: self.public_url.clone().or(file.public_url),
             tls: tls.or(file.tls),
             trusted_proxies: if self.trusted_proxies.is_empty() {
@@ -226,6 +234,7 @@ impl HubArguments {
             session_secs: file.session_secs,
             limits: file.limits,
             rates: file.rates,
+            retention: file.retention,
             profiles: file.profiles,
         }
     }

@@ -1,11 +1,6 @@
 //! The places of a hub.
 
-use std::{
-    collections::BTreeSet,
-    env,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, env, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use gateway::reach::Host;
@@ -13,12 +8,15 @@ use launch::place::{
     Place,
     docker::{self, Docker},
     local::Local,
-    simulate::{Simulate, Times},
+    simulate::Simulate,
 };
 
-use super::file::{DockerSettings, PlaceSettings};
+use super::file::{DockerSettings, PlaceSettings, SimulateSettings};
 use crate::{
-    command::{launch::places::host_in_docker, node::processes::Processes},
+    command::{
+        launch::{places::host_in_docker, simulation::SimulateOptions, target::DockerOptions},
+        node::processes::Processes,
+    },
     options::PlaneChoice,
 };
 
@@ -36,16 +34,16 @@ pub(super) enum PlaceName {
 }
 
 /// What the options say of places.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// Which; none leaves it to the file.
     pub(super) names: Vec<PlaceName>,
     /// Nothing but samples.
     pub(super) dry_run: bool,
-    /// The container engine's socket, where the file names none.
-    pub(super) docker: PathBuf,
-    /// The image, where the file names none.
-    pub(super) image: Option<String>,
+    /// The container engine and the image, where the file names none.
+    pub(super) engine: DockerOptions,
+    /// How a trial run goes, where the file says nothing else.
+    pub(super) simulate: SimulateOptions,
     /// Where clients reach this machine; `None` is found out.
     pub(super) endpoint: Option<Host>,
     /// Who handles packets on this machine.
@@ -71,8 +69,10 @@ pub(super) fn make(wanted: Wanted, in_file: Vec<PlaceSettings>) -> anyhow::Resul
 
 /// What an option names wins over the file; of a place that the file has, it takes the file's settings.
 fn chosen(wanted: &Wanted, in_file: Vec<PlaceSettings>) -> Vec<PlaceSettings> {
+    let of_file = |name: PlaceName| in_file.iter().find(|place| place.kind() == name).cloned();
     if wanted.dry_run {
-        return vec![PlaceSettings::Simulate {}];
+        let usual = || PlaceSettings::new(PlaceName::Simulate);
+        return vec![of_file(PlaceName::Simulate).unwrap_or_else(usual)];
     }
     if wanted.names.is_empty() {
         return if in_file.is_empty() {
@@ -81,7 +81,6 @@ fn chosen(wanted: &Wanted, in_file: Vec<PlaceSettings>) -> Vec<PlaceSettings> {
             in_file
         };
     }
-    let of_file = |name: PlaceName| in_file.iter().find(|place| place.kind() == name).cloned();
     wanted
         .names
         .iter()
@@ -95,7 +94,7 @@ impl PlaceSettings {
             PlaceName::Local => Self::Local {},
             PlaceName::Docker => Self::Docker(DockerSettings::default()),
             PlaceName::Linuxserver => Self::Linuxserver(DockerSettings::default()),
-            PlaceName::Simulate => Self::Simulate {},
+            PlaceName::Simulate => Self::Simulate(SimulateSettings::default()),
         }
     }
 
@@ -104,14 +103,14 @@ impl PlaceSettings {
             Self::Local {} => PlaceName::Local,
             Self::Docker(_) => PlaceName::Docker,
             Self::Linuxserver(_) => PlaceName::Linuxserver,
-            Self::Simulate {} => PlaceName::Simulate,
+            Self::Simulate(_) => PlaceName::Simulate,
         }
     }
 }
 
 fn one(settings: PlaceSettings, wanted: &Wanted) -> anyhow::Result<Arc<dyn Place>> {
     Ok(match settings {
-        PlaceSettings::Simulate {} => Simulate::new(Times::default()),
+        PlaceSettings::Simulate(settings) => Simulate::configured(&wanted.simulate.over(settings.checked()?)),
         PlaceSettings::Local {} => {
             let gateways = Processes {
                 host: wanted.endpoint.clone(),
@@ -123,7 +122,7 @@ fn one(settings: PlaceSettings, wanted: &Wanted) -> anyhow::Result<Arc<dyn Place
             let kind = docker::Kind::Adit {
                 with_net_admin: settings.net_admin,
             };
-            let image = settings.image.clone().or_else(|| wanted.image.clone());
+            let image = settings.image.clone().or_else(|| wanted.engine.image.clone());
             in_docker(settings, wanted, kind, image)?
         }
         PlaceSettings::Linuxserver(settings) => {
@@ -150,14 +149,12 @@ fn in_docker(
         docker::Kind::Adit { .. } => (docker::Config::new(host), "docker"),
         docker::Kind::Linuxserver { .. } => (docker::Config::linuxserver(host), "linuxserver"),
     };
-    let socket = settings.socket.unwrap_or_else(|| wanted.docker.clone());
-    let socket = socket.to_string_lossy();
     let name = settings.name.unwrap_or_else(|| name.to_owned());
     let about = format!("place {name}");
     let megabytes = |count: u64| count.saturating_mul(1 << 20);
     let config = docker::Config {
         name,
-        socket: Path::new(socket.strip_prefix("unix://").unwrap_or(&socket)).to_owned(),
+        socket: settings.socket.unwrap_or_else(|| wanted.engine.docker.clone()),
         kind,
         image: image.unwrap_or(usual.image),
         pulls: settings.pulls,
@@ -192,6 +189,20 @@ fn runtime_folder() -> PathBuf {
 mod tests {
     use super::*;
 
+    fn wanted() -> Wanted {
+        Wanted {
+            names: Vec::new(),
+            dry_run: false,
+            engine: DockerOptions {
+                docker: "/var/run/docker.sock".into(),
+                image: None,
+            },
+            simulate: SimulateOptions::default(),
+            endpoint: Some("192.0.2.1".parse().unwrap()),
+            plane: PlaneChoice::default(),
+        }
+    }
+
     fn names(wanted: &Wanted, in_file: &[PlaceName]) -> Vec<String> {
         let in_file = in_file.iter().map(|name| PlaceSettings::new(*name)).collect();
         make(wanted.clone(), in_file)
@@ -216,9 +227,7 @@ mod tests {
             let wanted = Wanted {
                 names: options,
                 dry_run,
-                docker: "/var/run/docker.sock".into(),
-                endpoint: Some("192.0.2.1".parse().unwrap()),
-                ..Wanted::default()
+                ..wanted()
             };
             assert_eq!(names(&wanted, &in_file), expected);
         }
@@ -226,14 +235,10 @@ mod tests {
 
     #[test]
     fn two_places_have_two_names() {
-        let wanted = Wanted {
-            docker: "/var/run/docker.sock".into(),
-            ..Wanted::default()
-        };
         let twice = vec![
             PlaceSettings::new(PlaceName::Docker),
             PlaceSettings::new(PlaceName::Docker),
         ];
-        assert!(make(wanted, twice).unwrap_err().to_string().contains("`docker`"));
+        assert!(make(wanted(), twice).unwrap_err().to_string().contains("`docker`"));
     }
 }

@@ -1,14 +1,16 @@
-//! `adit launch list`, `show`, `extend`, `end` and `config`: what is done with leases that are there.
+//! `adit launch list`, `show`, `extend`, `end`, `config` and `peer`: what is done with leases that are there.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use anyhow::Context as _;
-use hub::api::words::Lease;
-use launch::{LeaseId, State, conf::PRIVATE_KEY, lease::End};
+use anyhow::{Context as _, bail};
+use hub::api::words::{Lease, Peer};
+use launch::{LeaseId, State, conf::PRIVATE_KEY, lease::End, order::Keys};
 use tokio::runtime::Runtime;
+use wg::{PrivateKey, qr::Qr};
+use zeroize::Zeroizing;
 
-use super::{leases::Leases, places, target::Target};
-use crate::{amount, duration, failure, moment, output};
+use super::{leases::Leases, peers, screen, target::Target};
+use crate::{amount, columns::columns, duration, failure, moment, output};
 
 /// What is done with leases that are there.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -51,13 +53,21 @@ pub(crate) enum Command {
     },
     /// Prints the configuration of a peer.
     ///
-    /// Whole, if it was written on this machine; else but for the private key, which only the client has.
+    /// Whole, if it is in the directory of a launch that runs on this machine, or if the gateway makes the keys and has not
+    /// handed it over yet; else but for the private key, which only the client has. Who has lost that gets another
+    /// configuration with `adit launch peer rekey`.
     Config {
         /// The lease's id, or the beginning or the end of it.
         lease: String,
         /// The peer's name [default: the only one].
         peer: Option<String>,
+        /// Shows it as a QR code.
+        #[arg(long)]
+        qr: bool,
     },
+    /// Lets peers in and out of a gateway that runs, and gives them other keys.
+    #[command(subcommand)]
+    Peer(peers::Command),
 }
 
 /// Does it.
@@ -69,7 +79,7 @@ pub(super) fn run(command: &Command, target: &Target) -> anyhow::Result<()> {
         .context("cannot start a runtime")?;
     let leases = {
         let _inside = runtime.enter();
-        target.open(places::all(&target.docker), &PathBuf::from("./adit"))?
+        target.open(None, Path::new(peers::OUTPUT))?
     };
     let result = run_on(command, &runtime, leases.as_ref());
     runtime.block_on(leases.close());
@@ -119,39 +129,90 @@ fn run_on(command: &Command, runtime: &Runtime, leases: &dyn Leases) -> anyhow::
             };
             output::line(&format!("{id} {what}"))
         }
-        Command::Config { lease, peer } => {
+        Command::Config { lease, peer, qr } => {
             let id = find(lease)?;
             let lease = runtime.block_on(leases.read(id))?;
-            let name = peer_of(&lease, peer.as_deref())?;
-            config(id, &name, runtime, leases)
+            let text = config(&lease, peer_of(&lease, peer.as_deref())?, runtime, leases)?;
+            if *qr {
+                output::bytes(Qr::new(&text)?.terminal(screen::ink()).as_bytes())
+            } else {
+                output::secret_line(text.trim_end())
+            }
         }
+        Command::Peer(command) => peers::run(command, runtime, leases),
     }
 }
 
-fn peer_of(lease: &Lease, peer: Option<&str>) -> anyhow::Result<String> {
-    let names: Vec<&str> = lease.peers.iter().map(|peer| peer.name.as_str()).collect();
-    match (peer, names.as_slice()) {
-        (Some(peer), _) if names.contains(&peer) => Ok(peer.to_owned()),
-        (None, [only]) => Ok((*only).to_owned()),
-        (None, _) => Err(failure::usage(format!("name one of its peers: {}", names.join(", ")))),
-        (Some(peer), _) => anyhow::bail!("the lease has no peer `{peer}`; it has {}", names.join(", ")),
+fn peer_of<'a>(lease: &'a Lease, peer: Option<&str>) -> anyhow::Result<&'a Peer> {
+    let names = || {
+        lease
+            .peers
+            .iter()
+            .map(|peer| peer.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match (peer, lease.peers.as_slice()) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(failure::usage(format!("name one of its peers: {}", names()))),
+        (Some(name), peers) => peers
+            .iter()
+            .find(|peer| peer.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| anyhow::anyhow!("the lease has no peer `{name}`; it has {}", names())),
     }
 }
 
-/// The file that the launch has written, else what can be known without the private key.
-fn config(id: LeaseId, peer: &str, runtime: &Runtime, leases: &dyn Leases) -> anyhow::Result<()> {
+/// The file that a launch has written, what the gateway hands over, or what can be known without the private key.
+fn config(lease: &Lease, peer: &Peer, runtime: &Runtime, leases: &dyn Leases) -> anyhow::Result<Zeroizing<String>> {
+    let (id, name) = (lease.id, &peer.name);
     if let Some(folder) = runtime.block_on(leases.folder(id)) {
-        let path = folder.join(format!("{peer}.conf"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        return output::secret_line(zeroize::Zeroizing::new(text).trim_end());
+        return of_file(id, peer, &folder.join(format!("{name}.conf")));
     }
-    let configuration = runtime.block_on(leases.configuration(id, peer))?;
+    if lease.keys == Keys::Gateway {
+        if let Some(at) = peer.handed_over_at {
+            bail!(
+                "the configuration of {name} was handed over at {}, and is kept nowhere; {}",
+                moment::rfc3339_local(at.to_system()),
+                remedy(id, name)
+            );
+        }
+        let text = runtime.block_on(leases.hand_over(id, name))?;
+        return Ok(Zeroizing::new(text.danger_text().to_owned()));
+    }
+    let configuration = runtime.block_on(leases.configuration(id, name))?;
     let key = format!("PrivateKey = {PRIVATE_KEY}");
     let note = format!(
-        "# The line `PrivateKey = …` is for the client to add: the key that belongs to {}",
-        configuration.public_key
+        "# The line `PrivateKey = …` is for the client to add: the key that belongs to {}\n# If it is lost, {}",
+        configuration.public_key,
+        remedy(id, name)
     );
-    output::line(configuration.text.replace(&key, &note).trim_end())
+    Ok(Zeroizing::new(configuration.text.replace(&key, &note)))
+}
+
+/// A launch's file, if it is there and has the key that the peer has.
+fn of_file(id: LeaseId, peer: &Peer, path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("{} is not there any more; {}", path.display(), remedy(id, &peer.name))
+        }
+        text => Zeroizing::new(text.with_context(|| format!("cannot read {}", path.display()))?),
+    };
+    let key = text.lines().find_map(|line| line.strip_prefix("PrivateKey = "));
+    let key = key.and_then(|key| PrivateKey::from_base64(key.trim()).ok());
+    if key.map(|key| key.public_key()) != peer.public_key {
+        bail!(
+            "{} has not the key that {} has at the gateway; {}",
+            path.display(),
+            peer.name,
+            remedy(id, &peer.name)
+        );
+    }
+    Ok(text)
+}
+
+/// What helps whoever has lost a configuration.
+fn remedy(id: LeaseId, peer: &str) -> String {
+    format!("`adit launch peer rekey {id} {peer}` makes another key and a configuration with it")
 }
 
 fn list(leases: &[Lease]) -> anyhow::Result<()> {
@@ -173,18 +234,7 @@ fn list(leases: &[Lease]) -> anyhow::Result<()> {
             ),
         ]
     }));
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or_default()
-        })
-        .collect();
-    rows.iter().try_for_each(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        output::line(cells.collect::<Vec<_>>().join("  ").trim_end())
-    })
+    output::bytes(columns(&rows).as_bytes())
 }
 
 fn state(lease: &Lease) -> String {
@@ -237,6 +287,50 @@ fn show(lease: &Lease, runtime: &Runtime, leases: &dyn Leases) -> anyhow::Result
     lines.iter().try_for_each(|line| output::line(line))
 }
 
-fn print_json(lease: &Lease) -> anyhow::Result<()> {
+pub(super) fn print_json(lease: &Lease) -> anyhow::Result<()> {
     output::line(&serde_json::to_string(lease)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_lost_or_has_another_key_is_told_with_what_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = PrivateKey::from_random([1; 32]);
+        let peer = Peer {
+            name: "phone".to_owned(),
+            public_key: Some(key.public_key()),
+            addresses: Vec::new(),
+            handed_over_at: None,
+            first_handshake_at: None,
+            endpoint: None,
+            latest_handshake_at: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+        };
+        let id = LeaseId::new(launch::Moment::from_millis(1), 1);
+        let path = folder.path().join("phone.conf");
+        let with = |key: &PrivateKey| format!("# x\n[Interface]\nPrivateKey = {}\n", *key.danger_base64());
+        for (text, said) in [
+            (None, Some("is not there any more")),
+            (Some(with(&PrivateKey::from_random([2; 32]))), Some("has not the key")),
+            (Some("[Interface]\n".to_owned()), Some("has not the key")),
+            (Some(with(&key)), None),
+        ] {
+            if let Some(text) = &text {
+                std::fs::write(&path, text).unwrap();
+            }
+            let read = of_file(id, &peer, &path).map_err(|error| error.to_string());
+            match said {
+                None => assert_eq!(*read.unwrap(), text.unwrap()),
+                Some(said) => {
+                    let problem = read.unwrap_err();
+                    let remedy = format!("`adit launch peer rekey {id} phone`");
+                    assert!(problem.contains(said) && problem.contains(&remedy), "{problem}");
+                }
+            }
+        }
+    }
 }

@@ -83,16 +83,33 @@ impl Config {
             allowed_ips: options.allowed_ips.map_or_else(everything, |networks| networks.0),
             output,
             json,
-            qr: match (qr, no_qr) {
-                (true, _) => ShowQr::Always,
-                (_, true) => ShowQr::Never,
-                (false, false) => ShowQr::Auto,
-            },
+            qr: ShowQr::new(qr, no_qr),
         })
+    }
+
+    /// Clients' resolvers and search domains as a lease has them.
+    pub(crate) fn dns_texts(&self) -> Option<Vec<String>> {
+        let text = |host: &Host| match host {
+            Host::Address(address) => address.to_string(),
+            Host::Name(name) => name.clone(),
+        };
+        Some(self.dns.as_ref()?.iter().map(text).collect())
     }
 }
 
-fn check_names(names: &[Name]) -> anyhow::Result<()> {
+impl ShowQr {
+    /// By the options `--qr` and `--no-qr`.
+    pub(crate) fn new(qr: bool, no_qr: bool) -> Self {
+        match (qr, no_qr) {
+            (true, _) => Self::Always,
+            (_, true) => Self::Never,
+            (false, false) => Self::Auto,
+        }
+    }
+}
+
+/// Refuses names that a file on some machine could not have, and what is there twice.
+pub(crate) fn check_names(names: &[Name]) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     for name in names {
         if name.as_str().len() > MAX_NAME {

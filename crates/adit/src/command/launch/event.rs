@@ -48,7 +48,7 @@ pub(crate) enum Event<'a> {
     Handshake {
         /// The peer's name.
         peer: &'a str,
-        /// Where the client is; absent of a gateway elsewhere.
+        /// Where the client is; absent if the gateway does not tell.
         #[serde(skip_serializing_if = "Option::is_none")]
         endpoint: Option<String>,
     },
@@ -76,6 +76,21 @@ pub(crate) enum Event<'a> {
     Extended {
         /// When it ends, RFC 3339.
         ends: &'a str,
+    },
+    /// Another peer may connect, or one has another key.
+    PeerAdded {
+        /// The peer's name.
+        peer: &'a str,
+        /// Its public key; absent until the gateway has made one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_key: Option<String>,
+        /// Its addresses in the tunnel; none until the gateway has told.
+        addresses: &'a [IpAddr],
+    },
+    /// A peer may connect no more.
+    PeerRemoved {
+        /// The peer's name.
+        peer: &'a str,
     },
     /// The gateway is gone.
     Ended {

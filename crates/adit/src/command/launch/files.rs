@@ -68,16 +68,9 @@ impl Files {
     pub(crate) fn write(&mut self, peer: &Name, note: &str, conf: &str) -> anyhow::Result<PathBuf> {
         let path = self.path(peer);
         let first = format!("{MARK}{note}");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file = new_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
         self.written.push((path.clone(), first.clone()));
-        file.write_all(format!("{first}\n").as_bytes())
-            .and_then(|()| file.write_all(conf.as_bytes()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        fill(file, &first, conf).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
@@ -89,23 +82,15 @@ impl Files {
                 let text = Zeroizing::new(fs::read_to_string(&path)?);
                 let note = first.strip_prefix(MARK).unwrap_or(&first);
                 let rest = text.strip_prefix(first.as_str()).unwrap_or(&text);
-                let left = path.with_extension("conf.new");
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&left)?;
-                file.write_all(format!("{LEFT}{note}").as_bytes())?;
-                file.write_all(rest.as_bytes())?;
-                fs::rename(&left, &path)
+                replace(&path, &format!("{LEFT}{note}"), rest.strip_prefix('\n').unwrap_or(rest))
             };
             leave().with_context(|| format!("cannot keep {}", path.display()))?;
         }
         Ok(())
     }
 
-    /// Removes what was written, but for a file that somebody has put in its place. Says what could not be removed.
+    /// Removes what was written, here or by others for the same lease, but for a file that somebody has put in its place.
+    /// Says what could not be removed.
     pub(crate) fn remove(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
         for (path, first) in self.written.drain(..) {
@@ -115,6 +100,12 @@ impl Files {
                 problems.push(format!("cannot remove {}: {error}", path.display()));
             }
         }
+        match self.remove_stale() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                problems.push(format!("cannot clear {}: {error}", self.directory.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
         if self.made_directory {
             // It stays if somebody has put something else there.
             let _not_empty = fs::remove_dir(&self.directory);
@@ -122,7 +113,7 @@ impl Files {
         problems
     }
 
-    /// With the lock held, every file that bears the mark belongs to a lease that is over.
+    /// With the lock held, every file that bears the mark belongs to a lease that is over, or to the one of this directory.
     fn remove_stale(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
@@ -139,6 +130,93 @@ impl Drop for Files {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Who removes a configuration that is written for a lease that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The process that drives the lease, whose directory it is, as it removes its own.
+    Driver,
+    /// The person.
+    Person,
+}
+
+/// The file of a peer that comes to a lease, or gets another key, while it runs.
+#[derive(Debug)]
+pub(crate) struct Late {
+    path: PathBuf,
+    keeper: Keeper,
+    /// Whether a launch's file for this peer is there, which is replaced.
+    replaces: bool,
+}
+
+impl Late {
+    /// Finds out whether a peer's configuration can be written, before anything else is done.
+    pub(crate) fn new(directory: &Path, peer: &Name, keeper: Keeper, may_replace: bool) -> anyhow::Result<Self> {
+        make_directory(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let path = directory.join(format!("{peer}.conf"));
+        let is_there = fs::symlink_metadata(&path).is_ok();
+        let is_ours = first_line(&path).is_some_and(|line| line.starts_with(MARK) || line.starts_with(LEFT));
+        let shown = path.display();
+        if is_there && !is_ours {
+            bail!("{shown} is there and is not from a launch; move it, or choose another directory: --output DIR");
+        }
+        if is_there && !may_replace {
+            bail!("{shown} is there, of another lease; move it, or choose another directory: --output DIR");
+        }
+        Ok(Self {
+            path,
+            keeper,
+            replaces: is_there,
+        })
+    }
+
+    /// Writes it, as [`Files::write`] does. Gives its path.
+    pub(crate) fn write(&self, note: &str, conf: &str) -> anyhow::Result<&Path> {
+        let mark = match self.keeper {
+            Keeper::Driver => MARK,
+            Keeper::Person => LEFT,
+        };
+        let first = format!("{mark}{note}");
+        let write = || {
+            if self.replaces {
+                replace(&self.path, &first, conf)
+            } else {
+                fill(new_file(&self.path)?, &first, conf)
+            }
+        };
+        write().with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(&self.path)
+    }
+}
+
+/// Removes the file of a peer that is one no more, if a launch wrote it.
+pub(crate) fn forget(directory: &Path, peer: &str) -> anyhow::Result<()> {
+    let path = directory.join(format!("{peer}.conf"));
+    if first_line(&path).is_some_and(|line| line.starts_with(MARK)) {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn fill(mut file: File, first: &str, conf: &str) -> io::Result<()> {
+    file.write_all(format!("{first}\n").as_bytes())?;
+    file.write_all(conf.as_bytes())
+}
+
+/// Whoever reads the file meanwhile reads all of the old one, or all of the new one.
+fn replace(path: &Path, first: &str, conf: &str) -> io::Result<()> {
+    let new = path.with_extension("conf.new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fill(new_file(&new)?, first, conf)?;
+    fs::rename(&new, path)
 }
 
 /// Whether the directory had to be made.
@@ -232,14 +310,66 @@ mod tests {
     #[test]
     fn what_a_killed_lease_left_is_cleared_by_the_next() {
         let parent = tempfile::tempdir().unwrap();
-        let mut killed = Files::open(parent.path()).unwrap();
-        let left = killed.write(&name("phone"), "phone", "[Interface]\n").unwrap();
-        killed.written.clear();
-        drop(killed);
-        assert!(left.exists());
+        let left = Files::open(parent.path())
+            .unwrap()
+            .write(&name("phone"), "phone", "[Interface]\n")
+            .unwrap();
+        assert!(!left.exists(), "one that ends removes it itself");
+        fs::write(&left, format!("{MARK}phone\n[Interface]\n")).unwrap();
         let files = Files::open(parent.path()).unwrap();
         assert!(!left.exists());
         files.check(&name("phone")).unwrap();
+    }
+
+    #[test]
+    fn what_comes_late_is_as_private_and_goes_with_the_lease_or_stays_with_its_person() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("adit");
+        let mut files = Files::open(&directory).unwrap();
+        let write = |peer: &str, keeper, may_replace, conf: &str| {
+            let late = Late::new(&directory, &name(peer), keeper, may_replace)?;
+            late.write(peer, conf).map(Path::to_owned)
+        };
+        let tablet = write("tablet", Keeper::Driver, false, "[Interface]\n").unwrap();
+        assert_eq!(fs::metadata(&tablet).unwrap().permissions().mode() & 0o777, 0o600);
+        // (peer, who removes it, whether it may replace, what is said)
+        for (peer, keeper, may_replace, problem) in [
+            ("tablet", Keeper::Driver, false, Some("of another lease")),
+            ("tablet", Keeper::Driver, true, None),
+            ("laptop", Keeper::Person, false, None),
+            ("laptop", Keeper::Person, true, None),
+        ] {
+            let said = write(peer, keeper, may_replace, "[Peer]\n").map_err(|error| error.to_string());
+            match problem {
+                Some(problem) => assert!(said.unwrap_err().contains(problem), "{peer}"),
+                None => assert!(
+                    fs::read_to_string(said.unwrap())
+                        .unwrap()
+                        .ends_with(&format!("{peer}\n[Peer]\n"))
+                ),
+            }
+        }
+        let foreign = directory.join("phone.conf");
+        fs::write(&foreign, "[Interface]\n").unwrap();
+        assert!(
+            write("phone", Keeper::Driver, true, "")
+                .unwrap_err()
+                .to_string()
+                .contains("not from a launch")
+        );
+        forget(&directory, "phone").unwrap();
+        let gone = write("gone", Keeper::Driver, false, "").unwrap();
+        forget(&directory, "gone").unwrap();
+        assert!(foreign.exists() && !gone.exists());
+        assert!(files.remove().is_empty());
+        let left: Vec<_> = fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(
+            left.len() == 2 && directory.join("laptop.conf").exists() && foreign.exists(),
+            "{left:?}"
+        );
     }
 
     #[test]

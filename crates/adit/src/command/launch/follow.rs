@@ -8,23 +8,20 @@ use std::{
 use anyhow::{Context as _, bail};
 use gateway::{Name, server::PeerState};
 use hub::api::words::{Lease, LeaseRequest, Peer, PeerRequest};
-use launch::{LeaseId, Moment, State, conf::PRIVATE_KEY, lease::End, node::Secret, order::Keys};
+use launch::{LeaseId, Moment, State, lease::End, order::Keys};
 use linux::signal::{Signal, Signals};
 use tokio::runtime::Runtime;
-use wg::{
-    PrivateKey,
-    qr::{Ink, Qr},
-};
-use zeroize::Zeroizing;
+use wg::PrivateKey;
 
 use super::{
-    Arguments, MAX_UNASKED_QR,
-    config::{Config, ShowQr},
+    Arguments,
+    config::Config,
     event::{Event, Total},
     files::Files,
-    leases::Leases,
+    leases::{self, Leases},
     places,
-    screen::Screen,
+    progress::Progress,
+    screen::{self, Screen},
 };
 use crate::{duration, failure, moment, opening::Listen, options::PlaneChoice, output};
 
@@ -62,11 +59,10 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         .build()
         .context("cannot start a runtime")?;
     let _inside = runtime.enter();
-    let places = match elsewhere.place() {
-        Some(place) if !is_hub => places::named(place, &target.docker, config.endpoint.as_ref())?,
-        Some(_) | None => Vec::new(),
-    };
-    let leases = target.open(places, &config.output)?;
+    if let Some(place) = elsewhere.place().filter(|_| !is_hub) {
+        places::check(place)?;
+    }
+    let leases = target.open(config.endpoint.as_ref(), &config.output)?;
     let keys = match elsewhere.keys {
         KeysChoice::Client => Keys::Client,
         KeysChoice::Gateway => Keys::Gateway,
@@ -99,10 +95,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
             Listen::Exactly(port) if port > 0 => Some(port),
             Listen::Exactly(_) | Listen::Prefer(_) => None,
         },
-        dns: config
-            .dns
-            .as_ref()
-            .map(|dns| dns.iter().map(ToString::to_string).collect()),
+        dns: config.dns_texts(),
         allowed_ips: allowed_ips.map(|networks| networks.0),
         mtu: config.opening.mtu,
     };
@@ -114,6 +107,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         leases,
         runtime: &runtime,
         signals,
+        is_hub,
         files,
         clients,
         seen: 0,
@@ -147,6 +141,7 @@ struct Follower<'a> {
     leases: Arc<dyn Leases>,
     runtime: &'a Runtime,
     signals: Signals,
+    is_hub: bool,
     files: Files,
     clients: Vec<(Name, Option<PrivateKey>)>,
     /// The number of the last notice that was shown.
@@ -155,10 +150,12 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     fn follow(&mut self, request: &LeaseRequest, detach: bool, started: Instant) -> anyhow::Result<()> {
+        let asked = Instant::now();
         let lease = self.runtime.block_on(self.leases.create(request))?;
         let id = lease.id;
         self.screen.line(&format!("lease {id} on {}", lease.place));
-        let ready = match self.wait_until_ready(id) {
+        let usual = self.runtime.block_on(self.leases.usual(&lease.place));
+        let ready = match self.wait_until_ready(id, asked, usual) {
             Ok(Ready::Ready(lease)) => *lease,
             Ok(Ready::Signal(reason)) => return self.end(id, reason),
             Err(error) => {
@@ -189,7 +186,7 @@ impl Follower<'_> {
     }
 
     /// Shows what happens until the gateway answers.
-    fn wait_until_ready(&mut self, id: LeaseId) -> anyhow::Result<Ready> {
+    fn wait_until_ready(&mut self, id: LeaseId, asked: Instant, usual: Option<Duration>) -> anyhow::Result<Ready> {
         let mut last_seen = Instant::now();
         loop {
             // What is missed now is shown next time.
@@ -206,6 +203,12 @@ impl Follower<'_> {
                 Err(error) => return Err(error),
             };
             last_seen = Instant::now();
+            self.screen.progress(&Progress {
+                state: lease.state,
+                doing: &lease.doing,
+                passed: asked.elapsed(),
+                usual,
+            });
             match lease.state {
                 State::Ready => {
                     self.show_notices(id)?;
@@ -261,6 +264,8 @@ impl Follower<'_> {
             moment::wall(ends),
             duration::humane(Duration::from_secs(rest.as_secs())),
         ));
+        let is_given = self.config.endpoint.is_some();
+        let advice = places::advice(&gateway.endpoint, self.is_hub).filter(|_| !is_given);
         self.emit(&Event::Ready {
             lease: Some(lease.id.to_string()),
             plane: &gateway.plane,
@@ -270,7 +275,7 @@ impl Follower<'_> {
                 .and_then(|(_, port)| port.parse().ok())
                 .unwrap_or_default(),
             endpoint: &gateway.endpoint,
-            endpoint_guessed: false,
+            endpoint_guessed: advice.is_some(),
             public_key: &gateway.public_key.to_string(),
             addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
             ends: &lease.ends_at.to_string(),
@@ -282,16 +287,17 @@ impl Follower<'_> {
             );
         }
         let clients = std::mem::take(&mut self.clients);
+        let width = clients.iter().map(|(name, _)| name.as_str().len()).max();
         for (name, key) in &clients {
-            let text = self.configuration(lease.id, name, key.as_ref())?;
+            let whole = leases::whole(self.leases.as_ref(), lease.id, name.as_str(), key.as_ref());
+            let text = self.runtime.block_on(whole)?;
             let note = format!("{name}, until {}", lease.ends_at);
             let path = self.files.write(name, &note, text.danger_text())?;
             let peer = lease.peers.iter().find(|peer| peer.name == name.as_str());
             let addresses = peer.map(|peer| peer.addresses.clone()).unwrap_or_default();
-            let shown: Vec<String> = addresses.iter().map(super::brief).collect();
-            self.screen
-                .line(&format!("{name}   {}   → {}", shown.join(", "), path.display()));
-            self.show_qr(&text, clients.len())?;
+            let line = screen::handed(name.as_str(), width.unwrap_or_default(), &addresses, &path);
+            self.screen.line(&line);
+            self.screen.qr(self.config.qr, text.danger_text(), clients.len())?;
             let public_key = key
                 .as_ref()
                 .map(PrivateKey::public_key)
@@ -303,39 +309,8 @@ impl Follower<'_> {
                 config: &path,
             })?;
         }
-        Ok(())
-    }
-
-    /// A peer's configuration, as soon as the gateway knows the peer.
-    fn configuration(&self, id: LeaseId, name: &Name, key: Option<&PrivateKey>) -> anyhow::Result<Secret> {
-        let Some(key) = key else {
-            return self.runtime.block_on(self.leases.hand_over(id, name.as_str()));
-        };
-        let configuration = self.runtime.block_on(self.leases.configuration(id, name.as_str()))?;
-        if configuration.public_key != key.public_key() {
-            bail!("the configuration of {name} is for another key than the one that was made for it");
-        }
-        let key = key.danger_base64();
-        let mut text = Zeroizing::new(String::with_capacity(configuration.text.len() + key.len()));
-        text.push_str(&configuration.text);
-        let place = text
-            .find(PRIVATE_KEY)
-            .context("the configuration has no place for the private key")?;
-        let tail = Zeroizing::new(text.split_off(place));
-        text.push_str(&key);
-        text.push_str(&tail[PRIVATE_KEY.len()..]);
-        Ok(Secret::new(text))
-    }
-
-    fn show_qr(&mut self, text: &Secret, clients: usize) -> anyhow::Result<()> {
-        let shows = match self.config.qr {
-            ShowQr::Never => false,
-            ShowQr::Always => true,
-            ShowQr::Auto => self.screen.is_terminal() && clients <= MAX_UNASKED_QR,
-        };
-        if shows {
-            let qr = Qr::new(text.danger_text())?;
-            self.screen.block(&qr.terminal(Ink::Colours));
+        if let Some(advice) = &advice {
+            self.screen.warning(advice);
         }
         Ok(())
     }
@@ -376,12 +351,16 @@ impl Follower<'_> {
                 ends: &lease.ends_at.to_string(),
             })?;
         }
+        self.report_peers(before, lease)?;
         for peer in &lease.peers {
             let old = before.peers.iter().find(|old| old.name == peer.name);
-            if peer.first_handshake_at.is_some() && old.is_none_or(|old| old.first_handshake_at.is_none()) {
+            let has_moved = |old: &Peer| peer.endpoint.is_some() && old.endpoint != peer.endpoint;
+            if peer.first_handshake_at.is_some()
+                && old.is_none_or(|old| old.first_handshake_at.is_none() || has_moved(old))
+            {
                 self.emit(&Event::Handshake {
                     peer: &peer.name,
-                    endpoint: None,
+                    endpoint: peer.endpoint.map(|endpoint| endpoint.to_string()),
                 })?;
             }
             let transfer = |peer: &Peer| (peer.received_bytes, peer.sent_bytes);
@@ -391,6 +370,29 @@ impl Follower<'_> {
                     peer: &peer.name,
                     received_bytes,
                     sent_bytes,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says who has come and gone.
+    fn report_peers(&mut self, before: &Lease, lease: &Lease) -> anyhow::Result<()> {
+        let is_of = |lease: &Lease, name: &str| lease.peers.iter().any(|peer| peer.name == name);
+        for gone in before.peers.iter().filter(|peer| !is_of(lease, &peer.name)) {
+            self.screen.line(&format!("{} may connect no more", gone.name));
+            self.emit(&Event::PeerRemoved { peer: &gone.name })?;
+        }
+        for peer in &lease.peers {
+            let old = before.peers.iter().find(|old| old.name == peer.name);
+            // A key that the gateway has made is no other one.
+            let is_rekeyed = old.is_some_and(|old| old.public_key.is_some() && old.public_key != peer.public_key);
+            if old.is_none() || is_rekeyed {
+                self.screen.line(&format!("{} may connect", peer.name));
+                self.emit(&Event::PeerAdded {
+                    peer: &peer.name,
+                    public_key: peer.public_key.map(|key| key.to_string()),
+                    addresses: &peer.addresses,
                 })?;
             }
         }
@@ -483,7 +485,7 @@ fn states(lease: &Lease) -> Vec<PeerState> {
         Some(PeerState {
             name: peer.name.parse().ok()?,
             public_key: peer.public_key.unwrap_or_else(|| wg::PublicKey::from_bytes([0; 32])),
-            endpoint: None,
+            endpoint: peer.endpoint,
             latest_handshake: peer.latest_handshake_at.map(Moment::to_system),
             received_bytes: peer.received_bytes,
             sent_bytes: peer.sent_bytes,

@@ -4,7 +4,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
-use hub::api::words::{Configuration, Extension, Lease, LeasePage, LeaseRequest, Notice, NoticeList};
+use hub::api::words::{
+    Configuration, Extension, KeyReplacement, Lease, LeasePage, LeaseRequest, Notice, NoticeList, Offers, PeerRequest,
+};
 use launch::{LeaseId, node::Secret};
 use reqwest::{Client, Method, Response, StatusCode, Url, header, redirect};
 use rustls::{
@@ -12,6 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use wg::PublicKey;
 use zeroize::Zeroizing;
 
 use super::leases::Leases;
@@ -197,6 +200,24 @@ impl Leases for Remote {
         self.ask(Method::DELETE, &format!("leases/{id}"), None::<&()>).await
     }
 
+    async fn add_peer(&self, id: LeaseId, peer: &PeerRequest) -> anyhow::Result<Lease> {
+        self.send(Method::POST, &format!("leases/{id}/peers"), Some(peer))
+            .await?;
+        self.read(id).await
+    }
+
+    async fn replace_key(&self, id: LeaseId, name: &str, public_key: PublicKey) -> anyhow::Result<Lease> {
+        let replacement = KeyReplacement { public_key };
+        self.ask(Method::PUT, &format!("leases/{id}/peers/{name}"), Some(&replacement))
+            .await
+    }
+
+    async fn remove_peer(&self, id: LeaseId, name: &str) -> anyhow::Result<Lease> {
+        self.send(Method::DELETE, &format!("leases/{id}/peers/{name}"), None::<&()>)
+            .await?;
+        self.read(id).await
+    }
+
     async fn notices(&self, id: LeaseId, after: u64) -> anyhow::Result<Vec<Notice>> {
         let list: NoticeList = self.read_path(&format!("leases/{id}/events")).await?;
         Ok(list.items.into_iter().filter(|notice| notice.number > after).collect())
@@ -221,6 +242,12 @@ impl Leases for Remote {
 
     async fn folder(&self, _id: LeaseId) -> Option<std::path::PathBuf> {
         None
+    }
+
+    async fn usual(&self, place: &str) -> Option<Duration> {
+        let offers: Offers = self.read_path("places").await.ok()?;
+        let place = offers.places.into_iter().find(|offer| offer.name == place)?;
+        Some(Duration::from_secs(place.usual_secs))
     }
 
     async fn close(&self) {}

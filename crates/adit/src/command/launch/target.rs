@@ -7,19 +7,28 @@ use std::{
 };
 
 use anyhow::Context as _;
+use gateway::reach::Endpoint;
 
 use super::{
-    alone::{Alone, Places},
+    alone::{Alone, Book, Places},
     leases::Leases,
+    places,
     remote::Remote,
+    simulation::SimulateOptions,
 };
-use crate::failure;
+use crate::{failure, folders};
 
 /// The variable that holds a token for the hub.
 const TOKEN: &str = "ADIT_HUB_TOKEN";
 
 /// Where leases are.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    mut_arg("docker", |docker| docker.global(true)),
+    mut_arg("image", |image| image.global(true)),
+    mut_arg("simulate_speed", |speed| speed.global(true)),
+    mut_arg("simulate_faults", |faults| faults.global(true))
+)]
 pub(crate) struct Target {
     /// Address of a hub that has the leases, such as `https://vpn.example.com`. Default: this machine alone, without a hub.
     ///
@@ -57,56 +66,52 @@ pub(crate) struct Target {
     data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) docker: DockerOptions,
+    #[command(flatten)]
+    pub(crate) simulate: SimulateOptions,
 }
 
-/// How gateways are launched in Docker.
+/// How gateways are launched in containers of this machine, by `launch` and by a hub.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DockerOptions {
-    /// Socket of the container engine, for `--on docker`.
+    /// Socket of the container engine, for the place `docker`.
     #[arg(
         long,
         value_name = "SOCKET",
         env = "DOCKER_HOST",
         hide_env_values = true,
-        default_value = "/var/run/docker.sock",
-        global = true
+        default_value = "/var/run/docker.sock"
     )]
     pub(crate) docker: PathBuf,
-    /// Image of the gateway, for `--on docker`.
-    #[arg(
-        long,
-        value_name = "IMAGE",
-        env = "ADIT_LAUNCH_IMAGE",
-        hide_env_values = true,
-        default_value = "adit",
-        global = true
-    )]
-    pub(crate) image: String,
+    /// Image of gateways in containers. Default: adit:latest.
+    #[arg(long, value_name = "IMAGE", env = "ADIT_LAUNCH_IMAGE", hide_env_values = true)]
+    pub(crate) image: Option<String>,
 }
 
 impl Target {
     /// Where this user's leases without a hub are remembered; `None` if there is no place for it.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
-        let from = |variable: &str| env::var_os(variable).filter(|path| Path::new(path).is_absolute());
-        let of_user = || {
-            from("XDG_DATA_HOME")
-                .map(PathBuf::from)
-                .or_else(|| from("HOME").map(|home| Path::new(&home).join(".local/share")))
-        };
         self.data
             .clone()
-            .or_else(|| of_user().map(|data| data.join("adit/launch")))
+            .or_else(|| folders::data().map(|data| data.join("adit/launch")))
     }
 
-    /// The leases, those of a hub or this user's own.
-    pub(crate) fn open(&self, places: Places, output: &Path) -> anyhow::Result<Arc<dyn Leases>> {
+    /// The leases, those of a hub or this user's own. New ones write configurations to `output`, and in containers are
+    /// reached at `endpoint`.
+    pub(crate) fn open(&self, endpoint: Option<&Endpoint>, output: &Path) -> anyhow::Result<Arc<dyn Leases>> {
         if let Some(hub) = &self.hub {
             return Ok(Arc::new(Remote::new(hub, self.token()?, self.hub_ca.as_deref())?));
         }
         let folder = self.folder().ok_or_else(|| {
             failure::usage("there is no home directory in which leases could be remembered: name one with --data DIR")
         })?;
-        Ok(Arc::new(Alone::open(&folder, places, output)?))
+        let book = Book::open(&folder)?;
+        let places = self.places(&book, endpoint)?;
+        Ok(Arc::new(Alone::open(book, places, output)?))
+    }
+
+    /// The places of this user's own leases.
+    pub(super) fn places(&self, book: &Book, endpoint: Option<&Endpoint>) -> anyhow::Result<Places> {
+        places::all(book, &self.docker, self.simulate, endpoint)
     }
 
     fn token(&self) -> anyhow::Result<Option<String>> {

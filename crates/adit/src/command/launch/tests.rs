@@ -2,10 +2,7 @@
 
 use clap::Parser as _;
 
-use super::{
-    brief,
-    config::{Config, ShowQr},
-};
+use super::config::{Config, ShowQr};
 use crate::{
     cli::{Cli, Command},
     failure::{self, Kind},
@@ -119,13 +116,32 @@ fn a_wrong_argument_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_long_address_is_shown_by_its_ends() {
-    for (address, shown) in [
-        ("10.13.13.2", "10.13.13.2"),
-        ("fd0d:1:2:3::2", "fd0d:…::2"),
-        ("fd00::2", "fd00::2"),
-        ("fd0d:1:2:3:4:5:6:7", "fd0d:1:2:3:4:5:6:7"),
+fn peers_of_a_lease_are_named_and_where_it_is_may_stand_behind_them() {
+    // (what is typed after `adit launch`, what is wrong with it)
+    for (words, reason) in [
+        ("peer add 01x phone tablet --output here", None),
+        ("peer rekey 01x phone --no-qr --hub https://vpn.example.com", None),
+        (
+            "peer remove 01x phone --json --data here --docker /run/other.sock",
+            None,
+        ),
+        ("peer list 01x --hub https://vpn.example.com", None),
+        ("config 01x phone --qr", None),
+        ("peer", Some("Usage: adit launch peer")),
+        ("peer add 01x", Some("<NAME>...")),
+        ("peer add 01x a/b", Some("cannot name a peer")),
+        ("peer rekey 01x", Some("<NAME>")),
+        ("peer rekey 01x phone tablet", Some("unexpected argument 'tablet'")),
+        ("peer add 01x phone --qr --json", Some("cannot be used with")),
     ] {
-        assert_eq!(brief(&address.parse().unwrap()), shown);
+        let typed = ["adit", "launch"].into_iter().chain(words.split_whitespace());
+        let parsed = Cli::try_parse_from(typed).map_err(|error| error.to_string());
+        match reason {
+            None => assert!(parsed.is_ok(), "{words}: {parsed:?}"),
+            Some(reason) => assert!(
+                parsed.as_ref().is_err_and(|said| said.contains(reason)),
+                "{words}: {parsed:?}"
+            ),
+        }
     }
 }

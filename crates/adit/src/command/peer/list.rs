@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use gateway::control::{Client, Listed, Reply, Request};
 
-use crate::{amount, duration, output};
+use crate::{amount, columns::columns, duration, output};
 
 /// The arguments of `adit peer list`.
 #[derive(Debug, clap::Args)]
@@ -46,15 +46,7 @@ fn table(peers: &[Listed], now: SystemTime) -> String {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut rows = vec![["NAME", "ADDRESSES", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT"].map(str::to_owned)];
     rows.extend(peers.iter().map(|peer| row(peer, now)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let line = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text += line.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    columns(&rows)
 }
 
 fn row(peer: &Listed, now: Duration) -> [String; 6] {

@@ -33,7 +33,19 @@ pub(crate) struct Facts {
     pub(crate) listen_port: u16,
     pub(crate) plane: String,
     pub(crate) addresses: Vec<IpNet>,
-    pub(crate) peers: Vec<(String, wg::PublicKey, Vec<IpAddr>)>,
+    /// What clients are told: `None` is the gateway itself, and its own size of packets.
+    pub(crate) dns: Option<Vec<String>>,
+    pub(crate) allowed_ips: Vec<IpNet>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) peers: Vec<Member>,
+}
+
+/// A peer of the gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) public_key: wg::PublicKey,
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// The row of a lease that this process attends to.
@@ -49,7 +61,7 @@ pub(crate) struct Attended {
 
 impl Attended {
     /// Keeps the row of a gateway that is there.
-    pub(crate) fn begin(book: Book, lifetime: Duration, allowed_ips: &[IpNet], facts: Facts) -> anyhow::Result<Self> {
+    pub(crate) fn begin(book: Book, lifetime: Duration, facts: Facts) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let now = clock.now();
         let mut random = [0; 16];
@@ -62,16 +74,16 @@ impl Attended {
             idle_end_secs: None,
             keys: Keys::Client,
             port: Some(facts.listen_port),
-            dns: None,
-            allowed_ips: allowed_ips.to_vec(),
-            mtu: None,
+            dns: facts.dns.clone(),
+            allowed_ips: facts.allowed_ips.clone(),
+            mtu: facts.mtu,
         };
         let peers: Vec<PeerRequest> = facts
             .peers
             .iter()
-            .map(|(name, key, _)| PeerRequest {
-                name: name.clone(),
-                public_key: Some(*key),
+            .map(|member| PeerRequest {
+                name: member.name.clone(),
+                public_key: Some(member.public_key),
             })
             .collect();
         let id = LeaseId::new(now, u128::from_ne_bytes(random));
@@ -115,6 +127,21 @@ impl Attended {
         let now = self.clock.now();
         self.lease.handle(Event::Extend(by), now);
         self.keep().inspect_err(|_| self.lease = before)
+    }
+
+    /// Keeps what was changed of the peers at the gateway, which now has these.
+    pub(crate) fn change(&mut self, event: Event, members: Vec<Member>, peers: &[PeerState]) -> anyhow::Result<()> {
+        let before = (self.lease.clone(), self.facts.peers.clone());
+        let now = self.clock.now();
+        self.facts.peers = members;
+        self.lease.handle(event, now);
+        self.go_on(peers);
+        self.keep().inspect_err(|_| (self.lease, self.facts.peers) = before)
+    }
+
+    /// The peers of the gateway.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.facts.peers
     }
 
     /// Takes note of how the peers are.
@@ -164,12 +191,12 @@ impl Attended {
     }
 
     fn report(&self, peers: &[PeerState]) -> Report {
-        let report = |(name, key, addresses): &(String, wg::PublicKey, Vec<IpAddr>)| {
-            let state = peers.iter().find(|peer| peer.name.as_str() == name);
+        let report = |member: &Member| {
+            let state = peers.iter().find(|peer| peer.name.as_str() == member.name);
             PeerReport {
-                name: name.clone(),
-                public_key: Some(*key),
-                addresses: addresses.clone(),
+                name: member.name.clone(),
+                public_key: Some(member.public_key),
+                addresses: member.addresses.clone(),
                 endpoint: state.and_then(|peer| peer.endpoint),
                 latest_handshake: state.and_then(|peer| peer.latest_handshake).map(Moment::from_system),
                 received_bytes: state.map_or(0, |peer| peer.received_bytes),

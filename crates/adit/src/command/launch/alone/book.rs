@@ -2,20 +2,23 @@
 //!
 //! ```text
 //!   leases.db           the rows
+//!   marks               what a look at the places has found that no row knows
+//!   engines/<lease>     at which engine a lease in a container is; see engines.rs
 //!   run/<lease>.lock    held by the process that drives the lease, from its first moment to its last
 //!   run/<lease>.sock    where that process is asked; see desk.rs
 //! ```
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::Context as _;
-use launch::{LeaseId, store::Database};
+use launch::{LeaseId, launcher::Marks, store::Database};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// The store and the locks.
 #[derive(Clone, Debug)]
@@ -41,18 +44,63 @@ impl Drop for Hold {
 impl Book {
     /// Opens the book, which is made if it is missing.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let run = folder.join("run");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&run)
-            .with_context(|| format!("cannot make {}", run.display()))?;
+        for folder in ["run", "engines"].map(|name| folder.join(name)) {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
         let file = folder.join("leases.db");
         let database = Database::open_quick(&file).with_context(|| format!("cannot open {}", file.display()))?;
         Ok(Self {
             folder: folder.to_owned(),
             database: Arc::new(database),
         })
+    }
+
+    /// The tag by which gateways of this book's leases are known at their places.
+    pub(super) fn instance(&self) -> anyhow::Result<String> {
+        launch::instance(&self.folder).with_context(|| format!("cannot find {}", self.folder.display()))
+    }
+
+    /// What the look before this one has found that no row knows.
+    pub(super) fn marks(&self) -> Marks {
+        // Without it, what is there is marked again, and lives one look longer.
+        read(&self.folder.join("marks")).ok().flatten().unwrap_or_default()
+    }
+
+    pub(super) fn keep_marks(&self, marks: &Marks) -> io::Result<()> {
+        write(&self.folder.join("marks"), marks)
+    }
+
+    /// What is kept of a lease in a container; `None` if nothing is.
+    pub(super) fn engine<T: DeserializeOwned>(&self, id: LeaseId) -> io::Result<Option<T>> {
+        read(&self.engine_file(id))
+    }
+
+    pub(super) fn keep_engine(&self, id: LeaseId, kept: &impl Serialize) -> io::Result<()> {
+        write(&self.engine_file(id), kept)
+    }
+
+    pub(super) fn forget_engine(&self, id: LeaseId) {
+        // It is looked for again by the next look at the places.
+        let _gone = fs::remove_file(self.engine_file(id));
+    }
+
+    /// Leases of which an engine is kept.
+    pub(super) fn with_engine(&self) -> io::Result<Vec<LeaseId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.folder.join("engines"))? {
+            let name = entry?.file_name();
+            // Others are files that are about to be renamed.
+            found.extend(name.to_str().and_then(|name| name.parse::<LeaseId>().ok()));
+        }
+        Ok(found)
+    }
+
+    fn engine_file(&self, id: LeaseId) -> PathBuf {
+        self.folder.join(format!("engines/{id}"))
     }
 
     /// Where the driver of a lease is asked.
@@ -76,6 +124,28 @@ impl Book {
         };
         hold().with_context(|| format!("cannot lock {}", path.display()))
     }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whoever reads the file meanwhile reads all of it or all of what it was.
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    // Several processes may write it at once.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    fs::rename(&new, path)
 }
 
 #[cfg(test)]

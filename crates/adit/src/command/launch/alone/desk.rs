@@ -14,7 +14,10 @@ use std::{
 };
 
 use hub::api::words::Lease;
+use launch::node::Secret;
 use serde::{Deserialize, Serialize};
+use wg::PublicKey;
+use zeroize::Zeroizing;
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -35,6 +38,30 @@ pub(crate) enum Ask {
     },
     /// It is to end.
     End {},
+    /// Another peer is to be let in.
+    AddPeer {
+        /// Its name.
+        name: String,
+        /// Its key; `None` if the gateway makes it.
+        public_key: Option<PublicKey>,
+    },
+    /// A peer is to have another key.
+    ReplaceKey {
+        /// Whose.
+        name: String,
+        /// The key.
+        public_key: PublicKey,
+    },
+    /// A peer is to be let in no more.
+    RemovePeer {
+        /// Who.
+        name: String,
+    },
+    /// The configuration of a peer whose key the gateway makes.
+    HandOver {
+        /// Whose.
+        name: String,
+    },
 }
 
 /// What is answered.
@@ -45,8 +72,14 @@ pub(crate) enum Reply {
     Lease {
         /// As it is.
         lease: Box<Lease>,
-        /// Where its configurations are.
-        folder: PathBuf,
+        /// Where its configurations are, if whoever drives it has written them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<PathBuf>,
+    },
+    /// A configuration, with its private key: for the person, and nobody else.
+    Configuration {
+        /// Its text.
+        text: Secret,
     },
     /// Nothing is done.
     Refused {
@@ -123,11 +156,17 @@ fn serve(stream: &UnixStream, sender: &Sender<Asked>) {
             message: format!("not a question of this version of adit: {error}"),
         },
     };
-    if let Ok(mut text) = serde_json::to_string(&reply) {
-        text.push('\n');
+    let room = match &reply {
+        Reply::Configuration { text } => 2 * text.danger_text().len() + 256,
+        Reply::Lease { .. } | Reply::Refused { .. } => 4096,
+    };
+    // A buffer that grows leaves copies of a key behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    if serde_json::to_writer(&mut *text, &reply).is_ok() {
+        text.push(b'\n');
         let mut stream = stream;
         // Who asked may have gone.
-        let _unheard = stream.write_all(text.as_bytes());
+        let _unheard = stream.write_all(&text);
     }
 }
 
@@ -149,7 +188,7 @@ pub(crate) fn ask(path: &Path, ask: &Ask) -> Option<Reply> {
     let mut line = serde_json::to_string(ask).ok()?;
     line.push('\n');
     (&stream).write_all(line.as_bytes()).ok()?;
-    let mut answer = String::new();
+    let mut answer = Zeroizing::new(String::new());
     BufReader::new(stream.take(MAX_LINE)).read_line(&mut answer).ok()?;
     serde_json::from_str(&answer).ok()
 }

@@ -6,6 +6,8 @@
 mod attended;
 mod book;
 mod desk;
+mod engines;
+mod sweep;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,23 +16,27 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use async_trait::async_trait;
-use hub::api::words::{Configuration, Lease, LeaseRequest, Notice};
+use hub::api::words::{Configuration, Lease, LeaseRequest, Notice, PeerRequest};
 use launch::{
     LeaseId, State,
     launcher::{Adopt, Caller, Config, Created, Filter, Launcher, Refusal},
     node::Secret,
+    order,
     place::Place,
     policy::Policy,
     store::Store as _,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
+use wg::PublicKey;
 
 pub(crate) use self::{
-    attended::{Attended, Facts, Gone, PLACE},
+    attended::{Attended, Facts, Gone, Member, PLACE},
     book::{Book, Hold},
     desk::{Ask, Asked, Desk, Reply},
+    engines::{Engines, Launched},
+    sweep::beside as sweep_beside,
 };
 use super::leases::Leases;
 
@@ -51,35 +57,43 @@ pub(crate) struct Alone {
     output: PathBuf,
     /// Of the leases that this process drives.
     holds: Mutex<Vec<(LeaseId, Hold)>>,
+    /// Those of them that another process has launched.
+    taken_over: Vec<LeaseId>,
+    /// The look at the places for what no lease knows.
+    sweep: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Alone {
-    /// Opens the book, and takes over what nobody drives.
-    pub(super) fn open(folder: &Path, mut places: Places, output: &Path) -> anyhow::Result<Self> {
-        let book = Book::open(folder)?;
-        // Behind those that a lease can be asked for at: what it finds is over.
-        places.push(Arc::new(Gone));
+    /// Takes over what nobody drives, and looks for what no lease knows.
+    pub(super) fn open(book: Book, places: Places, output: &Path) -> anyhow::Result<Self> {
         let mut holds = Vec::new();
         for lease in book.database.unfinished()? {
             if let Some(hold) = book.hold(lease.id)? {
                 holds.push((lease.id, hold));
             }
         }
-        let instance = launch::instance(folder).with_context(|| format!("cannot find {}", folder.display()))?;
+        let taken_over: Vec<LeaseId> = holds.iter().map(|(id, _)| *id).collect();
         let config = Config {
             policy: Policy::own(),
-            // Its own are those that it drives; others' drivers know theirs.
+            // A command is too short for more than the one round below.
             sweep_every: None,
-            adopt: Adopt::Only(holds.iter().map(|(id, _)| *id).collect()),
-            ..Config::new(instance)
+            // Its own are those that it drives; others' drivers know theirs.
+            adopt: Adopt::Only(taken_over.clone()),
+            ..Config::new(book.instance()?)
         };
         let launcher = Launcher::start(config, Arc::clone(&book.database) as _, places)?;
-        Ok(Self {
+        let sweep = Handle::current().spawn(sweep::round(book.clone(), launcher.clone()));
+        let alone = Self {
             book,
             launcher,
             output: std::path::absolute(output).unwrap_or_else(|_| output.to_owned()),
             holds: Mutex::new(holds),
-        })
+            taken_over,
+            sweep: Mutex::new(Some(sweep)),
+        };
+        // Whoever else asks finds a driver in this process for as long as it lives.
+        alone.taken_over.iter().for_each(|id| alone.serve(*id, None));
+        Ok(alone)
     }
 
     fn drives(&self, id: LeaseId) -> bool {
@@ -89,34 +103,30 @@ impl Alone {
 
     /// Waits until what was taken over is known to be there or not.
     async fn settle(&self) {
+        let is_open = |lease: &launch::Lease| self.taken_over.contains(&lease.id) && !is_settled(lease);
         let settled = async {
-            while self.launcher.running().iter().any(|lease| !is_settled(lease)) {
+            while self.launcher.running().iter().any(is_open) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let _late = tokio::time::timeout(LOOK_LIMIT, settled).await;
     }
 
-    /// Answers other commands for a lease that this process drives. It goes on where that cannot be.
-    fn serve(&self, id: LeaseId) {
+    /// Answers other commands for a lease that this process drives, whose configurations are in this folder. It goes on where
+    /// that cannot be.
+    fn serve(&self, id: LeaseId, folder: Option<PathBuf>) {
         let Ok(desk) = Desk::open(&self.book.socket(id)) else {
             return;
         };
-        let (launcher, folder, runtime) = (self.launcher.clone(), self.output.clone(), Handle::current());
+        let (launcher, runtime) = (self.launcher.clone(), Handle::current());
         let serve = move || {
             while let Some(Asked { ask, reply }) = desk.wait() {
-                let done = runtime.block_on(async {
-                    match ask {
-                        Ask::Read {} => launcher.read(&caller(), id).await,
-                        Ask::Extend { by_secs } => launcher.extend(&caller(), id, Duration::from_secs(by_secs)).await,
-                        Ask::End {} => launcher.end(&caller(), id).await,
-                    }
-                });
-                let answer = match done {
-                    Ok(lease) => Reply::Lease {
-                        lease: Box::new(lease.into()),
+                let answer = match runtime.block_on(grant(&launcher, id, ask)) {
+                    Ok(Granted::Lease(lease)) => Reply::Lease {
+                        lease,
                         folder: folder.clone(),
                     },
+                    Ok(Granted::Configuration(text)) => Reply::Configuration { text },
                     Err(refusal) => Reply::Refused {
                         message: format!("{:#}", explain(refusal)),
                     },
@@ -128,18 +138,55 @@ impl Alone {
         let _without = thread::Builder::new().name("desk".to_owned()).spawn(serve);
     }
 
-    /// The driver's answer; `None` if this process is the driver, or nobody is.
-    async fn ask(&self, id: LeaseId, ask: Ask) -> anyhow::Result<Option<Lease>> {
-        if self.drives(id) {
-            return Ok(None);
+    /// Asks the lease's driver: another process, or else the launcher of this one, once it knows what it has taken over.
+    async fn wish(&self, id: LeaseId, ask: Ask) -> anyhow::Result<Granted> {
+        if !self.drives(id) {
+            let (socket, asked) = (self.book.socket(id), ask.clone());
+            match tokio::task::spawn_blocking(move || desk::ask(&socket, &asked)).await? {
+                Some(Reply::Lease { lease, .. }) => return Ok(Granted::Lease(lease)),
+                Some(Reply::Configuration { text }) => return Ok(Granted::Configuration(text)),
+                Some(Reply::Refused { message }) => bail!("{message}"),
+                None => {}
+            }
         }
-        let socket = self.book.socket(id);
-        match tokio::task::spawn_blocking(move || desk::ask(&socket, &ask)).await? {
-            Some(Reply::Lease { lease, .. }) => Ok(Some(*lease)),
-            Some(Reply::Refused { message }) => bail!("{message}"),
-            None => Ok(None),
+        self.settle().await;
+        grant(&self.launcher, id, ask).await.map_err(explain)
+    }
+
+    /// The lease once what is asked is done.
+    async fn wish_of_lease(&self, id: LeaseId, ask: Ask) -> anyhow::Result<Lease> {
+        match self.wish(id, ask).await? {
+            Granted::Lease(lease) => Ok(*lease),
+            Granted::Configuration(_) => bail!("the process that drives the lease is of another version of adit"),
         }
     }
+}
+
+/// What came of a wish.
+enum Granted {
+    /// The lease as it is then.
+    Lease(Box<Lease>),
+    /// A configuration with its private key.
+    Configuration(Secret),
+}
+
+async fn grant(launcher: &Launcher, id: LeaseId, ask: Ask) -> Result<Granted, Refusal> {
+    let lease = match ask {
+        Ask::Read {} => launcher.read(&caller(), id).await,
+        Ask::Extend { by_secs } => launcher.extend(&caller(), id, Duration::from_secs(by_secs)).await,
+        Ask::End {} => launcher.end(&caller(), id).await,
+        Ask::AddPeer { name, public_key } => {
+            let peer = order::PeerRequest { name, public_key };
+            launcher.add_peer(&caller(), id, &peer).await
+        }
+        Ask::ReplaceKey { name, public_key } => launcher.replace_key(&caller(), id, &name, public_key).await,
+        Ask::RemovePeer { name } => launcher.remove_peer(&caller(), id, &name).await,
+        Ask::HandOver { name } => {
+            let text = launcher.hand_over(&caller(), id, &name).await?;
+            return Ok(Granted::Configuration(text));
+        }
+    };
+    Ok(Granted::Lease(Box::new(lease?.into())))
 }
 
 /// Whether a lease that was taken over has been looked at.
@@ -188,17 +235,13 @@ impl Leases for Alone {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push((lease.id, hold));
-            self.serve(lease.id);
+            self.serve(lease.id, Some(self.output.clone()));
         }
         Ok(lease.into())
     }
 
     async fn read(&self, id: LeaseId) -> anyhow::Result<Lease> {
-        if let Some(lease) = self.ask(id, Ask::Read {}).await? {
-            return Ok(lease);
-        }
-        self.settle().await;
-        Ok(self.launcher.read(&caller(), id).await.map_err(explain)?.into())
+        self.wish_of_lease(id, Ask::Read {}).await
     }
 
     async fn list(&self, all: bool) -> anyhow::Result<Vec<Lease>> {
@@ -211,39 +254,51 @@ impl Leases for Alone {
         let page = self.launcher.list(&caller(), &filter).await.map_err(explain)?;
         let mut leases = Vec::new();
         for lease in page.leases {
-            let living = if lease.state == State::Removed {
-                None
+            leases.push(if lease.state == State::Removed || self.drives(lease.id) {
+                lease.into()
             } else {
-                self.ask(lease.id, Ask::Read {}).await?
-            };
-            leases.push(living.unwrap_or_else(|| lease.into()));
+                self.wish_of_lease(lease.id, Ask::Read {}).await?
+            });
         }
         Ok(leases)
     }
 
     async fn extend(&self, id: LeaseId, by_secs: u64) -> anyhow::Result<Lease> {
-        if let Some(lease) = self.ask(id, Ask::Extend { by_secs }).await? {
-            return Ok(lease);
-        }
+        let lease = self.wish_of_lease(id, Ask::Extend { by_secs }).await?;
+        // The gateway is told before this process ends.
         self.settle().await;
-        let by = Duration::from_secs(by_secs);
-        let lease = self.launcher.extend(&caller(), id, by).await.map_err(explain)?;
-        self.settle().await;
-        Ok(lease.into())
+        Ok(lease)
     }
 
     async fn end(&self, id: LeaseId) -> anyhow::Result<Lease> {
-        if let Some(lease) = self.ask(id, Ask::End {}).await? {
-            return Ok(lease);
-        }
-        self.settle().await;
-        let mut lease = self.launcher.end(&caller(), id).await.map_err(explain)?;
+        let mut lease = self.wish_of_lease(id, Ask::End {}).await?;
         let started = std::time::Instant::now();
         while lease.state != State::Removed && self.drives(id) && started.elapsed() < Duration::from_secs(60) {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            lease = self.launcher.read(&caller(), id).await.map_err(explain)?;
+            lease = self.launcher.read(&caller(), id).await.map_err(explain)?.into();
         }
-        Ok(lease.into())
+        Ok(lease)
+    }
+
+    async fn add_peer(&self, id: LeaseId, peer: &PeerRequest) -> anyhow::Result<Lease> {
+        let (name, public_key) = (peer.name.clone(), peer.public_key);
+        let lease = self.wish_of_lease(id, Ask::AddPeer { name, public_key }).await?;
+        self.settle().await;
+        Ok(lease)
+    }
+
+    async fn replace_key(&self, id: LeaseId, name: &str, public_key: PublicKey) -> anyhow::Result<Lease> {
+        let name = name.to_owned();
+        let lease = self.wish_of_lease(id, Ask::ReplaceKey { name, public_key }).await?;
+        self.settle().await;
+        Ok(lease)
+    }
+
+    async fn remove_peer(&self, id: LeaseId, name: &str) -> anyhow::Result<Lease> {
+        let name = name.to_owned();
+        let lease = self.wish_of_lease(id, Ask::RemovePeer { name }).await?;
+        self.settle().await;
+        Ok(lease)
     }
 
     async fn notices(&self, id: LeaseId, after: u64) -> anyhow::Result<Vec<Notice>> {
@@ -261,7 +316,17 @@ impl Leases for Alone {
     }
 
     async fn hand_over(&self, id: LeaseId, peer: &str) -> anyhow::Result<Secret> {
-        self.launcher.hand_over(&caller(), id, peer).await.map_err(explain)
+        let name = peer.to_owned();
+        match self.wish(id, Ask::HandOver { name }).await? {
+            Granted::Configuration(text) => Ok(text),
+            Granted::Lease(_) => bail!("the process that drives the lease is of another version of adit"),
+        }
+    }
+
+    async fn usual(&self, place: &str) -> Option<Duration> {
+        let places = self.launcher.places().iter();
+        let place = places.into_iter().find(|description| description.name == place)?;
+        Some(Duration::from_secs(place.usual_secs))
     }
 
     async fn folder(&self, id: LeaseId) -> Option<PathBuf> {
@@ -270,12 +335,16 @@ impl Leases for Alone {
             .await
             .ok()??
         {
-            Reply::Lease { folder, .. } => Some(folder),
-            Reply::Refused { .. } => None,
+            Reply::Lease { folder, .. } => folder,
+            Reply::Configuration { .. } | Reply::Refused { .. } => None,
         }
     }
 
     async fn close(&self) {
+        let sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sweep) = sweep {
+            let _late = tokio::time::timeout(sweep::LIMIT, sweep).await;
+        }
         self.launcher.stop().await;
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, hold) in holds.drain(..) {
