@@ -17,8 +17,9 @@ use self::config::{DataArguments, HubArguments};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Try it out: `adit hub --dry-run`.\n\
-                  A file of settings is YAML (or JSON) with the keys listen, metrics_listen, public_url, tls, trusted_proxies, \
-                  oidc, api_tokens, session_secs, limits, rates, profiles, otlp_endpoint, places, endpoint, plane and data; \
+                  A file of settings is YAML (or JSON) with the keys listen, metrics_listen, metrics_token_file, metrics_insecure, \
+                  public_url, tls, trusted_proxies, oidc, api_tokens, session_secs, limits, rates, retention, profiles, \
+                  otlp_endpoint, places, endpoint, plane and data; \
                   an option wins over it."
 )]
 pub(crate) struct Arguments {
