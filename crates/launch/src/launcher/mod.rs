@@ -24,10 +24,6 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use self::{
-    driver::{Driver, Wish},
-    living::Living,
-};
 pub use self::{
     config::{Adopt, Config},
     living::Sample,
@@ -35,6 +31,10 @@ pub use self::{
     refusal::Refusal,
     sweep::Marks,
     wishes::{adding, removing, replacing_key},
+};
+use self::{
+    driver::{Driver, Wish},
+    living::Living,
 };
 use crate::{
     Clock, Lease, LeaseId, Moment,
