@@ -14,7 +14,10 @@ use hub::config::Typed;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_yaml_ng::{Mapping, Value};
 
-use crate::options::PlaneChoice;
+use crate::{
+    command::launch::simulation::{SimulateOptions, check_faults, check_speed},
+    options::PlaneChoice,
+};
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -55,7 +58,28 @@ pub(super) enum PlaceSettings {
     /// Containers of linuxserver's image.
     Linuxserver(DockerSettings),
     /// Nothing at all, with samples for configurations.
-    Simulate {},
+    Simulate(SimulateSettings),
+}
+
+/// A trial run.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SimulateSettings {
+    /// How many times as fast as a cloud it is.
+    pub(super) speed: Option<f64>,
+    /// How many of a hundred calls go wrong.
+    pub(super) faults: Option<u8>,
+}
+
+impl SimulateSettings {
+    /// What the file says, if that can be.
+    pub(super) fn checked(self) -> anyhow::Result<SimulateOptions> {
+        let wrong = |key: &'static str| move |problem: String| anyhow::anyhow!("places: simulate: {key}: {problem}");
+        Ok(SimulateOptions {
+            simulate_speed: self.speed.map(check_speed).transpose().map_err(wrong("speed"))?,
+            simulate_faults: self.faults.map(check_faults).transpose().map_err(wrong("faults"))?,
+        })
+    }
 }
 
 /// A container engine. What is left out is the place's default.
@@ -170,7 +194,17 @@ mod tests {
         ));
         hub::Config::new(settings.hub).unwrap();
 
-        let json = Settings::parse(r#"{"listen": "127.0.0.1:9000", "places": [{"kind": "simulate"}]}"#).unwrap();
+        let json = r#"{"listen": "127.0.0.1:9000", "places": [{"kind": "simulate", "speed": 10}]}"#;
+        let json = Settings::parse(json).unwrap();
+        let [PlaceSettings::Simulate(simulate)] = &json.machine.places[..] else {
+            panic!("one place: {:?}", json.machine.places)
+        };
+        assert_eq!(simulate.checked().unwrap().simulate_speed, Some(10.0));
+        let too_many = SimulateSettings {
+            faults: Some(101),
+            ..SimulateSettings::default()
+        };
+        assert!(too_many.checked().unwrap_err().to_string().contains("faults: must be"));
         assert_eq!(json.hub.listen.as_deref(), Some("127.0.0.1:9000"));
         assert!(Settings::parse("").unwrap().machine.places.is_empty());
     }
