@@ -10,7 +10,6 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::Command,
-    time::timeout,
 };
 use zeroize::Zeroizing;
 
@@ -47,15 +46,18 @@ impl Az {
 
     pub(super) async fn obtain(&self, exchange: &Exchange<'_>, audience: Audience) -> Result<Token, CredentialError> {
         let start = exchange.start();
-        let ran = timeout(LIMIT, self.run(exchange.cloud.audience(audience))).await;
+        let ran = tokio::select! {
+            ran = self.run(exchange.cloud.audience(audience)) => Some(ran),
+            () = exchange.clock.sleep(LIMIT) => None,
+        };
         let absent = |why: String| CredentialError::Absent { way: Way::Az, why };
         let (is_success, out, complaint) = match ran {
-            Ok(Ok(ran)) => ran,
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Some(Ok(ran)) => ran,
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(absent("the Azure CLI is not installed".to_owned()));
             }
-            Ok(Err(error)) => return Err(absent(format!("{}: {error}", self.program.display()))),
-            Err(_) => {
+            Some(Err(error)) => return Err(absent(format!("{}: {error}", self.program.display()))),
+            None => {
                 return Err(CredentialError::Unreachable {
                     way: Way::Az,
                     why: format!("az gave no token within {} seconds", LIMIT.as_secs()),

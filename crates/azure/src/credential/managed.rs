@@ -95,7 +95,7 @@ impl Managed {
     }
 
     /// The same on a machine that may be none of Azure's.
-    pub(super) fn to_be_sought(self) -> Self {
+    pub(super) fn sought(self) -> Self {
         Self {
             is_sought: true,
             ..self

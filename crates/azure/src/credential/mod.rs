@@ -172,7 +172,7 @@ impl Credential {
         if managed.is_certain() {
             return Ok(only(Source::Managed(managed)));
         }
-        let sources = vec![Source::Managed(managed.to_be_sought()), Source::Az(Az::new(settings))];
+        let sources = vec![Source::Managed(managed.sought()), Source::Az(Az::new(settings))];
         Ok(of(sources, passed_over))
     }
 

@@ -176,8 +176,8 @@ fn instance(properties: &Value) -> Option<Detail> {
         .chain([view])
         .flat_map(|view| view["events"].as_array().into_iter().flatten());
     let event = || {
-        let warnings = events.filter(|event| event["type"].as_str() == Some("Warning"));
-        warnings.last().map(|event| Detail {
+        let mut warnings = events.filter(|event| event["type"].as_str() == Some("Warning"));
+        warnings.next_back().map(|event| Detail {
             code: clean(event["name"].as_str().unwrap_or_default()),
             message: clean(event["message"].as_str().unwrap_or_default()),
             ..Detail::default()
