@@ -3,6 +3,7 @@
 //! ```text
 //!   launcher ─ questions ─▶ socket ─▶ Desk ─▶ gateway
 //!   clock, signals ──────────────────▶ its end
+//!   kernel's timer ──────────────────▶ the process's end, should the clock be held up
 //! ```
 
 mod desk;
@@ -34,6 +35,7 @@ use self::desk::Desk;
 use crate::{
     duration,
     failure::{self, Kind},
+    limit::Limit,
     log, moment, node_socket,
     opening::Opening,
     options::GatewayOptions,
@@ -46,9 +48,10 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, as a launcher starts it:\n  \
     adit node --lease 01kb2w0v9hq3k1yv8s4n6t2m5e --lifetime 1800 --socket /run/adit/leases/hub/01kb…/socket\n\n\
-    Writes nothing but its socket; its key is in its memory and goes with it.\n\
+    Writes nothing but its socket; its key is in its memory and goes with it. Should it hang, the kernel ends it 5 s after \
+    its time, with SIGKILL.\n\
     Exit code: 0 when its time is over, or it was asked to end, or by SIGTERM, SIGINT or SIGHUP; 1 if it could not be \
-    opened or could not go on; 2 for wrong usage.")]
+    opened or could not go on; 2 for wrong usage; 137 if the kernel had to end it.")]
 pub(crate) struct Arguments {
     /// The lease that it belongs to, by which its interface is named.
     #[arg(long, value_name = "ID")]
@@ -97,6 +100,7 @@ fn code(error: &anyhow::Error) -> &'static str {
 fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     let lifetime = Duration::from_secs(arguments.lifetime);
     let due = moment::since_boot() + lifetime;
+    let limit = Limit::behind(due)?;
     let random = *key::random()?;
     let opening = Opening::new(&arguments.gateway, MAX_PEERS, random)?;
     // Before the first thread: every thread leaves the signals to this one.
@@ -120,7 +124,7 @@ fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         desk.gateway().listen_port(),
         duration::humane(lifetime),
     ));
-    let reason = watch(&mut desk, &mut socket, &signals)?;
+    let reason = watch(&mut desk, &mut socket, &signals, &limit)?;
     desk.close();
     log::line(&format!("the gateway is gone: {reason}"));
     Ok(())
@@ -133,24 +137,28 @@ fn interface(lease: LeaseId) -> String {
 }
 
 /// Answers until it is to end. Gives the reason.
-fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals) -> anyhow::Result<String> {
+fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals, limit: &Limit) -> anyhow::Result<String> {
     let mut tick = Instant::now();
     loop {
         let rest = desk.due().saturating_sub(moment::since_boot());
         if rest.is_zero() {
             return Ok("its time is over".to_owned());
         }
-        let limit = if socket.has_more() {
+        let longest = if socket.has_more() {
             Duration::ZERO
         } else {
             rest.min(tick.saturating_duration_since(Instant::now()))
         };
-        wait(signals, socket, limit).context("cannot wait for questions")?;
+        wait(signals, socket, longest).context("cannot wait for questions")?;
         if let Some(signal) = signals.try_next().context("cannot wait for signals")? {
             return Ok(signal.to_string());
         }
         for (asker, line) in socket.lines(Instant::now()) {
+            let before = desk.due();
             let answer = answer(desk, line);
+            if desk.due() != before {
+                limit.follow(desk.due())?;
+            }
             socket.reply(asker, answer.line(), Instant::now());
             if answer == (Answer::Ending {}) {
                 return Ok("it was asked to end".to_owned());
