@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Leaves the test unless every need is met: `"root"`, a device path such as `"/dev/net/tun"`, the name of a program, or
-/// `"npm:NAME"` for a package that [`crate::node`] imports.
+/// `"npm:NAME"` for a package that [`crate::node`] imports, or `"openapi:FILE"` for the description of an API.
 ///
 /// A test that leaves says `skipped: NAME: needs X` and passes; with `ADIT_TEST_ALL=1` it fails.
 #[macro_export]
@@ -27,9 +27,10 @@ fn met(need: &str) -> bool {
     match need {
         "root" => crate::namespace::may_create(),
         path if path.starts_with('/') => Path::new(path).exists(),
-        other => match other.strip_prefix("npm:") {
-            Some(package) => crate::node::has(package),
-            None => tool(other).is_some(),
+        other => match other.split_once(':') {
+            Some(("npm", package)) => crate::node::has(package),
+            Some(("openapi", file)) => description(file).is_file(),
+            _ => tool(other).is_some(),
         },
     }
 }
@@ -63,6 +64,11 @@ pub fn tool(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
+}
+
+/// Where the description `file` of an API is.
+pub(crate) fn description(file: &str) -> PathBuf {
+    tools().join("openapi").join(file)
 }
 
 /// The folder of what `cargo xtask` installs for tests only.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::apt::{self, Suite};
-use crate::{node, python, run};
+use crate::{node, openapi, python, run};
 
 /// How long it may take to compile cargo-deny.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -115,6 +115,7 @@ pub(crate) fn prepare(root: &Path, install: bool) -> Result<Machine> {
     if install {
         python::install(&tools, may_install)?;
         node::install(&tools)?;
+        openapi::install(&tools)?;
     }
     Ok(Machine { root: is_root, tools })
 }

@@ -9,6 +9,7 @@ mod image;
 mod lab;
 mod machine;
 mod node;
+mod openapi;
 mod python;
 mod report;
 mod run;

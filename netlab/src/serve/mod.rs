@@ -1,12 +1,14 @@
 //! Servers that run inside a host, each on a thread of the test process.
 //!
-//! All of them listen on every address of the host, of both families; [`oidc`] is a program and has one address.
+//! All of them listen on every address of the host, of both families; [`oidc`] and [`prism`] are
+//! programs and have one address each, as [`azure`] has.
 
 pub mod azure;
 mod dns;
 mod http;
 pub mod oidc;
 pub mod pia;
+pub mod prism;
 mod query;
 mod rsa;
 mod site;

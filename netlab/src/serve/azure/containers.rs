@@ -202,6 +202,7 @@ pub(super) fn put(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Begins to start a group's containers, if they do not run as they are.
 fn begin(call: &Call<'_>, state: &mut State, key: &str, group: ContainerGroup, runs: bool) -> String {
+    let is_action = call.request.method == "POST";
     let machines = call.shared.machines.clone();
     let work = move || {
         if runs {
@@ -217,7 +218,11 @@ fn begin(call: &Call<'_>, state: &mut State, key: &str, group: ContainerGroup, r
         if group.properties["ipAddress"].is_object() && address.is_string() {
             group.properties["ipAddress"]["ip"] = address;
         }
-        Ok(Outcome::body(group.json(&Value::Null)))
+        Ok(if is_action {
+            Outcome::empty(204)
+        } else {
+            Outcome::body(group.json(&Value::Null))
+        })
     };
     state.begin(call, Task::new(key, work, end))
 }
@@ -251,34 +256,31 @@ fn check_change(existing: &Resource, body: &Value) -> Result<(), Refusal> {
 /// The properties that the service shows of a body: no secret among them.
 fn shown(given: &Value) -> Value {
     let mut shown = given.clone();
-    for container in shown["containers"].as_array_mut().into_iter().flatten() {
-        for variable in container["properties"]["environmentVariables"]
-            .as_array_mut()
-            .into_iter()
-            .flatten()
-        {
+    let containers = shown.get_mut("containers").and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        let variables = container.pointer_mut("/properties/environmentVariables");
+        let variables = variables.and_then(Value::as_array_mut);
+        for variable in variables.into_iter().flatten() {
             if let Some(variable) = variable.as_object_mut() {
                 variable.remove("secureValue");
             }
         }
     }
-    for credential in shown["imageRegistryCredentials"].as_array_mut().into_iter().flatten() {
+    let credentials = shown.get_mut("imageRegistryCredentials").and_then(Value::as_array_mut);
+    for credential in credentials.into_iter().flatten() {
         if let Some(credential) = credential.as_object_mut() {
             credential.remove("password");
         }
     }
-    for volume in shown["volumes"].as_array_mut().into_iter().flatten() {
-        if let Some(file) = volume["azureFile"].as_object_mut() {
+    let volumes = shown.get_mut("volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        if let Some(file) = volume.get_mut("azureFile").and_then(Value::as_object_mut) {
             file.remove("storageAccountKey");
         }
     }
-    if let Some(analytics) = shown["diagnostics"]["logAnalytics"].as_object_mut() {
+    let analytics = shown.pointer_mut("/diagnostics/logAnalytics");
+    if let Some(analytics) = analytics.and_then(Value::as_object_mut) {
         analytics.remove("workspaceKey");
-    }
-    if shown["diagnostics"].is_null()
-        && let Some(shown) = shown.as_object_mut()
-    {
-        shown.remove("diagnostics");
     }
     if shown["sku"].is_null() {
         shown["sku"] = "Standard".into();

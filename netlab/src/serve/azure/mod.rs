@@ -26,6 +26,7 @@ mod call;
 mod catalog;
 mod clock;
 mod containers;
+mod described;
 mod disks;
 mod fault;
 mod groups;

@@ -102,7 +102,10 @@ const VERSIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("microsoft.marketplaceordering", &["2015-06-01", "2021-01-01"]),
-    ("microsoft.authorization", &["2015-07-01", "2018-07-01", "2022-04-01"]),
+    (
+        "microsoft.authorization",
+        &["2015-07-01", "2018-01-01-preview", "2018-07-01", "2022-04-01"],
+    ),
     (
         "",
         &[

@@ -1,0 +1,4 @@
+//! The fake of Azure, judged by what Microsoft wrote: its libraries for Python and its descriptions of the API.
+
+mod described;
+mod sdk;
