@@ -28,16 +28,34 @@ impl Hub {
     /// Starts `adit hub` with these arguments, on a store of its own.
     #[track_caller]
     pub(crate) fn start(host: &Host, arguments: &[&str]) -> Self {
-        let data = host.folder().join("hub");
+        Self::start_at(host, "hub", arguments)
+    }
+
+    /// As [`Hub::start`], with its store in this folder of the host's, where one may be already.
+    #[track_caller]
+    pub(crate) fn start_at(host: &Host, folder: &str, arguments: &[&str]) -> Self {
+        Self::start_with(&[], host, folder, arguments)
+            .unwrap_or_else(|process| panic!("the hub does not come up:\n{}", process.log()))
+    }
+
+    /// As [`Hub::start_at`], with more variables; what is left of the process if that ends before the hub is up.
+    #[track_caller]
+    pub(crate) fn start_with(
+        variables: &[(&str, &str)],
+        host: &Host,
+        folder: &str,
+        arguments: &[&str],
+    ) -> Result<Self, Process> {
+        let data = host.folder().join(folder);
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (process, link) = spawn(host, &data, &arguments);
-        Self {
+        let (process, link) = spawn(variables, host, &data, &arguments)?;
+        Ok(Self {
             process,
             host: host.clone(),
             data,
             arguments,
             link,
-        }
+        })
     }
 
     /// Ends it as `kill -9` does, and starts it again.
@@ -45,7 +63,7 @@ impl Hub {
     pub(crate) fn die_and_return(&mut self) {
         self.process.signal(libc::SIGKILL);
         self.process.wait(SOON);
-        (self.process, self.link) = spawn(&self.host, &self.data, &self.arguments);
+        self.start_again();
     }
 
     /// Ends it as `kill -9` does, and starts it again with an empty store.
@@ -56,7 +74,13 @@ impl Hub {
         for file in std::fs::read_dir(&self.data).expect("the hub has a folder").flatten() {
             std::fs::remove_file(file.path()).expect("remove a file of the store");
         }
-        (self.process, self.link) = spawn(&self.host, &self.data, &self.arguments);
+        self.start_again();
+    }
+
+    #[track_caller]
+    fn start_again(&mut self) {
+        (self.process, self.link) = spawn(&[], &self.host, &self.data, &self.arguments)
+            .unwrap_or_else(|process| panic!("the hub does not come up again:\n{}", process.log()));
     }
 
     /// Where it keeps its store.
@@ -77,6 +101,12 @@ impl Hub {
     /// Asks its API by curl; the status, and the answer if it is JSON.
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        self.try_ask(method, path, body).expect("the hub answers")
+    }
+
+    /// As [`Hub::ask`]; `None` if it gives no answer.
+    #[track_caller]
+    pub(crate) fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
         let url = format!("{}/api/v1/{path}", self.address());
         let mut curl = self
             .host
@@ -103,10 +133,13 @@ impl Hub {
                 &body.to_string(),
             ]);
         }
-        let output = curl.arg(&url).run();
-        let (text, status) = output.rsplit_once('\n').expect("curl tells the status");
+        let output = curl.arg(&url).output();
+        if !output.status.success() {
+            return None;
+        }
+        let (text, status) = output.stdout.rsplit_once('\n').expect("curl tells the status");
         let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-        (status.trim().parse().expect("a status is a number"), value)
+        Some((status.trim().parse().expect("a status is a number"), value))
     }
 
     /// Waits until a lease is in a state, and gives it.
@@ -131,28 +164,33 @@ impl Hub {
 }
 
 #[track_caller]
-fn spawn(host: &Host, data: &PathBuf, arguments: &[String]) -> (Process, String) {
-    let command = host
-        .command(adit(host))
+fn spawn(
+    variables: &[(&str, &str)],
+    host: &Host,
+    data: &PathBuf,
+    arguments: &[String],
+) -> Result<(Process, String), Process> {
+    let mut command = host.command(adit(host));
+    for (name, value) in variables {
+        command = command.env(name, value);
+    }
+    let mut process = command
         .args(["hub", "--listen", "127.0.0.1:8790", "--data"])
         .arg(data)
         .args(arguments)
-        .env("ADIT_LOG_LEVEL", "debug");
-    let mut process = command.spawn();
+        .env("ADIT_LOG_LEVEL", "debug")
+        .spawn();
     let started = Instant::now();
-    let link = loop {
+    loop {
         let said = process.stdout();
         if let Some(line) = said.lines().find(|line| line.contains("/login?token=")) {
-            break line.trim().to_owned();
+            return Ok((process, line.trim().to_owned()));
         }
-        assert!(
-            process.poll().is_none() && started.elapsed() < SOON,
-            "the hub does not come up:\n{}",
-            process.log()
-        );
+        if process.poll().is_some() || started.elapsed() > SOON {
+            return Err(process);
+        }
         std::thread::sleep(Duration::from_millis(20));
-    };
-    (process, link)
+    }
 }
 
 /// The binary under test on `host`.
