@@ -27,6 +27,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("pkill", "procps"),
+    ("systemd-analyze", "systemd"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dockerd", "docker.io"),

@@ -182,6 +182,28 @@ fn the_manifests_belong_together() {
 }
 
 #[test]
+fn systemd_takes_every_unit() {
+    netlab::requires!("systemd-analyze");
+    let folder = tempfile::tempdir().expect("make a folder");
+    // (the type of service, whether systemd takes it): it judges, and is seen to judge.
+    for (kind, taken) in [("Type=notify", true), ("Type=notifies", false)] {
+        for unit in files("systemd") {
+            let text = fs::read_to_string(&unit).expect("read a unit");
+            let text = text.replace("/usr/local/bin/adit", env!("CARGO_BIN_EXE_adit"));
+            let copy = folder.path().join(unit.file_name().expect("a unit has a name"));
+            fs::write(&copy, text.replace("Type=notify", kind)).expect("copy a unit");
+            let judged = Command::new("systemd-analyze")
+                .args(["verify", "--man=no", "--recursive-errors=no"])
+                .arg(&copy)
+                .output()
+                .expect("start systemd-analyze");
+            let said = String::from_utf8_lossy(&judged.stderr);
+            assert_eq!(judged.status.success(), taken, "{}: {said}", unit.display());
+        }
+    }
+}
+
+#[test]
 fn kubernetes_takes_every_manifest() {
     netlab::requires!("kubernetes-validate");
     let program = netlab::tool("kubernetes-validate").expect("asked for before");

@@ -85,6 +85,8 @@ const SECOND: &[Run] = &[Run {
         "kernel::",
         "link::a_host_that_was_killed",
         "live::an_added_peer",
+        "local::two_leases",
+        "node::a_peer_comes_and_goes",
         "observe::",
         "restart::after",
         "roaming::",
