@@ -1,7 +1,6 @@
 //! The row of a lease whose gateway lives in the launching process and ends with it.
 //!
-//! The row is for others to see; it makes nothing that could be left behind. So it is kept when the gateway is there, and not
-//! before each step, as those of other places are.
+//! It is kept before each step, as those of other places are: before the gateway is opened, and before it is closed.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,7 +10,7 @@ use gateway::server::PeerState;
 use ipnet::IpNet;
 use launch::{
     Clock, Lease, LeaseId, Moment,
-    lease::{Change, Event, Outcome, What},
+    lease::{Action, Change, Event, Outcome, What},
     node::{Answer, PeerReport, Report},
     order::{Keys, Order, PeerRequest},
     place::{Creation, Description, Fault, FaultKind, Job, Place, Reached, Removal},
@@ -25,7 +24,7 @@ use super::{Book, Desk, Hold, OWNER};
 /// The place of gateways that live in the launching process.
 pub(crate) const PLACE: &str = "local";
 
-/// A gateway as others are to see it.
+/// A gateway that is there, as others are to see it.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) public_key: wg::PublicKey,
@@ -33,6 +32,13 @@ pub(crate) struct Facts {
     pub(crate) listen_port: u16,
     pub(crate) plane: String,
     pub(crate) addresses: Vec<IpNet>,
+}
+
+/// A gateway that is to be.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The port that it listens on; `None` is one that is free.
+    pub(crate) port: Option<u16>,
     /// What clients are told: `None` is the gateway itself, and its own size of packets.
     pub(crate) dns: Option<Vec<String>>,
     pub(crate) allowed_ips: Vec<IpNet>,
@@ -53,15 +59,19 @@ pub(crate) struct Member {
 pub(crate) struct Attended {
     book: Book,
     lease: Lease,
-    facts: Facts,
+    members: Vec<Member>,
+    /// Once the gateway is there.
+    facts: Option<Facts>,
+    /// The step that is under way: the gateway is opened, or closed.
+    under_way: Option<u64>,
     clock: Clock,
     desk: Option<Desk>,
     _hold: Option<Hold>,
 }
 
 impl Attended {
-    /// Keeps the row of a gateway that is there.
-    pub(crate) fn begin(book: Book, lifetime: Duration, facts: Facts) -> anyhow::Result<Self> {
+    /// Keeps the row of a gateway that is about to be opened.
+    pub(crate) fn begin(book: Book, lifetime: Duration, wanted: Wanted) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let now = clock.now();
         let mut random = [0; 16];
@@ -73,12 +83,12 @@ impl Attended {
             lifetime_secs: lifetime.as_secs(),
             idle_end_secs: None,
             keys: Keys::Client,
-            port: Some(facts.listen_port),
-            dns: facts.dns.clone(),
-            allowed_ips: facts.allowed_ips.clone(),
-            mtu: facts.mtu,
+            port: wanted.port,
+            dns: wanted.dns,
+            allowed_ips: wanted.allowed_ips,
+            mtu: wanted.mtu,
         };
-        let peers: Vec<PeerRequest> = facts
+        let peers: Vec<PeerRequest> = wanted
             .peers
             .iter()
             .map(|member| PeerRequest {
@@ -90,30 +100,58 @@ impl Attended {
         let mut lease = Lease::new(id, OWNER, order, &peers, false, now);
         lease.announce(now);
         let hold = book.hold(id)?;
-        let desk = Desk::open(&book.socket(id)).ok();
-        let mut attended = Self {
-            book,
-            lease,
-            facts,
-            clock,
-            desk,
-            _hold: hold,
-        };
-        attended.go_on(&[]);
-        let notices = attended.lease.take_notices();
+        let notices = lease.take_notices();
         let new = NewLease {
-            lease: &attended.lease,
+            lease: &lease,
             notices: &notices,
             key: None,
             policy: &Policy::own(),
         };
-        attended.book.database.insert(&new, now)?;
+        book.database.insert(&new, now)?;
+        let mut attended = Self {
+            book,
+            lease,
+            members: wanted.peers,
+            facts: None,
+            under_way: None,
+            clock,
+            desk: None,
+            _hold: hold,
+        };
+        attended.step(now)?;
         Ok(attended)
+    }
+
+    /// The gateway is there.
+    pub(crate) fn made(&mut self, facts: Facts) {
+        self.lease.order.port = Some(facts.listen_port);
+        self.facts = Some(facts);
+        self.done(Outcome::Created(Ok(Creation::Made { refs: Value::Null })));
+        self.go_on(&[]);
+        // The gateway goes on without its row; the next change keeps all of it.
+        let _later = self.keep();
+        self.desk = Desk::open(&self.book.socket(self.lease.id)).ok();
+    }
+
+    /// The gateway cannot be opened.
+    pub(crate) fn fail(mut self, error: &anyhow::Error) {
+        let fault = Fault::new(FaultKind::Refused, "start_failed", format!("{error:#}"));
+        self.done(Outcome::Created(Err(fault)));
+        let now = self.clock.now();
+        // Nobody could see it: there is nothing to be removed.
+        if self.step(now).is_ok() {
+            self.finish();
+        }
     }
 
     /// The lease as it is.
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Where the row is.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Where others ask.
@@ -131,17 +169,17 @@ impl Attended {
 
     /// Keeps what was changed of the peers at the gateway, which now has these.
     pub(crate) fn change(&mut self, event: Event, members: Vec<Member>, peers: &[PeerState]) -> anyhow::Result<()> {
-        let before = (self.lease.clone(), self.facts.peers.clone());
+        let before = (self.lease.clone(), self.members.clone());
         let now = self.clock.now();
-        self.facts.peers = members;
+        self.members = members;
         self.lease.handle(event, now);
         self.go_on(peers);
-        self.keep().inspect_err(|_| (self.lease, self.facts.peers) = before)
+        self.keep().inspect_err(|_| (self.lease, self.members) = before)
     }
 
     /// The peers of the gateway.
     pub(crate) fn members(&self) -> &[Member] {
-        &self.facts.peers
+        &self.members
     }
 
     /// Takes note of how the peers are.
@@ -152,45 +190,68 @@ impl Attended {
         }
     }
 
-    /// The gateway is gone.
-    pub(crate) fn finish(mut self) {
-        let now = self.clock.now();
-        if now < self.lease.ends_at {
+    /// The gateway is about to be closed: its time is over, or somebody ends it.
+    pub(crate) fn end(&mut self, is_over: bool) {
+        let mut now = self.clock.now();
+        if is_over {
+            // The two clocks are not the same to the millisecond.
+            now = now.max(self.lease.ends_at);
+        } else {
             self.lease.handle(Event::End, now);
         }
-        self.go_on(&[]);
+        // It is closed all the same.
+        let _unseen = self.step(now);
+    }
+
+    /// The gateway is gone.
+    pub(crate) fn finish(mut self) {
+        self.done(Outcome::Removed(Ok(Removal::Gone)));
         let _unseen = self.keep();
     }
 
-    /// Takes the steps that are due, all of which this process is the place of.
-    fn go_on(&mut self, peers: &[PeerState]) -> Change {
-        let mut change = Change::Nothing;
-        loop {
+    /// Keeps the step that is due, before it is taken.
+    fn step(&mut self, now: Moment) -> anyhow::Result<()> {
+        self.under_way = self.lease.step(now).map(|action| action.attempt);
+        self.keep()
+    }
+
+    /// What came of the step that is under way.
+    fn done(&mut self, outcome: Outcome) {
+        if let Some(attempt) = self.under_way.take() {
             let now = self.clock.now();
-            if !peers.is_empty() {
-                self.lease.hasten(now);
-            }
-            let Some(action) = self.lease.step(now) else {
-                return change;
-            };
-            let outcome = match action.what {
-                What::Create => Outcome::Created(Ok(Creation::Made { refs: Value::Null })),
-                What::Remove => Outcome::Removed(Ok(Removal::Gone)),
-                What::Ask(_) => Outcome::Asked(Ok(Reached {
-                    endpoint: self.facts.endpoint.clone(),
-                    answer: Answer::Report(self.report(peers)),
-                })),
-            };
-            let is_look = matches!(outcome, Outcome::Asked(_));
-            let attempt = action.attempt;
-            change = change.max(self.lease.handle(Event::Done { attempt, outcome }, now));
-            if is_look {
-                return change;
-            }
+            self.lease.handle(Event::Done { attempt, outcome }, now);
         }
     }
 
-    fn report(&self, peers: &[PeerState]) -> Report {
+    /// Asks the gateway how it is, if that is due.
+    fn go_on(&mut self, peers: &[PeerState]) -> Change {
+        let now = self.clock.now();
+        if !peers.is_empty() {
+            self.lease.hasten(now);
+        }
+        // What ends it is up to the process, whose gateway it is.
+        if now >= self.lease.ends_at {
+            return Change::Nothing;
+        }
+        let Some(report) = self.report(peers) else {
+            return Change::Nothing;
+        };
+        match self.lease.step(now) {
+            Some(Action {
+                attempt,
+                what: What::Ask(_),
+                ..
+            }) => {
+                let outcome = Outcome::Asked(Ok(report));
+                self.lease.handle(Event::Done { attempt, outcome }, now)
+            }
+            Some(_) | None => Change::Nothing,
+        }
+    }
+
+    /// What the gateway answers, once it is there.
+    fn report(&self, peers: &[PeerState]) -> Option<Reached> {
+        let facts = self.facts.as_ref()?;
         let report = |member: &Member| {
             let state = peers.iter().find(|peer| peer.name.as_str() == member.name);
             PeerReport {
@@ -203,14 +264,18 @@ impl Attended {
                 sent_bytes: state.map_or(0, |peer| peer.sent_bytes),
             }
         };
-        Report {
-            public_key: self.facts.public_key,
-            listen_port: self.facts.listen_port,
-            plane: self.facts.plane.clone(),
-            addresses: self.facts.addresses.clone(),
+        let report = Report {
+            public_key: facts.public_key,
+            listen_port: facts.listen_port,
+            plane: facts.plane.clone(),
+            addresses: facts.addresses.clone(),
             remaining_secs: self.lease.remaining(self.clock.now()).as_secs(),
-            peers: self.facts.peers.iter().map(report).collect(),
-        }
+            peers: self.members.iter().map(report).collect(),
+        };
+        Some(Reached {
+            endpoint: facts.endpoint.clone(),
+            answer: Answer::Report(report),
+        })
     }
 
     fn keep(&mut self) -> anyhow::Result<()> {
@@ -238,8 +303,12 @@ impl Place for Gone {
         }
     }
 
+    /// Of a lease whose process was killed before its gateway was there.
     async fn create(&self, _job: &Job) -> Result<Creation, Fault> {
-        Err(gone())
+        Err(Fault {
+            kind: FaultKind::Refused,
+            ..gone()
+        })
     }
 
     async fn ask(&self, _job: &Job, _question: &launch::node::Question) -> Result<Reached, Fault> {

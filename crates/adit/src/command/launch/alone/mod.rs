@@ -32,7 +32,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use wg::PublicKey;
 
 pub(crate) use self::{
-    attended::{Attended, Facts, Gone, Member, PLACE},
+    attended::{Attended, Facts, Gone, Member, PLACE, Wanted},
     book::{Book, Hold},
     desk::{Ask, Asked, Desk, Reply},
     engines::{Engines, Launched},

@@ -27,7 +27,13 @@ use super::{
     screen::{self, Screen},
     target::Target,
 };
-use crate::{duration, failure, moment, opening, output};
+use crate::{
+    duration, failure,
+    limit::Limit,
+    moment,
+    opening::{self, Listen, Site},
+    output,
+};
 
 /// How often the gateway is asked how its peers are.
 const TICK: Duration = Duration::from_secs(1);
@@ -37,6 +43,9 @@ const QUICK_TICK: Duration = Duration::from_millis(200);
 
 /// What the gateway's interface is called, before a number.
 const INTERFACE: &str = "adit";
+
+/// The reason of an end whose time had come.
+const LIFETIME: &str = "lifetime";
 
 /// Runs the lease.
 pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
@@ -52,8 +61,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     // Before the first thread: every thread leaves the signals to this one.
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let mut screen = Screen::new(config.json);
-    let mut lease = Lease::begin(&config, &mut screen)?;
-    lease.attend(&config, &target);
+    let mut lease = Lease::begin(&config, &target, &mut screen)?;
     lease.announce(&config, &mut screen, started)?;
     let reason = lease.watch(&config, &mut screen, &signals);
     // Whatever happened, the gateway goes.
@@ -75,31 +83,60 @@ struct Lease {
     ends: SystemTime,
     /// `ends` by the clock that nobody sets and that goes on while the machine sleeps.
     due: Duration,
+    /// The kernel's, should this process not end it.
+    limit: Limit,
     /// Its row, for `adit launch list` and the like; `None` where nothing can be remembered.
     row: Option<Attended>,
 }
 
 impl Lease {
-    /// Opens the gateway and writes what its clients need. What was done is undone if a step fails.
-    fn begin(config: &Config, screen: &mut Screen) -> anyhow::Result<Self> {
+    /// Opens the gateway and writes what its clients need, once its row is kept. What was done is undone if a step fails.
+    fn begin(config: &Config, target: &Target, screen: &mut Screen) -> anyhow::Result<Self> {
         let given = config.endpoint.as_ref().map(|endpoint| endpoint.host.clone());
         let reach = Reach::find(given, Sources::of_this_machine())?;
-        let mut files = Files::open(&config.output)?;
+        let files = Files::open(&config.output)?;
         config.peers.iter().try_for_each(|peer| files.check(peer))?;
-        let mut say = |line: &str| screen.line(line);
-        let mut site = config.opening.site(&mut say)?;
+        let limit = Limit::behind(moment::since_boot() + config.lifetime)?;
+        let mut site = config.opening.site(&mut |line| screen.line(line))?;
         let clients = config
             .peers
             .iter()
             .map(|name| Ok((name.clone(), Client::new(site.network.lease(name.as_str())?)?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let row = attend(config, target, &clients);
+        let opened = Self::open(config, (site, reach, files, limit), clients, screen);
+        match (opened, row) {
+            (Ok(mut lease), Some(mut row)) => {
+                row.made(lease.facts());
+                // What others have left is looked for, too.
+                if let Ok(places) = target.places(row.book(), None) {
+                    alone::sweep_beside(row.book().clone(), places);
+                }
+                lease.row = Some(row);
+                Ok(lease)
+            }
+            (Err(error), Some(row)) => {
+                row.fail(&error);
+                Err(error)
+            }
+            (opened, None) => opened,
+        }
+    }
+
+    fn open(
+        config: &Config,
+        (site, reach, mut files, limit): (Site, Reach, Files, Limit),
+        clients: Vec<(Name, Client)>,
+        screen: &mut Screen,
+    ) -> anyhow::Result<Self> {
         let private_key = gateway::key::private()?;
         let peers: Vec<_> = clients
             .iter()
             .map(|(name, client)| (name.clone(), client.peer()))
             .collect();
         let name = gateway::server::free_name(INTERFACE);
-        let gateway = config.opening.open(&site, name, &private_key, &peers, &mut say)?;
+        let mut say = |line: &str| screen.line(line);
+        let gateway = config.opening.open(&site, name, &private_key, &peers, None, &mut say)?;
         let port = config
             .endpoint
             .as_ref()
@@ -120,6 +157,8 @@ impl Lease {
             let note = format!("{name}, until {}", moment::rfc3339(ends));
             files.write(name, &note, &client.conf(&terms))?;
         }
+        let due = moment::since_boot() + config.lifetime;
+        limit.follow(due)?;
         Ok(Self {
             gateway,
             files,
@@ -129,37 +168,21 @@ impl Lease {
             carried: HashMap::new(),
             terms,
             ends,
-            due: moment::since_boot() + config.lifetime,
+            due,
+            limit,
             row: None,
         })
     }
 
-    /// Lets other commands see and change the lease, where that can be remembered; it goes on where it cannot.
-    fn attend(&mut self, config: &Config, target: &Target) {
-        let member = |(name, client): &(Name, Client)| Member {
-            name: name.to_string(),
-            public_key: client.public_key,
-            addresses: client.addresses.clone(),
-        };
-        let facts = alone::Facts {
+    /// The gateway as others are to see it.
+    fn facts(&self) -> alone::Facts {
+        alone::Facts {
             public_key: self.terms.server_key,
             endpoint: format!("{}:{}", self.terms.endpoint.0, self.terms.endpoint.1),
             listen_port: self.gateway.listen_port(),
             plane: self.gateway.plane().to_string(),
             addresses: self.gateway.addresses().to_vec(),
-            dns: config.dns_texts(),
-            allowed_ips: config.allowed_ips.clone(),
-            mtu: config.opening.mtu,
-            peers: self.clients.iter().map(member).collect(),
-        };
-        let Some(book) = target.folder().and_then(|folder| Book::open(&folder).ok()) else {
-            return;
-        };
-        // What others have left is looked for, too.
-        if let Ok(places) = target.places(&book, None) {
-            alone::sweep_beside(book.clone(), places);
         }
-        self.row = Attended::begin(book, config.lifetime, facts).ok();
     }
 
     /// Says that the gateway is ready, and where the configurations are.
@@ -243,7 +266,7 @@ impl Lease {
             }
             let rest = self.due.saturating_sub(moment::since_boot());
             if rest.is_zero() {
-                return Ok("lifetime");
+                return Ok(LIFETIME);
             }
             let waiting = before.iter().any(|peer| peer.latest_handshake.is_none());
             let tick = if waiting { QUICK_TICK } else { TICK };
@@ -303,6 +326,9 @@ impl Lease {
     /// Closes the gateway and removes the files, whose keys open nothing any more.
     fn end(mut self, config: &Config, screen: &mut Screen, reason: &str) -> anyhow::Result<()> {
         let peers = self.peers().unwrap_or_default();
+        if let Some(row) = &mut self.row {
+            row.end(reason == LIFETIME);
+        }
         self.gateway.close();
         if let Some(row) = self.row.take() {
             row.finish();
@@ -330,4 +356,26 @@ impl Lease {
             Ok(())
         }
     }
+}
+
+/// Keeps the row of a lease that is about to begin, for other commands to see and change it; `None` where it cannot be
+/// remembered, without which it goes on.
+fn attend(config: &Config, target: &Target, clients: &[(Name, Client)]) -> Option<Attended> {
+    let member = |(name, client): &(Name, Client)| Member {
+        name: name.to_string(),
+        public_key: client.public_key,
+        addresses: client.addresses.clone(),
+    };
+    let wanted = alone::Wanted {
+        port: match config.opening.listen {
+            Listen::Exactly(0) | Listen::Prefer(_) => None,
+            Listen::Exactly(port) => Some(port),
+        },
+        dns: config.dns_texts(),
+        allowed_ips: config.allowed_ips.clone(),
+        mtu: config.opening.mtu,
+        peers: clients.iter().map(member).collect(),
+    };
+    let book = Book::open(&target.folder()?).ok()?;
+    Attended::begin(book, config.lifetime, wanted).ok()
 }

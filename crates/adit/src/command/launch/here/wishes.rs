@@ -124,6 +124,7 @@ impl Lease {
         }
         row.extend(by)?;
         self.due += by;
+        self.limit.follow(self.due)?;
         self.ends += by;
         Ok(Done::Longer)
     }
