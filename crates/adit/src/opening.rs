@@ -14,6 +14,7 @@ use std::{
 
 use gateway::{
     Name,
+    launcher::Launcher,
     network::Network,
     roster::DEFAULT_SUBNET,
     server::{self, DEFAULT_MTU, Gateway, GatewayError, Peer, Plan},
@@ -133,6 +134,7 @@ impl Opening {
         name: String,
         private_key: &PrivateKey,
         peers: &[(Name, Peer)],
+        launcher: Option<&Launcher>,
         say: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Gateway> {
         let open = |listen_port| {
@@ -146,6 +148,7 @@ impl Opening {
                 dns: Some(options::upstreams(&self.dns_upstream, self.dns_ca.as_deref())),
                 peer_to_peer: false,
                 peers: peers.to_owned(),
+                launcher: launcher.cloned(),
             })
         };
         let mut elsewhere = |port| {

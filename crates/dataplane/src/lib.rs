@@ -4,6 +4,7 @@ pub mod aead;
 pub mod alarm;
 mod allowed_ips;
 pub mod buffer;
+pub mod call;
 mod cookie;
 pub mod engine;
 mod handshake;

@@ -17,6 +17,7 @@ pub mod health;
 pub mod hooks;
 pub mod http;
 pub mod key;
+pub mod launcher;
 mod ledger;
 mod listening;
 mod members;

@@ -23,6 +23,8 @@ pub(crate) struct Members {
     by_network: HashMap<IpNet, Name>,
     /// The gateway's own addresses.
     own: HashSet<IpNet>,
+    /// Who asks the gateway and is none of its peers.
+    launcher: Option<PublicKey>,
 }
 
 /// What two cannot have.
@@ -59,12 +61,19 @@ pub enum Taken {
         /// The address.
         network: IpNet,
     },
+    /// The launcher's key is no peer's.
+    #[error("{name} cannot have the public key of the gateway's launcher")]
+    Launcher {
+        /// Who asks for it.
+        name: Name,
+    },
 }
 
 impl Taken {
     /// Who asks for it.
     pub fn name(&self) -> &Name {
-        let (Self::Key { name, .. } | Self::Network { name, .. } | Self::Own { name, .. }) = self;
+        let (Self::Key { name, .. } | Self::Network { name, .. } | Self::Own { name, .. } | Self::Launcher { name }) =
+            self;
         name
     }
 }
@@ -89,6 +98,12 @@ impl Members {
             own: gateway.iter().map(|address| address.addr().into()).collect(),
             ..Self::default()
         }
+    }
+
+    /// The same beside this launcher.
+    pub(crate) fn beside(mut self, launcher: Option<PublicKey>) -> Self {
+        self.launcher = launcher;
+        self
     }
 
     /// The peers by name, in the order in which they came.
@@ -122,6 +137,9 @@ impl Members {
         let mut networks: HashMap<IpNet, &Name> = HashMap::new();
         for (name, peer) in wanted {
             let Some(peer) = peer else { continue };
+            if self.launcher == Some(peer.public_key) {
+                return Err(Taken::Launcher { name: (*name).clone() });
+            }
             let untouched = |holder: &&Name| !wanted.contains_key(*holder);
             let holder = self.by_key.get(&peer.public_key).filter(untouched);
             if let Some(holder) = keys.insert(peer.public_key, name).or(holder) {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -21,6 +21,7 @@ use crate::{
     Name, Taken,
     dns::{DnsError, Forwarder, Names, ZONE},
     firewall::{Firewall, FirewallError},
+    launcher::Launcher,
     members::Members,
     upstream::{DNS_PORT, Upstreams},
 };
@@ -50,6 +51,8 @@ pub struct Plan {
     pub peer_to_peer: bool,
     /// Who may connect.
     pub peers: Vec<(Name, Peer)>,
+    /// Who asks the gateway through the tunnel and is none of the peers; `None` is nobody.
+    pub launcher: Option<Launcher>,
 }
 
 /// One peer as the gateway knows it.
@@ -116,6 +119,14 @@ pub enum GatewayError {
     /// Two peers have one key, one address or one network.
     #[error(transparent)]
     Taken(#[from] Taken),
+    /// The launcher's port cannot be had.
+    #[error("cannot listen for the launcher on {address}: {cause}")]
+    Launcher {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        cause: io::Error,
+    },
     /// DNS could not be served.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -146,6 +157,8 @@ pub struct Gateway {
     /// What its DNS answers for the peers.
     dns_names: Arc<Names>,
     forwarder: Option<Forwarder>,
+    /// Where the launcher knocks, on planes where the kernel has its connections, until somebody takes it.
+    knocking: Mutex<Option<TcpListener>>,
 }
 
 impl Gateway {
@@ -160,13 +173,14 @@ impl Gateway {
         let (tunnel, forwarder) = match plan.plane {
             // The gateway's own addresses exist here; its port 53 is a port like any other.
             Plane::Kernel | Plane::Tun => {
-                let addresses = plan.addresses.clone();
+                let addresses = all_addresses(&plan);
                 let place = match plan.plane {
                     Plane::Kernel => Place::Kernel { addresses },
                     Plane::Tun | Plane::Netstack => Place::Tun { addresses },
                 };
                 let tunnel = open(&plan, place)?;
                 let addresses = tunnel.addresses().iter();
+                let addresses = addresses.filter(|address| plan.addresses.contains(address));
                 let listen: Vec<SocketAddr> = addresses.map(|address| (address.addr(), DNS_PORT).into()).collect();
                 let start = |upstreams| Forwarder::start(&listen, upstreams, Arc::clone(&dns_names));
                 let forwarder = plan.dns.clone().map(start).transpose()?;
@@ -178,7 +192,8 @@ impl Gateway {
                 let start = |upstreams| Forwarder::start(&listen, upstreams, Arc::clone(&dns_names));
                 let forwarder = plan.dns.clone().map(start).transpose()?;
                 let place = Place::Netstack(Box::new(netstack::Config {
-                    addresses: plan.addresses.clone(),
+                    addresses: all_addresses(&plan),
+                    reserved: plan.launcher.as_ref().map(reserved),
                     services: forwarder.as_ref().map(services).unwrap_or_default(),
                     policy: netstack::Policy {
                         peer_to_peer: plan.peer_to_peer,
@@ -193,8 +208,26 @@ impl Gateway {
         // There is no peer yet whose packets it would have to hold back.
         let firewall = match plan.plane {
             Plane::Netstack => None,
-            Plane::Kernel | Plane::Tun => Some(Firewall::open(&plan.name, &plan.addresses, plan.peer_to_peer)?),
+            Plane::Kernel | Plane::Tun => Some(Firewall::open(
+                &plan.name,
+                &plan.addresses,
+                plan.peer_to_peer,
+                plan.launcher.as_ref(),
+            )?),
         };
+        let mut knocking = None;
+        if let Some(launcher) = &plan.launcher {
+            if let Some(netstack) = tunnel.netstack() {
+                netstack.set_access(&[(launcher.public_key, Launcher::access())]);
+            } else {
+                let listener = launcher.listen(&plan.name);
+                knocking = Some(listener.map_err(|cause| GatewayError::Launcher {
+                    address: (launcher.own.addr(), launcher.port).into(),
+                    cause,
+                })?);
+            }
+            tunnel.apply(&launcher.update()).map_err(GatewayError::Apply)?;
+        }
         // For `wg show`, which asks the kernel about its own. A gateway does without where there is no place for a socket.
         let start = || uapi::Server::start(&plan.name, Arc::clone(&tunnel) as Arc<dyn uapi::Interface>).ok();
         let control = (tunnel.plane() != Plane::Kernel).then(start).flatten();
@@ -202,10 +235,13 @@ impl Gateway {
             _control: control,
             tunnel,
             firewall: firewall.map(Mutex::new),
-            members: Mutex::new(Members::new(&plan.addresses)),
+            members: Mutex::new(
+                Members::new(&plan.addresses).beside(plan.launcher.as_ref().map(|launcher| launcher.public_key)),
+            ),
             addresses: plan.addresses,
             dns_names,
             forwarder,
+            knocking: Mutex::new(knocking),
         };
         gateway.set_peers(plan.peers)?;
         Ok(gateway)
@@ -338,6 +374,12 @@ impl Gateway {
         firewall.map_or(Ok(()), |firewall| {
             change(&mut firewall.lock().unwrap_or_else(PoisonError::into_inner))
         })
+    }
+
+    /// Where the launcher's connections come, for whoever answers them: on the netstack plane they go to a socket in the
+    /// file system instead. Others who come by the tunnel are kept away.
+    pub fn launcher_listener(&self) -> Option<TcpListener> {
+        self.knocking.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The UDP port that it listens on.
@@ -490,6 +532,21 @@ fn update(plan: &Plan) -> Update {
         private_key: Some(plan.private_key.clone()),
         listen_port: Some(plan.listen_port).filter(|port| *port != 0),
         ..Update::default()
+    }
+}
+
+/// The gateway's own addresses, with that for its launcher, which no peer is told of.
+fn all_addresses(plan: &Plan) -> Vec<IpNet> {
+    let launcher = plan.launcher.as_ref().map(|launcher| launcher.own);
+    plan.addresses.iter().copied().chain(launcher).collect()
+}
+
+fn reserved(launcher: &Launcher) -> netstack::Reserved {
+    netstack::Reserved {
+        peer: launcher.public_key,
+        address: launcher.own.addr(),
+        port: launcher.port,
+        socket: launcher.socket.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod node;
 pub mod order;
 pub mod place;
 pub mod policy;
+mod secret;
 pub mod store;
 
 pub use clock::Clock;
@@ -22,3 +23,4 @@ pub use instance::instance;
 pub use launcher::Launcher;
 pub use lease::{Lease, State};
 pub use moment::Moment;
+pub use secret::{LauncherSecret, SecretError};

@@ -7,8 +7,13 @@
 //! → {"ask":"bring","peers":[{"name":"phone","public_key":"…"}],"remaining_secs":1800}
 //! ← {"answer":"report","public_key":"…","listen_port":51820,"remaining_secs":1800,"peers":[…]}
 //! ```
+//!
+//! They go through a socket in the file system ([`client`]), or through the gateway's own WireGuard port ([`tunnel`]).
 
 pub mod client;
+pub mod link;
+mod ready;
+pub mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use wg::PublicKey;
 use zeroize::Zeroizing;
 
+pub use self::ready::Ready;
 use crate::Moment;
 
 /// The line before a configuration that was made on the gateway.

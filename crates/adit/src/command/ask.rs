@@ -1,14 +1,16 @@
 //! `adit ask`: asks the gateway of a lease one question.
 
 use std::{
+    fs,
     io::{self, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use launch::node::{Answer, END, MAX_QUESTION, Question, START, client};
+use launch::node::{Answer, END, MAX_QUESTION, Question, START, client, tunnel::Caller};
+use wg::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::{failure, node_socket, output};
@@ -21,6 +23,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[command(after_help = "Examples, in a container:\n  \
     docker exec lease adit ask '{\"ask\":\"report\"}'\n  \
     docker exec -i lease adit ask < question.json\n\n\
+    From anywhere, as the launcher whose public key the gateway was given (adit node --launcher):\n  \
+    adit ask --endpoint 192.0.2.1:51820 --public-key KEY --key-file launcher.key '{\"ask\":\"report\"}'\n\n\
     Prints the answer, one JSON object on a line; a client's configuration between the lines\n  \
     === WIREGUARD_CLIENT_CONFIG_START ===\n  \
     === WIREGUARD_CLIENT_CONFIG_END ===\n\n\
@@ -30,6 +34,15 @@ pub(crate) struct Arguments {
     /// Where the gateway answers. Default: where `adit node` of the same user does.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Asks through the gateway's own WireGuard port, wherever it runs, in place of a socket.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "socket", requires = "public_key")]
+    endpoint: Option<String>,
+    /// The gateway's public key, as its line `{"adit":"ready",…}` says.
+    #[arg(long, value_name = "KEY", requires = "key_file")]
+    public_key: Option<PublicKey>,
+    /// File with the launcher's private key, in base64.
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    key_file: Option<PathBuf>,
     /// Prints every answer as JSON, a configuration and a refusal, too.
     #[arg(long)]
     json: bool,
@@ -44,8 +57,17 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => read().context("cannot read the question")?,
     };
     let question = Question::read(text.trim().as_bytes()).map_err(failure::usage)?;
-    let path = arguments.socket.map_or_else(node_socket::find, Ok)?;
-    let answer = client::ask(&path, &question, LIMIT)?;
+    let answer = match (arguments.endpoint, arguments.public_key, arguments.key_file) {
+        (Some(endpoint), Some(public_key), Some(key_file)) => {
+            let caller = Caller::new(endpoint, public_key, private_key(&key_file)?);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(caller.ask(&question, LIMIT))?
+        }
+        _ => {
+            let path = arguments.socket.map_or_else(node_socket::find, Ok)?;
+            client::ask(&path, &question, LIMIT)?
+        }
+    };
     if arguments.json {
         return print(&answer);
     }
@@ -60,6 +82,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Answer::Refused { message } => bail!(message),
         Answer::Report(_) | Answer::Ending {} => print(&answer),
     }
+}
+
+fn private_key(file: &Path) -> anyhow::Result<PrivateKey> {
+    let text = fs::read_to_string(file).map(Zeroizing::new);
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    PrivateKey::from_base64(text.trim()).with_context(|| format!("{} holds no private key", file.display()))
 }
 
 fn print(answer: &Answer) -> anyhow::Result<()> {

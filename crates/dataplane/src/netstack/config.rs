@@ -3,10 +3,11 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
-use wg::IpNet;
+use wg::{IpNet, PublicKey};
 
 use super::Policy;
 
@@ -17,6 +18,20 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+}
+
+/// A service that one peer alone reaches, and that peer nothing else.
+#[derive(Clone, Debug)]
+pub struct Reserved {
+    /// Whose it is.
+    pub peer: PublicKey,
+    /// One of the gateway's own addresses, which no other peer reaches.
+    pub address: IpAddr,
+    /// The TCP port at it.
+    pub port: u16,
+    /// The socket in the file system at which it answers: no address, so that nobody else on this host can pass for the
+    /// peer.
+    pub socket: PathBuf,
 }
 
 /// How the plane is set up.
@@ -31,6 +46,8 @@ pub struct Config {
     /// Services on the gateway's own addresses, each an address of this process on the loopback. One on IPv4 sees each
     /// peer under an address of its own in 127.128.0.0/9.
     pub services: HashMap<(Protocol, u16), SocketAddr>,
+    /// A service for one peer.
+    pub reserved: Option<Reserved>,
     /// How much peers may use.
     pub limits: Limits,
     /// When idle flows end.
@@ -44,6 +61,7 @@ impl Default for Config {
             mtu: 1_420,
             policy: Policy::default(),
             services: HashMap::new(),
+            reserved: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -54,6 +72,12 @@ impl Config {
     /// Whether this is the gateway itself.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|net| net.addr() == address)
+    }
+
+    /// Whether a peer and a destination are not for each other: one is of the reserved service, and the other is not.
+    pub(super) fn is_reserved(&self, peer: &PublicKey, destination: IpAddr) -> bool {
+        let reserved = self.reserved.as_ref();
+        reserved.is_some_and(|reserved| (reserved.peer == *peer) != (reserved.address == destination))
     }
 
     /// Whether the address is in a network around one of the gateway's, where only the gateway and peers live.

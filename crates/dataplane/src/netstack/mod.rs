@@ -35,7 +35,7 @@ pub mod tcp;
 mod tests;
 mod timers;
 
-pub use config::{Config, Limits, Protocol, SHARE, Timeouts};
+pub use config::{Config, Limits, Protocol, Reserved, SHARE, Timeouts};
 pub use counters::Counters;
 pub use plane::{Plane, probe_echo};
 pub use policy::{Policy, Verdict};

@@ -27,6 +27,9 @@ pub(super) enum Route {
 /// The gateway's own addresses come first, then the networks of other peers, so that a policy cannot be got around by
 /// an address that a peer also has. A peer that is everybody's way out (0.0.0.0/0) is a peer like any other.
 pub(super) fn find(config: &Config, rules: &Rules, engine: &Engine, from: &Peer, destination: IpAddr) -> Route {
+    if config.is_reserved(from.public_key(), destination) {
+        return Route::Prohibited;
+    }
     if config.is_own(destination) {
         return Route::Own;
     }

@@ -25,7 +25,6 @@ use super::{
     counters::Tally,
     flows::Key,
     output::Output,
-    server::Server,
     sys,
     tcp::{self, Connection, End, Flags, Segment},
 };
@@ -89,16 +88,11 @@ pub(super) enum Next {
 }
 
 impl Stream {
-    /// Dials the server of a new flow.
-    pub(super) fn open(
-        server: Server,
-        connection: Connection,
-        syn: &Packet<'_>,
-        dial_until: Time,
-    ) -> Result<Self, Errno> {
-        Ok(Self {
+    /// A new flow, whose server is being dialled by this socket.
+    pub(super) fn open(socket: OwnedFd, connection: Connection, syn: &Packet<'_>, dial_until: Time) -> Self {
+        Self {
             connection,
-            socket: Some(sys::dial(server.address, server.source)?),
+            socket: Some(socket),
             syn: Some(syn.bytes.into()),
             is_readable: false,
             is_writable: false,
@@ -110,7 +104,7 @@ impl Stream {
             dial_until,
             read_len: LEAST_READ,
             retry_at: None,
-        })
+        }
     }
 
     pub(super) fn socket(&self) -> Option<&OwnedFd> {

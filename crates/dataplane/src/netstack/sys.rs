@@ -8,6 +8,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
     ptr,
 };
 
@@ -43,6 +44,14 @@ pub(super) fn dial(server: SocketAddr, source: Option<Ipv4Addr>) -> Result<Owned
         Err(Errno::INPROGRESS) => sockopt::socket_error(&socket)?.map(|()| socket),
         Err(error) => Err(error),
     }
+}
+
+/// Begins a connection to a socket in the file system. One at which too many wait refuses it, as one without a listener
+/// does.
+pub(super) fn dial_local(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    let connected = net::SocketAddrUnix::new(path).and_then(|address| net::connect(&socket, &address));
+    connected.map(|()| socket).map_err(|_| Errno::CONNREFUSED)
 }
 
 /// Opens a UDP socket to one server, from `source` if that can be had, which tells errors and never fragments unless

@@ -1,15 +1,16 @@
 //! One connection to a socket: lines in, one line in reply to each out. Nothing here waits.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
+    net::TcpStream,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     time::Instant,
 };
 
-use rustix::event::PollFlags;
+use rustix::{event::PollFlags, net::SendFlags};
 use zeroize::Zeroizing;
 
 use super::socket::Line;
@@ -18,10 +19,12 @@ use crate::control::Lines;
 /// Bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// A connection of the gateway's own user, or of root.
+/// A connection of the gateway's own user, of root, or of its launcher.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: UnixStream,
+    stream: OwnedFd,
+    /// Whether it is the launcher's, through the tunnel.
+    pub(super) is_launchers: bool,
     lines: Lines,
     /// A line that was cut out already, while an earlier one was answered.
     waiting: Option<Line>,
@@ -41,15 +44,26 @@ impl Connection {
         if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
             return None;
         }
-        Some(Self {
+        Some(Self::of(stream.into(), false, longest, now))
+    }
+
+    /// A connection of the launcher's.
+    pub(super) fn of_launcher(stream: TcpStream, longest: usize, now: Instant) -> Option<Self> {
+        stream.set_nonblocking(true).ok()?;
+        Some(Self::of(stream.into(), true, longest, now))
+    }
+
+    fn of(stream: OwnedFd, is_launchers: bool, longest: usize, now: Instant) -> Self {
+        Self {
             stream,
+            is_launchers,
             lines: Lines::new(longest),
             waiting: None,
             reply: Zeroizing::default(),
             written: 0,
             ended: false,
             active: now,
-        })
+        }
     }
 
     /// When a byte last went in or out.
@@ -112,7 +126,7 @@ impl Connection {
     fn read(&mut self, now: Instant) -> io::Result<()> {
         let mut chunk = Zeroizing::new([0; CHUNK]);
         while !self.ended && self.waiting.is_none() {
-            match self.stream.read(&mut *chunk) {
+            match rustix::io::read(&self.stream, &mut chunk[..]).map_err(io::Error::from) {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     self.active = now;
@@ -140,7 +154,8 @@ impl Connection {
 
     fn write(&mut self, now: Instant) -> io::Result<()> {
         while !self.is_answered() {
-            match self.stream.write(&self.reply[self.written..]) {
+            let rest = &self.reply[self.written..];
+            match rustix::net::send(&self.stream, rest, SendFlags::NOSIGNAL).map_err(io::Error::from) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.written += count;

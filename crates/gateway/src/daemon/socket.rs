@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::{IpAddr, TcpListener},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
@@ -20,6 +21,9 @@ use crate::control::{self, LINK, MAX_LINE, TooLong};
 
 /// Connections that are served at once; more wait.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Connections of the launcher's among them.
+const MAX_LAUNCHERS: usize = 8;
 
 /// A connection on which nothing moves for so long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -47,6 +51,8 @@ pub struct Socket {
     longest: usize,
     connections: Vec<(u64, Connection)>,
     next: u64,
+    /// Where the launcher knocks, and its address.
+    launcher: Option<(TcpListener, IpAddr)>,
     /// Whether the last who knocked could not be let in, for want of descriptors.
     is_short: bool,
 }
@@ -114,8 +120,14 @@ impl Socket {
             longest,
             connections: Vec::new(),
             next: 0,
+            launcher: None,
             is_short: false,
         })
+    }
+
+    /// Answers the launcher, too, which comes from this address through the tunnel.
+    pub fn admit_launcher(&mut self, listener: TcpListener, address: IpAddr) {
+        self.launcher = Some((listener, address));
     }
 
     /// Where it is.
@@ -137,7 +149,14 @@ impl Socket {
         let room = self.connections.len() < MAX_CONNECTIONS && !self.is_short;
         let knock = if room { PollFlags::IN } else { PollFlags::empty() };
         let connections = self.connections.iter();
+        let room = room && self.launchers() < MAX_LAUNCHERS;
+        let launcher = if room { PollFlags::IN } else { PollFlags::empty() };
+        let launcher = self
+            .launcher
+            .iter()
+            .map(move |(listener, _)| (listener.as_fd(), launcher));
         std::iter::once((self.listener.as_fd(), knock))
+            .chain(launcher)
             .chain(connections.map(|(_, connection)| (connection.as_fd(), connection.waits_for())))
     }
 
@@ -157,6 +176,7 @@ impl Socket {
                 self.connections.push((self.next, connection));
             }
         }
+        self.take_launcher(now);
         let mut lines = Vec::new();
         self.connections.retain_mut(|(number, connection)| {
             let asker = Asker(*number);
@@ -167,6 +187,35 @@ impl Socket {
             now.duration_since(connection.active()) < IDLE_LIMIT
         });
         lines
+    }
+
+    fn take_launcher(&mut self, now: Instant) {
+        while self.connections.len() < MAX_CONNECTIONS && self.launchers() < MAX_LAUNCHERS {
+            let Some((listener, address)) = &self.launcher else {
+                return;
+            };
+            match listener.accept() {
+                // The tunnel vouches for the address.
+                Ok((stream, from)) if from.ip() == *address => {
+                    if let Some(connection) = Connection::of_launcher(stream, self.longest, now) {
+                        self.next += 1;
+                        self.connections.push((self.next, connection));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.is_short |= error.kind() != io::ErrorKind::WouldBlock;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn launchers(&self) -> usize {
+        self.connections
+            .iter()
+            .filter(|(_, connection)| connection.is_launchers)
+            .count()
     }
 
     /// Whether a connection has another whole line already.

@@ -73,6 +73,7 @@ fn start_drawing(root: &Path, wish: &Wish, draw: impl Fn(&str) -> Option<Vec<u8>
         dns: None,
         peer_to_peer: true,
         peers: roster.peers(),
+        launcher: None,
     })
     .unwrap();
     Desk {

@@ -41,6 +41,7 @@ use self::{
 };
 use crate::{
     Name,
+    launcher::Launcher,
     server::{Peer, PeerChange},
 };
 pub use linux::forwarding::ForwardingError;
@@ -120,7 +121,13 @@ pub(crate) struct Firewall {
 
 impl Firewall {
     /// Makes the table for a gateway whose interface is there, without a peer yet, and lets the kernel forward.
-    pub(crate) fn open(interface: &str, addresses: &[IpNet], peer_to_peer: bool) -> Result<Self, FirewallError> {
+    /// A launcher reaches its port at the gateway and nothing else, and nobody else reaches that.
+    pub(crate) fn open(
+        interface: &str,
+        addresses: &[IpNet],
+        peer_to_peer: bool,
+        launcher: Option<&Launcher>,
+    ) -> Result<Self, FirewallError> {
         let mut netlink = Netlink::route().map_err(FirewallError::Links)?;
         let link = link::find(&mut netlink, interface).map_err(FirewallError::Links)?;
         let link = link.ok_or_else(|| FirewallError::Vanished {
@@ -135,7 +142,7 @@ impl Firewall {
             NAME.to_owned()
         };
         let forwarding = Forwarding::switch_on(addresses, &left.switched)?;
-        let table = Table::new(name, addresses, peer_to_peer, !knows_interface_at_the_end());
+        let table = Table::new(name, addresses, peer_to_peer, !knows_interface_at_the_end()).beside(launcher);
         let mut firewall = Self {
             nftables,
             interface: interface.to_owned(),

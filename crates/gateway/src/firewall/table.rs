@@ -8,7 +8,7 @@ use linux::{
 use tunnel::netstack::Policy as Reach;
 use wg::access::{Destination, Traffic};
 
-use crate::upstream::DNS_PORT;
+use crate::{launcher::Launcher, upstream::DNS_PORT};
 
 /// The table sees both families.
 pub(super) const FAMILY: TableFamily = TableFamily::Inet;
@@ -44,6 +44,7 @@ pub(super) struct Table {
     peer_to_peer: bool,
     /// The networks whose packets are known by their source where they leave.
     hidden: Vec<IpNet>,
+    launcher: Option<Launcher>,
 }
 
 impl Table {
@@ -56,7 +57,14 @@ impl Table {
             own: addresses.iter().map(host).collect(),
             peer_to_peer,
             hidden: addresses.iter().filter(|_| by_source).map(IpNet::trunc).collect(),
+            launcher: None,
         }
+    }
+
+    /// The same beside this launcher.
+    pub(super) fn beside(mut self, launcher: Option<&Launcher>) -> Self {
+        self.launcher = launcher.cloned();
+        self
     }
 
     pub(super) fn name(&self) -> &str {
@@ -124,7 +132,9 @@ impl Table {
                 ChainType::Filter,
                 Hook::Input,
                 FILTER,
-                strangers(interface)
+                self.launcher_in(interface)
+                    .into_iter()
+                    .chain(strangers(interface))
                     .chain([from().verdict(&jump(FROM_PEERS))])
                     .collect(),
             ),
@@ -133,13 +143,14 @@ impl Table {
                 ChainType::Filter,
                 Hook::Forward,
                 FILTER,
-                [
-                    from().to_interface(interface).verdict(&jump(BETWEEN_PEERS)),
-                    from().verdict(&jump(FROM_PEERS)),
-                ]
-                .into_iter()
-                .chain(self.to_peers(interface))
-                .collect(),
+                self.launcher_on(interface)
+                    .into_iter()
+                    .chain([
+                        from().to_interface(interface).verdict(&jump(BETWEEN_PEERS)),
+                        from().verdict(&jump(FROM_PEERS)),
+                    ])
+                    .chain(self.to_peers(interface))
+                    .collect(),
             ),
             (
                 "mss",
@@ -182,6 +193,38 @@ impl Table {
             to().related().verdict(&Verdict::Accept),
             to().verdict(&prohibited()),
         ]
+    }
+
+    /// To this host: the launcher to its port, and nobody else to the address that this is at.
+    fn launcher_in(&self, interface: &str) -> Vec<Rule> {
+        let Some(launcher) = &self.launcher else {
+            return Vec::new();
+        };
+        let family = Family::of(launcher.address);
+        let rule = || Rule::new().family(family);
+        let from_it = || {
+            let rule = Rule::new().from_interface(interface).family(family);
+            rule.from_network(launcher.address.into())
+        };
+        let own = IpNet::from(launcher.own.addr());
+        vec![
+            from_it()
+                .to_network(own)
+                .tcp()
+                .to_ports(launcher.port, launcher.port)
+                .verdict(&Verdict::Accept),
+            from_it().verdict(&prohibited()),
+            rule().to_network(own).verdict(&Verdict::Drop),
+        ]
+    }
+
+    /// Beyond this host, and to peers: nothing.
+    fn launcher_on(&self, interface: &str) -> Option<Rule> {
+        let launcher = self.launcher.as_ref()?;
+        let rule = Rule::new()
+            .from_interface(interface)
+            .family(Family::of(launcher.address));
+        Some(rule.from_network(launcher.address.into()).verdict(&prohibited()))
     }
 
     /// Hides what peers send where it leaves by another interface.

@@ -87,7 +87,7 @@ fn the_table_is_as_drawn() {
     in_namespace(|| {
         check(&nets(&ADDRESSES)).unwrap();
         assert_eq!(run("nft", &["list", "ruleset"]), "", "a check leaves nothing");
-        let firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
+        let firewall = Firewall::open("lo", &nets(&ADDRESSES), true, None).unwrap();
         assert_eq!(listed("adit"), include_str!("table.nft"));
         drop(firewall);
         assert_eq!(run("nft", &["list", "ruleset"]), "");
@@ -98,7 +98,7 @@ fn the_table_is_as_drawn() {
 fn peers_that_do_not_reach_each_other_are_reached_by_nobody() {
     netlab::requires!("root", "nft", "ip");
     in_namespace(|| {
-        let _firewall = Firewall::open("lo", &nets(&ADDRESSES), false).unwrap();
+        let _firewall = Firewall::open("lo", &nets(&ADDRESSES), false, None).unwrap();
         let chain = run("nft", &["list", "chain", "inet", "adit", "forward"]);
         let rules: Vec<&str> = chain
             .lines()
@@ -119,10 +119,44 @@ fn peers_that_do_not_reach_each_other_are_reached_by_nobody() {
 }
 
 #[test]
+fn a_launcher_reaches_its_port_and_nobody_else_does() {
+    netlab::requires!("root", "nft", "ip");
+    in_namespace(|| {
+        let launcher = Launcher {
+            public_key: PublicKey::from_bytes([9; 32]),
+            address: "198.19.9.8".parse().unwrap(),
+            own: "198.19.9.9/31".parse().unwrap(),
+            port: 51_820,
+            socket: "/nowhere".into(),
+        };
+        let _firewall = Firewall::open("lo", &nets(&ADDRESSES), false, Some(&launcher)).unwrap();
+        for (chain, expected) in [
+            (
+                "input",
+                &[
+                    "iifname \"lo\" ip saddr 198.19.9.8 ip daddr 198.19.9.9 tcp dport 51820 accept",
+                    "iifname \"lo\" ip saddr 198.19.9.8 goto prohibited",
+                    "ip daddr 198.19.9.9 drop",
+                ][..],
+            ),
+            ("forward", &["iifname \"lo\" ip saddr 198.19.9.8 goto prohibited"]),
+        ] {
+            let listed = run("nft", &["list", "chain", "inet", "adit", chain]);
+            let rules = listed
+                .lines()
+                .map(str::trim)
+                .skip_while(|line| !line.starts_with("type"));
+            let rules: Vec<&str> = rules.skip(1).take(expected.len()).collect();
+            assert_eq!(rules, expected, "{listed}");
+        }
+    });
+}
+
+#[test]
 fn a_change_touches_what_it_names() {
     netlab::requires!("root", "nft", "ip");
     in_namespace(|| {
-        let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
+        let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true, None).unwrap();
         let web = Some("192.0.2.0/24:443/tcp, [2001:db8::/32]:53");
         let laptop = peer(&["10.13.13.2", "fd00::2"], &[], web, None);
         let phone = peer(&["10.13.13.3", "fd00::3"], &[], web, Some(false));
@@ -167,7 +201,7 @@ fn a_change_touches_what_it_names() {
 fn networks_in_networks_keep_their_own_rules() {
     netlab::requires!("root", "nft", "ip");
     in_namespace(|| {
-        let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true).unwrap();
+        let mut firewall = Firewall::open("lo", &nets(&ADDRESSES), true, None).unwrap();
         let list = Some("192.0.2.1");
         both(
             &mut firewall,
@@ -203,7 +237,7 @@ fn a_network_that_the_host_reaches_otherwise_stays_the_host_s() {
         run("ip", &["link", "set", "wg0", "up"]);
         run("ip", &["route", "add", "192.0.2.0/24", "dev", "lo"]);
         let before = run("ip", &["route"]);
-        let mut firewall = Firewall::open("wg0", &nets(&ADDRESSES), true).unwrap();
+        let mut firewall = Firewall::open("wg0", &nets(&ADDRESSES), true, None).unwrap();
         let site = peer(&["10.13.13.2"], &["198.51.100.0/24", "192.0.2.0/24"], None, None);
         let error = firewall.change_before(&[set(1, site)]).unwrap_err().to_string();
         assert!(
@@ -225,7 +259,7 @@ fn a_killed_gateway_s_table_is_replaced_and_a_living_one_s_is_not() {
         for name in ["wg0", "wg1"] {
             run("ip", &["tuntap", "add", name, "mode", "tun"]);
         }
-        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true, None).unwrap();
         let tables = || run("nft", &["list", "tables"]);
         std::mem::forget(open("wg0"));
         let again = open("wg0");
@@ -259,7 +293,7 @@ fn rules_in_others_chains_come_and_go_with_the_gateway() {
         run("iptables", &["-I", "FORWARD", "-j", "DOCKER-USER"]);
         let rules = || (run("iptables", &["-S"]), run("ip6tables", &["-S"]));
         let before = rules();
-        let open = || Firewall::open("wg0", &nets(&ADDRESSES), true).unwrap();
+        let open = || Firewall::open("wg0", &nets(&ADDRESSES), true, None).unwrap();
         std::mem::forget(open());
         let firewall = open();
         let (v4, v6) = rules();
@@ -281,7 +315,7 @@ fn what_somebody_removed_is_made_again() {
     in_namespace(|| {
         run("ip", &["tuntap", "add", "wg0", "mode", "tun"]);
         run("ip", &["link", "set", "wg0", "up"]);
-        let mut firewall = Firewall::open("wg0", &nets(&ADDRESSES), true).unwrap();
+        let mut firewall = Firewall::open("wg0", &nets(&ADDRESSES), true, None).unwrap();
         let peers = [
             (
                 Name::numbered(1),
@@ -332,7 +366,7 @@ fn forwarding_is_switched_back_unless_somebody_else_forwards() {
         for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             linux::sysctl::write(name, "0").unwrap();
         }
-        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true, None).unwrap();
         let firewall = open("lo");
         assert_eq!(state(), ["1", "1"]);
         drop(firewall);
@@ -369,7 +403,7 @@ fn what_several_gateways_need_is_switched_off_by_the_last() {
         }
         let make = |name: &str| drop(run("ip", &["tuntap", "add", name, "mode", "tun"]));
         let unmake = |name: &str| drop(run("ip", &["link", "delete", name]));
-        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true, None).unwrap();
         make("wg0");
         make("wg1");
         let (first, second) = (open("wg0"), open("wg1"));
@@ -412,7 +446,7 @@ fn a_gateway_that_ends_leaves_the_table_that_took_its_own_s_place() {
     netlab::requires!("root", "nft", "iptables", "ip");
     in_namespace(|| {
         let make = |name: &str| drop(run("ip", &["tuntap", "add", name, "mode", "tun"]));
-        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true).unwrap();
+        let open = |name: &str| Firewall::open(name, &nets(&ADDRESSES), true, None).unwrap();
         let tables = || run("nft", &["list", "tables"]);
         run("iptables", &["-P", "FORWARD", "DROP"]);
         let before = run("iptables", &["-S"]);
@@ -460,6 +494,7 @@ fn a_change_whose_rules_cannot_go_is_undone_in_the_tunnel_too() {
             dns: None,
             peer_to_peer: true,
             peers,
+            launcher: None,
         })
         .unwrap();
         let live = || {

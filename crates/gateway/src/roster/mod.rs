@@ -335,7 +335,7 @@ fn check(network: &Network, members: &Ordered<PeerId, Member>) -> Result<(), Ros
         let member = members.values().find(|member| member.name() == *taken.name());
         let origin = member.map_or_else(String::new, |member| match (&taken, &member.record.settings.networks) {
             (Taken::Network { .. } | Taken::Own { .. }, None) => environment::variable_of_networks(&member.id),
-            (Taken::Network { .. } | Taken::Own { .. }, Some(_)) | (Taken::Key { .. }, _) => {
+            (Taken::Network { .. } | Taken::Own { .. }, Some(_)) | (Taken::Key { .. } | Taken::Launcher { .. }, _) => {
                 format!("{}/{}", member.id.file_name(), record::FILE_NAME)
             }
         });

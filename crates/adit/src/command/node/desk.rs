@@ -296,6 +296,7 @@ mod tests {
             dns: None,
             peer_to_peer: false,
             peers: Vec::new(),
+            launcher: None,
         });
         Desk::new(gateway.unwrap(), public_key, network, NOW + Duration::from_secs(60))
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   launcher ─ questions ─▶ socket ─▶ Desk ─▶ gateway
+//!       └──── its tunnel ────▲
 //!   clock, signals ──────────────────▶ its end
 //!   kernel's timer ──────────────────▶ the process's end, should the clock be held up
 //! ```
@@ -12,24 +13,29 @@ pub(crate) mod processes;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use gateway::{
     daemon::{Line, Socket},
     key,
+    launcher::Launcher,
     server::GatewayError,
 };
 use launch::{
     LeaseId,
-    node::{Answer, FAULT, MAX_QUESTION, Question, READY},
+    node::{
+        Answer, FAULT, MAX_QUESTION, Question, READY, Ready,
+        link::{ASK_PORT, Link},
+    },
     order::MAX_PEERS,
 };
 use linux::signal::{Signal, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tunnel::Unavailable;
+use wg::PublicKey;
 
 use self::desk::Desk;
 use crate::{
@@ -39,6 +45,7 @@ use crate::{
     log, moment, node_socket,
     opening::Opening,
     options::GatewayOptions,
+    output,
 };
 
 /// How often the gateway is looked at.
@@ -64,6 +71,11 @@ pub(crate) struct Arguments {
     /// Default: /run/adit/node/socket, or where that cannot be made, one that `adit ask` of the same user finds.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Public key of a launcher that asks through the gateway's own UDP port, too: it may ask and reaches nothing else.
+    ///
+    /// The two have addresses of 198.19.0.0/16 for it, which follow from the key.
+    #[arg(long, value_name = "PUBLIC_KEY", env = "ADIT_NODE_LAUNCHER")]
+    launcher: Option<PublicKey>,
     #[command(flatten)]
     gateway: GatewayOptions,
 }
@@ -83,6 +95,7 @@ fn code(error: &anyhow::Error) -> &'static str {
             | GatewayError::Ended(_)
             | GatewayError::Taken(_)
             | GatewayError::Dns(_)
+            | GatewayError::Launcher { .. }
             | GatewayError::Firewall(_)
             | GatewayError::NotUndone { .. },
         )
@@ -103,6 +116,16 @@ fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     let limit = Limit::behind(due)?;
     let random = *key::random()?;
     let opening = Opening::new(&arguments.gateway, MAX_PEERS, random)?;
+    if let Some(key) = &arguments.launcher {
+        let link = Link::of(key).network();
+        let subnet = opening.subnets.iter().find(|subnet| subnet.contains(&link));
+        ensure!(
+            subnet.is_none(),
+            failure::usage(format!(
+                "the peers' network must not hold {link}, which is for the launcher"
+            ))
+        );
+    }
     // Before the first thread: every thread leaves the signals to this one.
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     // Whoever started it by a link of the kernel's has no name for it.
@@ -111,10 +134,17 @@ fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     let mut say = |line: &str| log::line(line);
     let site = opening.site(&mut say)?;
     let private_key = key::private()?;
-    let gateway = opening.open(&site, interface(arguments.lease), &private_key, &[], &mut say)?;
-    let mut desk = Desk::new(gateway, private_key.public_key(), site.into_network(), due);
+    let launcher = arguments.launcher.map(|key| launcher(key, &path));
+    let name = interface(arguments.lease);
+    let gateway = opening.open(&site, name, &private_key, &[], launcher.as_ref(), &mut say)?;
+    let knocking = gateway.launcher_listener();
+    let public_key = private_key.public_key();
+    let mut desk = Desk::new(gateway, public_key, site.into_network(), due);
     drop(private_key);
     let mut socket = Socket::at(&path, MAX_QUESTION)?;
+    if let (Some(listener), Some(launcher)) = (knocking, &launcher) {
+        socket.admit_launcher(listener, launcher.address);
+    }
     let after = started.elapsed();
     log::line(&format!(
         "{READY} in {}.{:03} s · {} plane · udp {} · ends in {}",
@@ -124,10 +154,29 @@ fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         desk.gateway().listen_port(),
         duration::humane(lifetime),
     ));
+    let ready = Ready {
+        public_key,
+        listen_port: desk.gateway().listen_port(),
+        plane: desk.gateway().plane().to_string(),
+    };
+    // Whoever reads its log knows by this whom to ask.
+    let _unread = output::bytes(format!("{}\n", ready.line()).as_bytes());
     let reason = watch(&mut desk, &mut socket, &signals, &limit)?;
     desk.close();
     log::line(&format!("the gateway is gone: {reason}"));
     Ok(())
+}
+
+/// The launcher with this key, which asks at the same socket as everybody.
+fn launcher(public_key: PublicKey, socket: &Path) -> Launcher {
+    let link = Link::of(&public_key);
+    Launcher {
+        public_key,
+        address: link.launcher.into(),
+        own: link.network(),
+        port: ASK_PORT,
+        socket: socket.to_owned(),
+    }
 }
 
 /// The interface's name, which is no other lease's: the random part of the lease's id, as much of it as fits.

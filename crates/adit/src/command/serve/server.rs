@@ -348,6 +348,7 @@ fn open(config: &Config, roster: &Roster, plane: Plane, settings: &ServerSetting
         dns: serve_dns.then(|| options::upstreams(&options.dns_upstream, options.dns_ca.as_deref())),
         peer_to_peer: true,
         peers: roster.peers(),
+        launcher: None,
     };
     match Gateway::open(plan(config.has_dns())) {
         Err(GatewayError::Dns(DnsError::Bind { address, cause })) if cause.kind() == io::ErrorKind::AddrInUse => {

@@ -1,6 +1,6 @@
 //! Packets of no flow: new flows, answers of the gateway's own, ways to other peers, errors.
 
-use std::{hash::BuildHasher, net::SocketAddr, sync::Arc};
+use std::{hash::BuildHasher, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use rustix::io::Errno;
 use wg::access::Service;
@@ -18,7 +18,7 @@ use crate::{
         icmp::{self, Echo, EchoKind, Report},
     },
     netstack::{
-        Protocol, access,
+        Protocol, Reserved, access,
         datagrams::Datagrams,
         flows::Key,
         output::Output,
@@ -198,7 +198,7 @@ impl Switch {
             self.tally.no_flow.one();
             return reset(peer, packet, segment, out);
         }
-        let Some(server) = self.server(&key, Protocol::Tcp, is_own) else {
+        let Some(target) = self.target(&key, is_own) else {
             self.tally.tcp_refused.one();
             return reset(peer, packet, segment, out);
         };
@@ -207,8 +207,11 @@ impl Switch {
         }
         let until = out.now + self.config.timeouts.dial;
         let connection = Connection::accept(out.now, &self.tcp_config(&key), self.isn(out.now, &key), segment);
-        match Stream::open(server, connection, packet, until) {
-            Ok(stream) => self.insert(key, peer, Kind::Tcp, Body::Stream(Box::new(stream)), out.now),
+        match target.dial() {
+            Ok(socket) => {
+                let stream = Stream::open(socket, connection, packet, until);
+                self.insert(key, peer, Kind::Tcp, Body::Stream(Box::new(stream)), out.now);
+            }
             Err(error) => {
                 self.discharge(peer, Kind::Tcp, true);
                 if stream::refuse(error, &key, peer, Some(packet.bytes), out, &self.tally) {
@@ -241,9 +244,25 @@ impl Switch {
         u32::try_from((offset + clock) & u64::from(u32::MAX)).unwrap_or_default()
     }
 
+    /// What a TCP flow is to connect to; `None` if nothing is there.
+    fn target(&self, key: &Key, is_own: bool) -> Option<Target> {
+        match self.reserved(key) {
+            Some(reserved) => (reserved.port == key.server.port()).then(|| Target::Local(reserved.socket.clone())),
+            None => self.server(key, Protocol::Tcp, is_own).map(Target::Server),
+        }
+    }
+
+    /// The reserved service, if a flow goes to its address.
+    fn reserved(&self, key: &Key) -> Option<&Reserved> {
+        let reserved = self.config.reserved.as_ref();
+        reserved.filter(|reserved| reserved.address == key.server.ip())
+    }
+
     /// Where a flow goes: its destination, or the service behind one of the gateway's own ports.
     fn server(&self, key: &Key, protocol: Protocol, is_own: bool) -> Option<Server> {
-        if is_own {
+        if self.reserved(key).is_some() {
+            None
+        } else if is_own {
             let service = self.config.services.get(&(protocol, key.server.port()))?;
             Some(Server::service(*service, key.peer))
         } else {
@@ -361,6 +380,22 @@ impl Switch {
             };
             stream.set_path_mtu(now, mtu, ip_header);
             queue(flow, token, &mut self.peers);
+        }
+    }
+}
+
+/// The other end of a TCP flow.
+enum Target {
+    Server(Server),
+    /// A socket in the file system.
+    Local(PathBuf),
+}
+
+impl Target {
+    fn dial(&self) -> Result<OwnedFd, Errno> {
+        match self {
+            Self::Server(server) => sys::dial(server.address, server.source),
+            Self::Local(socket) => sys::dial_local(socket),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The life of one connection that a client opened (RFC 9293 3.3.2, passive open).
+//! The life of one connection (RFC 9293 3.3.2), from a client's SYN or from the answer to ours.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ impl Connection {
             timestamps: options.timestamps.is_some(),
             client_scale: options.window_scale.map(|scale| scale.min(14)),
             recent: (options.timestamps.unwrap_or_default().value, now),
-            clock_offset: isn.wrapping_mul(0x9e37_79b1),
+            clock_offset: clock_offset(isn),
             last_ack_sent: syn.seq + 1,
             syn: SynAck {
                 due: false,
@@ -165,6 +165,23 @@ impl Connection {
             memory_held: false,
             ended_first: false,
         }
+    }
+
+    /// A connection that we opened, by the answer to our SYN, which offered all that we know. `rtt` is how long that took,
+    /// if it is known.
+    pub(super) fn opened(now: Time, config: &Config, isn: u32, syn_ack: &Segment<'_>, rtt: Option<Duration>) -> Self {
+        let mut connection = Self::accept(now, config, isn, syn_ack);
+        connection.phase = Phase::Open;
+        connection.syn.sent = 1;
+        connection.sender.window_seen = (syn_ack.seq, syn_ack.ack);
+        // Our SYN has told it.
+        connection.receiver.tell_first_window();
+        if let Some(rtt) = rtt {
+            connection.sender.rtt.sample(now, rtt);
+            connection.sender.congestion.on_handshake(now, rtt);
+        }
+        connection.acks.demand();
+        connection
     }
 
     /// Answers the SYN: the outside connection stands.
@@ -387,10 +404,7 @@ impl Connection {
 
     /// Our timestamps' clock, in milliseconds.
     pub(super) fn clock(&self, now: Time) -> u32 {
-        let millis = (now.as_nanos() / 1_000_000) & u64::from(u32::MAX);
-        u32::try_from(millis)
-            .unwrap_or_default()
-            .wrapping_add(self.clock_offset)
+        clock(now, self.clock_offset)
     }
 
     fn take_payload(&mut self, now: Time, segment: &Segment<'_>) {
@@ -433,4 +447,15 @@ impl Connection {
         let finished = matches!(self.phase, Phase::TimeWait(_));
         self.phase = Phase::Closed(if finished { End::Finished } else { end });
     }
+}
+
+/// What is added to the clock of a connection with this first sequence number: each has its own.
+pub(super) fn clock_offset(isn: u32) -> u32 {
+    isn.wrapping_mul(0x9e37_79b1)
+}
+
+/// The clock of a connection with this offset, in milliseconds.
+pub(super) fn clock(now: Time, offset: u32) -> u32 {
+    let millis = (now.as_nanos() / 1_000_000) & u64::from(u32::MAX);
+    u32::try_from(millis).unwrap_or_default().wrapping_add(offset)
 }

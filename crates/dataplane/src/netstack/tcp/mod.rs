@@ -1,4 +1,4 @@
-//! The end of a client's TCP connection: one object a flow, passive open only, no I/O and no clock.
+//! One end of a TCP connection: one object a flow, no I/O and no clock.
 //!
 //! ```text
 //!   client ── segments ──► handle_segment    readable, consume ──► outside socket
@@ -9,6 +9,8 @@
 //! [`Connection::dialled`], or [`Connection::abort`] if the outside refused, or drops the object and answers by ICMP.
 //! After each batch of events the caller calls [`Connection::poll_transmit`] and looks at
 //! [`Connection::poll_timeout`]; it drops the object once [`Connection::is_closed`].
+//!
+//! [`Opening`] is the other way to one: there we are who sends the SYN.
 
 mod acknowledge;
 mod acks;
@@ -17,6 +19,7 @@ mod congestion;
 mod connection;
 mod delivery;
 mod header;
+mod opening;
 mod outside;
 mod pacer;
 mod ranges;
@@ -33,5 +36,6 @@ mod transmit;
 pub use config::{Config, Keepalive};
 pub use connection::{Connection, End, State};
 pub use header::{Header, MAX_HEADER_LEN, checksum, write_checksum};
+pub use opening::{Opened, Opening};
 pub use segment::{Block, Flags, HEADER_LEN, Options, SackBlocks, Segment, Timestamps};
 pub use seq::Seq;
