@@ -37,6 +37,7 @@ impl Arm {
             // What was kept names a host of another: it is as if Azure had forgotten it.
             let error = Box::new(ServiceError {
                 status: 410,
+                code: "OperationOfAnotherCloud".to_owned(),
                 ..ServiceError::default()
             });
             Err(ArmError::Service {

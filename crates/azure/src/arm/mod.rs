@@ -103,7 +103,9 @@ impl Arm {
     pub async fn send(&self, request: &Request) -> Result<Answer, ArmError> {
         let mut headers = HeaderMap::new();
         for (name, value) in [(IF_MATCH, &request.if_match), (IF_NONE_MATCH, &request.if_none_match)] {
-            if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+            if let Some(value) = value {
+                // What no header may hold is no resource's tag: the condition does not hold, rather than being left out.
+                let value = HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
                 headers.insert(name, value);
             }
         }
@@ -134,7 +136,8 @@ impl Arm {
     pub async fn exists(&self, path: impl Into<Path>, api_version: &str) -> Result<bool, ArmError> {
         match self.send(&Request::new(Method::Head, path, api_version)).await {
             Ok(_) => Ok(true),
-            Err(ArmError::Service { error, .. }) if error.status == 404 => Ok(false),
+            // Something between here and Azure would not number the request.
+            Err(ArmError::Service { error, .. }) if error.status == 404 && error.request_id.is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }

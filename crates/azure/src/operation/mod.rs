@@ -251,7 +251,8 @@ impl Operation {
                 self.stage = Stage::Location(url);
                 Ok(Progress::Running(self, Duration::ZERO))
             }
-            _ if matches!(error.status, 404 | 410) => Ok(Progress::Untold(Untold::Forgotten)),
+            // If it was Azure who said so.
+            _ if matches!(error.status, 404 | 410) && !error.code.is_empty() => Ok(Progress::Untold(Untold::Forgotten)),
             (_, result) => {
                 self.result = result;
                 Err((self, Box::new(error)))

@@ -448,6 +448,8 @@ fn an_error_in_reading_is_no_error_of_the_operation() {
     let odd = answer(200, json!({"name": "x"}));
     let by_action = headed(202, Some(STATUS), None, Value::Null);
     let progress = Operation::begin(&request(Method::Post), &by_action, &cloud());
+    let page = ServiceError::read(404, b"<html></html>", None);
+    assert!(tell(progress.clone(), Err(&page)).is_err(), "who says so is not Azure");
     let (_, told) = tell(progress, Ok(&odd)).unwrap_err();
     assert!(told.to_string().contains("no status"), "{told}");
 }

@@ -80,8 +80,14 @@ async fn what_is_not_there_is_told_from_what_cannot_be_told() {
         let came = arm.find(&machine(Method::Get)).await;
         assert_eq!(came.map(|found| found.is_some()).ok(), found, "{label}");
     }
-    for (status, expected) in [(204, Some(true)), (404, Some(false)), (403, None)] {
-        let (arm, server, _) = arm(move |_| reply(status).into()).await;
+    let numbered = |status| reply(status).header("x-ms-request-id", "r-1");
+    for (answer, expected) in [
+        (numbered(204), Some(true)),
+        (numbered(404), Some(false)),
+        (reply(404), None),
+        (numbered(403), None),
+    ] {
+        let (arm, server, _) = arm(move |_| answer.clone().into()).await;
         let path = Path::new(&["subscriptions", "s", "resourcegroups", "rg"]).unwrap();
         assert_eq!(arm.exists(path, "2025-04-01").await.ok(), expected);
         assert_eq!(server.lines(), ["HEAD /subscriptions/s/resourcegroups/rg"]);
