@@ -18,6 +18,7 @@ export function hasUntakenHandOver() {
 
 /** Shows on every card what this page can do for its device. @param {ParentNode} root */
 export function dressDevices(root) {
+  void canMake().then((isAble) => isAble || dressWithoutKeys(root));
   for (const card of all(root, '[data-device]')) {
     const isHeld = has(card);
     show(one(card, '[data-held]'), isHeld);
@@ -27,6 +28,13 @@ export function dressDevices(root) {
     if (saved && isHeld && isSafe(card))
       saved.textContent = 'Saved. This page forgets the private key when you leave it.';
   }
+}
+
+/** Offers nothing that needs a key of this page's making. @param {ParentNode} root */
+function dressWithoutKeys(root) {
+  for (const part of all(root, '[data-do="replace"], [data-if-made], #add-key-hint')) part.hidden = true;
+  const key = one(root, '#add-key');
+  if (key instanceof HTMLInputElement) key.required = true;
 }
 
 /** Offers to a person who has the private key what is left to do with it, once. @param {HTMLElement} card */
@@ -69,9 +77,16 @@ async function press(card, button) {
       await replace(card);
       return;
     }
+    if (button.dataset.do === 'download-open' || button.dataset.do === 'copy-open') {
+      const open = one(card, '[data-open-conf]')?.textContent ?? '';
+      if (button.dataset.do === 'download-open') download(fileName(name(card)), open);
+      else await copy(button, open, () => selected(one(card, '[data-open-conf]')));
+      complain(card, '');
+      return;
+    }
     const text = await configuration(card);
     if (button.dataset.do === 'download') download(fileName(name(card)), text);
-    if (button.dataset.do === 'copy') await copy(card, text);
+    if (button.dataset.do === 'copy') await copy(button, text, () => select(card, text));
     if (button.dataset.do === 'show') unfold(card, button, '[data-conf]', (place) => place.replaceChildren(text));
     if (button.dataset.do === 'qr') {
       const label = `QR code with the configuration of ${name(card)}`;
@@ -140,23 +155,35 @@ function download(file, text) {
   announce(`${file} is being downloaded.`);
 }
 
-/** @param {HTMLElement} card @param {string} text */
-async function copy(card, text) {
+/**
+ * @param {HTMLElement} button
+ * @param {string} text
+ * @param {() => void} otherwise what shows the text to whoever has to copy it himself
+ */
+async function copy(button, text, otherwise) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
-    const button = one(card, '[data-do="copy"]');
-    if (button) {
-      button.textContent = 'Copied';
-      setTimeout(() => (button.textContent = 'Copy'), 2000);
-    }
+    const words = [...button.childNodes];
+    button.replaceChildren('Copied');
+    setTimeout(() => button.replaceChildren(...words), 2000);
     announce('The configuration is copied.');
     return;
   }
   // Without HTTPS a page may not write to the clipboard; the reader may.
+  otherwise();
+}
+
+/** Shows and selects a whole configuration. @param {HTMLElement} card @param {string} text */
+function select(card, text) {
   const [button, pre] = [one(card, '[data-do="show"]'), one(card, '[data-conf]')];
-  if (!button || !pre) return;
-  if (pre.hidden) unfold(card, button, '[data-conf]', (part) => part.replaceChildren(text));
-  getSelection()?.selectAllChildren(pre);
+  if (button && pre?.hidden) unfold(card, button, '[data-conf]', (part) => part.replaceChildren(text));
+  selected(pre);
+}
+
+/** @param {HTMLElement | null} part */
+function selected(part) {
+  if (!part) return;
+  getSelection()?.selectAllChildren(part);
   announce('The configuration is selected: copy it with the keyboard.');
 }
 

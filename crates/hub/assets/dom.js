@@ -53,6 +53,11 @@ export function announce(text) {
   if (announcer) announcer.textContent = text;
 }
 
+/** Brings who uses the keyboard to the title of a page that has changed; screen readers say it. */
+export function focusTitle() {
+  (one(document, '#title') ?? one(document, 'main'))?.focus({ preventScroll: true });
+}
+
 /** Shows or hides. @param {Element | null} part @param {boolean} isShown */
 export function show(part, isShown) {
   if (part instanceof HTMLElement) part.hidden = !isShown;

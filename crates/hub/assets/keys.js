@@ -18,14 +18,16 @@ export function wasPasted(publicKey) {
   return pasted.has(publicKey);
 }
 
+/** @type {Promise<boolean> | null} */
+let isAble = null;
+
 /** @returns {Promise<boolean>} whether this browser can make keys */
-export async function canMake() {
-  try {
-    await generated();
-    return true;
-  } catch {
-    return false;
-  }
+export function canMake() {
+  isAble ??= generated().then(
+    () => true,
+    () => false,
+  );
+  return isAble;
 }
 
 /** Makes a pair and holds its private key. @returns {Promise<string>} the public key */

@@ -1,7 +1,7 @@
 // The launch form. Keys are made here, in the browser, and the request takes public keys only.
 
 import { Problem, call, explained, idempotencyKey, sentence } from './api.js';
-import { all, announce, element, one, show } from './dom.js';
+import { all, announce, element, focusTitle, one, show } from './dom.js';
 import { canMake, forget, make, notePasted } from './keys.js';
 import { follow, watch } from './lease.js';
 import { page } from './morph.js';
@@ -23,18 +23,24 @@ async function start(form) {
     else void launch(form);
   });
   const isAble = await canMake();
-  const browser = one(form, '#keys-browser');
-  show(browser, isAble);
+  const field = (/** @type {string} */ value) => form.querySelector(`[name="keys"][value="${value}"]`);
+  const [browser, pasted] = [field('browser'), field('pasted')];
+  show(one(form, '#keys-browser'), isAble);
   show(one(form, '#no-keys'), !isAble);
-  show(one(document, '#keys-promise'), isAble);
   const why = one(form, '#no-keys-why');
   if (why && !isAble) {
     why.textContent = isSecureContext
       ? 'It is too old to offer X25519.'
       : 'Browsers make keys only on pages that come by HTTPS, or from this very machine.';
   }
-  const choice = form.querySelector(isAble ? '[name="keys"][value="browser"]' : '[name="keys"][value="pasted"]');
-  if (choice instanceof HTMLInputElement) choice.checked = true;
+  if (browser instanceof HTMLInputElement && pasted instanceof HTMLInputElement) {
+    browser.disabled = !isAble;
+    // What somebody has chosen before stays: a lease is launched again as it was.
+    const isChosen = form.querySelector('[name="keys"]:checked:not(:disabled)') !== null;
+    if (!isChosen) (isAble ? browser : pasted).checked = true;
+  }
+  // This script says itself what is missing.
+  form.noValidate = true;
   follows(form);
 }
 
@@ -48,11 +54,13 @@ function follows(form) {
   const place = form.querySelector('[name="place"]:checked');
   const makesKeys = place?.hasAttribute('data-makes-keys') ?? false;
   for (const input of all(form, '[name="keys"]')) {
-    if (input instanceof HTMLInputElement) input.disabled = makesKeys && input.value !== 'gateway';
+    if (!(input instanceof HTMLInputElement)) continue;
+    const isOffered = !input.closest('[hidden]');
+    input.disabled = !isOffered || (makesKeys && input.value !== 'gateway');
   }
-  const gateway = form.querySelector('[name="keys"][value="gateway"]');
-  if (makesKeys && gateway instanceof HTMLInputElement) gateway.checked = true;
+  keysOf(form, makesKeys);
   const keys = new FormData(form).get('keys');
+  show(one(document, '#keys-promise'), keys === 'browser');
   for (const part of all(form, '.public-key')) part.hidden = keys !== 'pasted';
   for (const group of all(form, '[data-choices]')) choicesOf(group, String(fields.get('place')));
   const rows = all(form, '.device-row');
@@ -69,6 +77,22 @@ function follows(form) {
     (keys === 'gateway' ? ' The gateway makes the keys.' : '');
   const said = one(form, '#summary');
   if (said) said.textContent = text;
+}
+
+/** What was chosen before a place that makes keys itself. @type {HTMLInputElement | null} */
+let before = null;
+
+/** Chooses the gateway's keys for a place that knows no others, and afterwards what was chosen before. @param {HTMLFormElement} form @param {boolean} makesKeys */
+function keysOf(form, makesKeys) {
+  const [chosen, gateway] = [':checked', '[value="gateway"]'].map((which) => form.querySelector(`[name="keys"]${which}`));
+  if (!(gateway instanceof HTMLInputElement)) return;
+  if (makesKeys && !gateway.checked) {
+    before = chosen instanceof HTMLInputElement ? chosen : null;
+    gateway.checked = true;
+  } else if (!makesKeys && before !== null) {
+    before.checked = true;
+    before = null;
+  }
 }
 
 /** Leaves the options of one place. @param {HTMLElement} group @param {string} place */
@@ -176,7 +200,7 @@ async function create(body, made) {
   history.pushState(null, '', address);
   dress(old);
   scrollTo(0, 0);
-  old.focus({ preventScroll: true });
+  focusTitle();
   follow();
 }
 

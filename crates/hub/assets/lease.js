@@ -2,7 +2,7 @@
 
 import { CHANGED, complain, listen } from './actions.js';
 import { call, explained } from './api.js';
-import { all, announce, one } from './dom.js';
+import { all, announce, focusTitle, one } from './dom.js';
 import { dressDevices, hasUntakenHandOver, listenToDevices } from './devices.js';
 import { hasUntaken } from './keys.js';
 import { morph, page } from './morph.js';
@@ -58,7 +58,7 @@ function connect(lease) {
     events.addEventListener(kind, (event) => {
       const { number, at, message } = JSON.parse(event.data);
       // What was before the page came need not be said.
-      if (number > heard && Date.now() - Date.parse(at) < 30_000) announce(message);
+      if (number > heard && Date.now() - Date.parse(at) < 30_000) announce(kind === 'ready' ? `Ready: ${message}` : message);
       heard = Math.max(heard, number);
       void refresh();
     });
@@ -146,10 +146,11 @@ async function refresh() {
       dressDevices(old);
       openSystem(old);
       // What had the focus may be gone.
-      if (hadFocus && document.activeElement === document.body) old.focus({ preventScroll: true });
+      if (hadFocus && document.activeElement === document.body) focusTitle();
     }
   } catch {
-    // The next event, or the next question, tries again.
+    // There may be no next event: a hub that was out of reach is asked again.
+    setTimeout(() => void refresh(), POLL);
   } finally {
     isRefreshing = false;
   }

@@ -1,4 +1,4 @@
-// From the fields of the launch form to the request, as the server's pages/launch_form.rs does it.
+// From the fields of the launch form to the request, as the server's pages/launch_request.rs does it.
 
 import { isPublicKey } from './keys.js';
 import { duration, seconds } from './words.js';
@@ -21,6 +21,7 @@ export class Invalid extends Error {
 export function request(form) {
   const text = (/** @type {string} */ name) => String(form.get(name) ?? '').trim();
   const keys = text('keys');
+  if (keys === '') throw new Invalid('keys', 'choose who makes them');
   /** @type {Record<string, unknown> & {keys: string, peers: Peer[]}} */
   const made = {
     lifetime_secs: lifetime(text('lifetime'), text('lifetime_other')),
@@ -150,7 +151,8 @@ export function summary(form) {
   const secs = text('lifetime') === 'other' ? seconds(text('lifetime_other')) : Number(text('lifetime'));
   const many = names.length > 3 ? `${names.length} devices` : listed(names);
   const what = text('traffic') === 'some' ? 'Only some networks go through it.' : 'All traffic goes through it.';
-  const time = secs ? ` for ${duration(secs)}` : '';
+  // A number stays with its unit.
+  const time = secs ? ` for ${duration(secs).replaceAll(' ', '\u00a0')}` : '';
   return `A gateway on ${text('place')}${time}, for ${many || 'no device'}. ${what}`;
 }
 

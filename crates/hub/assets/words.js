@@ -66,7 +66,7 @@ export function localTime(instant, now) {
   const date = new Date(instant);
   const isToday = new Date(now).toDateString() === date.toDateString();
   /** @type {Intl.DateTimeFormatOptions} */
-  const clock = { hour: 'numeric', minute: '2-digit', second: isToday ? '2-digit' : undefined };
+  const clock = { hour: '2-digit', minute: '2-digit', second: isToday ? '2-digit' : undefined };
   if (isToday) return date.toLocaleTimeString(undefined, clock);
   return date.toLocaleString(undefined, { ...clock, day: 'numeric', month: 'short', year: 'numeric' });
 }

@@ -83,10 +83,10 @@ impl<K: Clone + Hash + Eq + std::fmt::Debug> Buckets<K> {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
             Problem::too_many(
                 "too_many_requests",
-                format!("too many requests in a minute: {whose}"),
+                format!("more requests in a minute than {whose} may make"),
                 Some(wait),
             )
-            .with_remedy(format!("wait {} seconds", wait.as_secs() + 1))
+            .with_remedy(format!("wait {} s", wait.as_secs() + 1))
         })
     }
 }

@@ -246,6 +246,7 @@ test('what cannot be read names its field', () => {
         ['lifetime_other', 'soon'],
       ],
     ],
+    ['keys', [['keys', '']]],
     ['peers[0].name', [['device', 'my phone']]],
     [
       'peers[1].name',
@@ -312,7 +313,7 @@ test('the summary says what will be launched', () => {
         ['device', 'laptop'],
       ]),
     ),
-    'A gateway on local for 30 min, for phone and laptop. All traffic goes through it.',
+    'A gateway on local for 30\u00a0min, for phone and laptop. All traffic goes through it.',
   );
   assert.equal(
     request.summary(

@@ -11,6 +11,7 @@ use maud::{Markup, html};
 
 use super::{
     icons,
+    launch_options::KEY_PAIR,
     layout::{Frame, Viewer, csrf},
     lease::LeasePage,
     words,
@@ -159,8 +160,26 @@ fn made_by_client(viewer: &Viewer, lease: &Lease, peer: &LeasePeer, configuratio
             @if let Some(configuration) = configuration {
                 details {
                     summary { "Configuration without the private key" }
-                    pre.conf tabindex="0" aria-label={ "Configuration of " (peer.name) " without its private key" } {
-                        (configuration.text.replace(PRIVATE_KEY, YOUR_KEY))
+                    div.opened {
+                        pre.conf tabindex="0" data-open-conf
+                            aria-label={ "Configuration of " (peer.name) " without its private key" } {
+                            (configuration.text.replace(PRIVATE_KEY, YOUR_KEY))
+                        }
+                        div.scripted.actions {
+                            button type="button" data-do="download-open" {
+                                "Download" span.unseen { " " (peer.name) ".conf without its private key" }
+                            }
+                            button type="button" data-do="copy-open" {
+                                "Copy" span.unseen { " the configuration without the private key" }
+                            }
+                        }
+                        p.soft.small {
+                            "Write the private key where it says " code { (YOUR_KEY) } ". On Linux and macOS, with the file of "
+                            code { (KEY_PAIR) } ":"
+                        }
+                        pre.conf tabindex="0" data-fill aria-label="Command that puts the private key in" {
+                            (fill(&peer.name))
+                        }
                     }
                 }
             }
@@ -178,6 +197,11 @@ fn made_by_client(viewer: &Viewer, lease: &Lease, peer: &LeasePeer, configuratio
             }
         }
     }
+}
+
+/// A command that makes a whole configuration, for its owner alone, of the one that was downloaded.
+fn fill(name: &str) -> String {
+    format!("(umask 077; sed \"s|{YOUR_KEY}|$(cat private.key)|\" {name}.conf > adit0.conf)")
 }
 
 fn made_on_gateway(viewer: &Viewer, lease: &Lease, peer: &LeasePeer) -> Markup {
@@ -228,11 +252,11 @@ fn add(viewer: &Viewer, lease: &Lease) -> Markup {
                         autocomplete="off" autocapitalize="none" spellcheck="false";
                 }
                 @if !lease.makes_keys() {
-                    div.field.grow data-own-key {
-                        label for="add-key" {
-                            "Public key" span.scripted.soft { " (leave it empty, and this page makes the keys)" }
-                        }
-                        input #add-key .mono name="public_key" maxlength="44" autocomplete="off" spellcheck="false";
+                    div.field.grow {
+                        label for="add-key" { "Public key" }
+                        input #add-key .mono name="public_key" maxlength="44" autocomplete="off" spellcheck="false"
+                            aria-describedby="add-key-hint";
+                        p.hint.scripted #add-key-hint { "Leave it empty, and this page makes the keys." }
                     }
                 }
                 button type="submit" { "Add" }

@@ -17,6 +17,8 @@ pub(super) struct ErrorPage<'a> {
     pub problem: &'a Problem,
     /// Where to go on: a path of this hub.
     pub back: &'a str,
+    /// What was asked for, if it may be answered later: a path of this hub.
+    pub again: Option<&'a str>,
 }
 
 impl ErrorPage<'_> {
@@ -36,7 +38,10 @@ impl ErrorPage<'_> {
                 p.lead { (sentence(&self.problem.detail)) }
                 p { strong { "What to do: " } (sentence(self.remedy().unwrap_or(remedy))) }
                 div.actions {
-                    a.button.primary href=(self.back) { @if self.back == "/" { "To the launch page" } @else { "Go back" } }
+                    @if let Some(again) = self.again { a.button.primary href=(again) { "Try again" } }
+                    a.button.primary[self.again.is_none()] href=(self.back) {
+                        @if self.back == "/" { "To the launch page" } @else { "Go back" }
+                    }
                 }
                 @if let Some(id) = &self.problem.request_id { p.soft.small { "Request " code { (id) } } }
             }

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 
 use super::{
     launch_form::{Device, Form},
-    launch_options::{advanced, dns, lifetimes, places, traffic},
+    launch_options::{advanced, dns, keys, lifetimes, places, traffic},
     layout::{Frame, Tab, Viewer, csrf},
     running,
     words::{self, sentence},
@@ -97,7 +97,7 @@ impl LaunchPage<'_> {
 
     fn form(&self) -> Markup {
         html! {
-            form #launch .launch method="post" action="/launch" novalidate {
+            form #launch .launch method="post" action="/launch" {
                 (csrf(self.viewer))
                 // The first button of a form is the one that the Enter key presses.
                 button.unseen type="submit" name="do" value="launch" tabindex="-1" aria-hidden="true" { "Launch" }
@@ -105,6 +105,7 @@ impl LaunchPage<'_> {
                     (problem(self.problem))
                     (places(self.places, self.form))
                     (lifetimes(self.policy, self.form))
+                    (keys(self.form))
                     (self.devices())
                     (traffic(self.form))
                     (dns(self.form))
@@ -114,11 +115,7 @@ impl LaunchPage<'_> {
                     div.order-inner {
                         p #summary .summary { "A gateway with what is chosen here." }
                         button.primary type="submit" name="do" value="launch" { "Launch" }
-                        p.scriptless.soft {
-                            "This browser runs no scripts, so this page cannot make keys. The gateway makes them and hands "
-                            "each configuration over once, unless you paste public keys of your own."
-                        }
-                        p.scripted.soft.small { "You can end it at any time." }
+                        p.soft.small { "You can end it at any time." }
                     }
                 }
             }
@@ -130,22 +127,12 @@ impl LaunchPage<'_> {
             fieldset #devices-field {
                 legend { "Devices" }
                 p.hint #devices-hint { "Each gets a configuration of its own." }
-                div #no-keys .note.warn hidden {
-                    p {
-                        strong { "This browser cannot make keys. " }
-                        span #no-keys-why { "It offers no X25519, or this page did not come by HTTPS." }
-                    }
-                    p {
-                        "Make a key pair with " code { "wg genkey | tee private.key | wg pubkey" }
-                        " and paste the public key, or let the gateway make the keys under " em { "More options" } "."
-                    }
-                }
                 ul #devices .rows {
                     @for (index, device) in self.form.devices.iter().enumerate() {
                         (device_row(index, device, self.form.devices.len() > 1))
                     }
                 }
-                button.quiet type="submit" name="do" value="add-device" #add-device { "Add a device" }
+                button.quiet type="submit" name="do" value="add-device" #add-device formnovalidate { "Add a device" }
             }
         }
     }
@@ -162,12 +149,12 @@ fn device_row(index: usize, device: &Device, is_removable: bool) -> Markup {
                     aria-describedby="devices-hint";
             }
             div.field.grow.public-key {
-                label for={ "public-key-" (index) } { "Public key" span.scriptless.soft { " (if you made one)" } }
+                label for={ "public-key-" (index) } { "Public key" span.scriptless.soft { " (if you have your own keys)" } }
                 input #{ "public-key-" (index) } .mono name="public_key" value=(public_key) maxlength="44"
                     autocomplete="off" autocapitalize="none" spellcheck="false";
             }
             button.quiet.icon-only type="submit" name="do" value={ "remove-device-" (index) } hidden[!is_removable]
-                aria-label={ "Remove " (name) } title="Remove" { "×" }
+                formnovalidate aria-label={ "Remove " (name) } title="Remove" { "×" }
         }
     }
 }

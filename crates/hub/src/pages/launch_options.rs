@@ -65,6 +65,50 @@ pub(super) fn lifetimes(policy: &Policy, form: &Form) -> Markup {
     }
 }
 
+/// Who makes the clients' keys. Nothing is chosen for whoever runs no scripts: then no way is the obvious one.
+pub(super) fn keys(form: &Form) -> Markup {
+    let is = |choice| form.keys == Some(choice);
+    html! {
+        fieldset #keys-field {
+            legend { "Keys" }
+            p.hint { "Whoever has the private key of a device can be that device, so it should be on the device alone." }
+            div #no-keys .note.warn hidden {
+                p {
+                    strong { "This browser cannot make keys. " }
+                    span #no-keys-why { "It offers no X25519, or this page did not come by HTTPS." }
+                }
+                p {
+                    "Make a key pair with " code { (KEY_PAIR) } " and paste the public key below, or let the gateway make the \
+                     keys."
+                }
+            }
+            div.scriptless {
+                p.note.warn {
+                    span { strong { "This page cannot make keys here: " } "the browser runs no scripts. Choose who makes them." }
+                }
+            }
+            div.cards.one-a-row {
+                // A script offers it where the browser can.
+                label.choice #keys-browser hidden {
+                    input type="radio" name="keys" value="browser" required disabled checked[is(KeyChoice::Browser)];
+                    span.choice-text {
+                        span.choice-title { "Made in this browser" }
+                        span.soft { "Private keys never leave it: this hub and the gateway see public keys only." }
+                    }
+                }
+                (required("keys", "pasted", is(KeyChoice::Pasted), "I have my own",
+                    "You paste the public key of each device and keep the private one."))
+                (required("keys", "gateway", is(KeyChoice::Gateway), "Made on the gateway",
+                    "For devices that cannot. Private keys come over the network once, and whoever runs the hub or the gateway \
+                     could have seen them."))
+            }
+        }
+    }
+}
+
+/// What makes a key pair: the private key goes to a file, the public one to the terminal.
+pub(super) const KEY_PAIR: &str = "wg genkey | tee private.key | wg pubkey";
+
 /// What goes through the tunnel.
 pub(super) fn traffic(form: &Form) -> Markup {
     html! {
@@ -109,12 +153,10 @@ pub(super) fn dns(form: &Form) -> Markup {
 pub(super) fn advanced(places: &[Description], form: &Form) -> Markup {
     let is_changed = [&form.region, &form.size, &form.port, &form.mtu, &form.idle_end]
         .iter()
-        .any(|text| !text.is_empty())
-        || form.keys != KeyChoice::Gateway;
+        .any(|text| !text.is_empty());
     html! {
         details.more open[is_changed] {
             summary { "More options" }
-            (keys(form))
             div.grid {
                 (select("region", "Region", places, &form.region, |place| &place.regions))
                 (select("size", "Size", places, &form.size, |place| &place.sizes))
@@ -126,32 +168,19 @@ pub(super) fn advanced(places: &[Description], form: &Form) -> Markup {
     }
 }
 
-fn keys(form: &Form) -> Markup {
-    html! {
-        fieldset {
-            legend { "Keys" }
-            div.cards.wide-cards {
-                label.choice.scripted #keys-browser hidden {
-                    input type="radio" name="keys" value="browser";
-                    span.choice-text {
-                        span.choice-title { "Made in this browser" }
-                        span.soft { "The private key never leaves it: this hub and the gateway see public keys only." }
-                    }
-                }
-                (choice("keys", "pasted", matches!(form.keys, KeyChoice::Pasted | KeyChoice::Browser), "I have my own",
-                    "You paste the public key of each device and keep the private one."))
-                (choice("keys", "gateway", form.keys == KeyChoice::Gateway, "Made on the gateway",
-                    "For clients that cannot make keys. The private key comes over the network once, and whoever runs the \
-                     hub or the gateway could have seen it."))
-            }
-        }
-    }
+fn choice(name: &str, value: &str, is_checked: bool, title: &str, hint: &str) -> Markup {
+    radio(name, value, [is_checked, false], title, hint)
 }
 
-fn choice(name: &str, value: &str, is_checked: bool, title: &str, hint: &str) -> Markup {
+/// One of several, of which none may be chosen yet.
+fn required(name: &str, value: &str, is_checked: bool, title: &str, hint: &str) -> Markup {
+    radio(name, value, [is_checked, true], title, hint)
+}
+
+fn radio(name: &str, value: &str, [is_checked, is_required]: [bool; 2], title: &str, hint: &str) -> Markup {
     html! {
         label.choice {
-            input type="radio" name=(name) value=(value) checked[is_checked];
+            input type="radio" name=(name) value=(value) checked[is_checked] required[is_required];
             span.choice-text {
                 span.choice-title { (title) }
                 span.soft { (hint) }

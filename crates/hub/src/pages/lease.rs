@@ -47,7 +47,7 @@ impl LeasePage<'_> {
         let content = html! {
             div.lease-page data-lease=(lease.id) data-state=(lease.state.as_str()) data-keys=(keys(lease)) {
                 div.title-row {
-                    h1 { (name) }
+                    h1 #title tabindex="-1" { (name) }
                     (state(lease))
                 }
                 p.lead { (self.sentence()) }
@@ -69,10 +69,12 @@ impl LeasePage<'_> {
                     State::Ready => {
                         (lifetime::section(self))
                         div.two-columns {
-                            (devices::section(self))
+                            div.column {
+                                (devices::section(self))
+                                (traffic(lease))
+                            }
                             div.column {
                                 (connect::section(lease))
-                                (traffic(lease))
                                 (facts(lease))
                             }
                         }

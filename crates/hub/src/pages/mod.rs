@@ -1,4 +1,4 @@
-//! The web page: everything is rendered here, and works without scripts but for keys, which only a browser can make.
+//! The web page: everything is rendered here, and works without scripts but for keys that the browser makes.
 //!
 //! A page is a type with what it shows and a `render`; the handlers are in `handlers`. Scripts and styles lie in `assets/`.
 
@@ -14,6 +14,7 @@ mod icons;
 mod launch;
 mod launch_form;
 mod launch_options;
+mod launch_request;
 mod layout;
 mod lease;
 mod lifetime;

@@ -275,6 +275,7 @@ fn every_page() -> Vec<(String, Markup)> {
             viewer: Some(viewer),
             problem: &problem,
             back: "/history",
+            again: Some("/admin"),
         }
         .render(),
     ));
@@ -387,6 +388,46 @@ fn no_two_parts_of_a_page_have_one_id() {
         ids.dedup();
         assert_eq!(ids.len(), count, "{name}");
     }
+}
+
+#[test]
+fn who_runs_no_scripts_finds_no_way_of_making_keys_chosen_and_has_to_choose() {
+    let viewer = Viewer {
+        name: "local".to_owned(),
+        is_admin: false,
+        csrf: "proof".to_owned(),
+    };
+    let (places, profiles, policy) = (places(), BTreeMap::new(), Policy::default());
+    let page = LaunchPage {
+        viewer: &viewer,
+        places: &places,
+        profiles: &profiles,
+        profile: None,
+        policy: &policy,
+        form: &Form::new(&places, &policy),
+        problem: None,
+        running: &[],
+        now: NOW,
+    };
+    let page = page.render().into_string();
+    let ways: Vec<_> = tags(&page)
+        .map(attributes)
+        .filter(|attributes| attributes.contains(&("name", "keys")))
+        .collect();
+    assert_eq!(ways.len(), 3);
+    for way in ways {
+        assert!(
+            way.contains(&("required", "")) && !way.contains(&("checked", "")),
+            "{way:?}"
+        );
+        // Only a script can make keys, and offers it itself.
+        assert_eq!(
+            way.contains(&("disabled", "")),
+            way.contains(&("value", "browser")),
+            "{way:?}"
+        );
+    }
+    assert!(!page.contains(" novalidate") && page.contains("the browser runs no scripts"));
 }
 
 #[test]

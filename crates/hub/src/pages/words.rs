@@ -23,10 +23,11 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A duration to a tenth of a second while that tells more: `0.3 s`, `12 s`, `2 min`.
+/// A duration to a tenth of a second while that tells more, never nothing: `0.3 s`, `12 s`, `2 min`.
 pub(super) fn exact(time: Duration) -> String {
     if time < Duration::from_secs(10) {
-        format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
+        let tenths = time.as_millis().div_ceil(100).max(1);
+        format!("{}.{} s", tenths / 10, tenths % 10)
     } else {
         duration(time)
     }
@@ -114,6 +115,19 @@ mod tests {
             (172_800, "2 days"),
         ] {
             assert_eq!(duration(Duration::from_secs(secs)), text);
+        }
+    }
+
+    #[test]
+    fn what_took_a_moment_took_some_time() {
+        for (millis, text) in [
+            (0, "0.1 s"),
+            (100, "0.1 s"),
+            (4_210, "4.3 s"),
+            (9_999, "10.0 s"),
+            (12_700, "12 s"),
+        ] {
+            assert_eq!(exact(Duration::from_millis(millis)), text);
         }
     }
 

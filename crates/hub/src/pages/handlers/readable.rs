@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{FromRequestParts as _, Request, State},
-    http::{HeaderValue, Method, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -80,16 +80,20 @@ async fn as_page(app: &Arc<App>, mut parts: Parts, response: Response) -> Respon
         let line: String = String::from_utf8_lossy(&read).chars().take(LONGEST_LINE).collect();
         Problem::new(head.status, "unreadable", line.trim())
     });
-    let back = back(&parts);
-    let identity = Option::<Identity>::from_request_parts(&mut parts, app)
-        .await
-        .ok()
-        .flatten();
+    let (back, again) = (back(&parts), again(&parts, head.status));
+    // Who asks too often is not looked up to be told so.
+    let identity = if head.status == StatusCode::TOO_MANY_REQUESTS {
+        None
+    } else {
+        let identity = Option::<Identity>::from_request_parts(&mut parts, app).await;
+        identity.ok().flatten()
+    };
     let viewer = identity.as_ref().map(Viewer::of);
     let page = ErrorPage {
         viewer: viewer.as_ref(),
         problem: &problem,
         back: &back,
+        again: again.as_deref(),
     };
     let (page_head, page) = page.render().into_response().into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
@@ -113,6 +117,13 @@ fn back(parts: &Parts) -> String {
     } else {
         page().unwrap_or_else(|| "/".to_owned())
     }
+}
+
+/// The page that was asked for, if it may be there the next time.
+fn again(parts: &Parts, status: StatusCode) -> Option<String> {
+    let is_passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+    let path = || parts.uri.path_and_query().map(|path| path.as_str().to_owned());
+    (is_passing && parts.method == Method::GET).then(path)?
 }
 
 #[cfg(test)]
@@ -158,5 +169,19 @@ mod tests {
             assert_eq!(back(&parts), expected, "{method} {referrer}");
         }
         assert_eq!(back(&copy(&request("POST", "/launch", &[host]))), "/");
+    }
+
+    #[test]
+    fn a_page_that_may_come_later_is_offered_again_and_a_form_is_not() {
+        for (method, status, expected) in [
+            ("GET", 429, Some("/history?cursor=x")),
+            ("GET", 503, Some("/history?cursor=x")),
+            ("GET", 404, None),
+            ("POST", 503, None),
+        ] {
+            let parts = copy(&request(method, "/history?cursor=x", &[]));
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(again(&parts, status).as_deref(), expected, "{method} {status}");
+        }
     }
 }
