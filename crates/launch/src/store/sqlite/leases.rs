@@ -234,7 +234,10 @@ impl Store for Database {
                     .prepare_cached("DELETE FROM leases WHERE id = ?1")?
                     .execute([id])?;
             }
-            transaction.execute("DELETE FROM requests WHERE created_at <= ?1", [self::before(now, REMEMBER)])?;
+            transaction.execute(
+                "DELETE FROM requests WHERE created_at <= ?1",
+                [self::before(now, REMEMBER)],
+            )?;
             Ok(old.len())
         })
     }
