@@ -3,6 +3,10 @@
 //! `cargo xtask test` builds the image and gives its archive as `ADIT_TEST_IMAGE`. The Engine is started for each test
 //! on the host `gateway` of the lab's network, so that its bridge and its rules are gone with it.
 
+#[macro_use]
+#[path = "../hub/browser.rs"]
+#[allow(dead_code, reason = "the hub's own tests use the rest")]
+mod browser;
 #[path = "../hub/stage.rs"]
 #[allow(dead_code, reason = "the hub's own tests use the rest")]
 mod hub;
@@ -12,6 +16,9 @@ mod network;
 #[path = "../lab/peer.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod peer;
+#[path = "../hub/walk.rs"]
+#[allow(dead_code, reason = "the hub's own tests use the rest")]
+mod walk;
 
 mod client;
 mod engine;
@@ -29,6 +36,7 @@ mod leases;
 mod link;
 mod lives;
 mod names;
+mod page;
 mod ways;
 
 /// What every test here needs of the machine.

@@ -74,7 +74,12 @@ export async function visit(task, options = {}) {
       another,
       say: (value) => process.stdout.write(`${JSON.stringify(value)}\n`),
       expectProblem: (pattern) => problems.expect(pattern),
-      screenshot: (name, of = page) => of.screenshot({ path: join(folder, `${name}.png`), fullPage: true }),
+      /// Gives the file of the picture.
+      screenshot: async (name, of = page, options = { fullPage: true }) => {
+        const path = join(folder, `${name}.png`);
+        await of.screenshot({ path, ...options });
+        return path;
+      },
       violations: (of = page, rules = {}) => violations(of, rules),
     });
     await problems.settle(browser);

@@ -11,7 +11,7 @@ await visit(async ({ page, context, args, say, expectProblem, screenshot, violat
     await (await context.newPage()).goto(`${args.address}#${wrong}`);
   }
   if (args.click) {
-    await page.getByRole('button', { name: args.click }).click({ timeout: 1000 });
+    await page.getByRole('button', { name: args.click }).click(args.limit ? { timeout: args.limit } : {});
     await page.waitForURL(`${args.back}**`);
     say(page.url());
   }

@@ -195,7 +195,11 @@ fn a_script_that_fails_says_where() {
     needs_a_browser!();
     let host = Lab::new().host("host");
     let (_server, address) = serve(&host);
-    let failed = failure(&host, "driver.mjs", &json!({ "address": address, "click": "Nobody" }));
+    let failed = failure(
+        &host,
+        "driver.mjs",
+        &json!({ "address": address, "click": "Nobody", "limit": 1000 }),
+    );
     assert!(
         failed.contains("Timeout 1000ms") && failed.contains("driver.mjs:"),
         "{failed}"

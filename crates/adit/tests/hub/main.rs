@@ -12,5 +12,9 @@ mod browser;
 #[allow(dead_code, reason = "the tests in Docker use the rest")]
 mod stage;
 
+mod deaths;
 mod driver;
 mod person;
+mod pictures;
+mod walk;
+mod ways;

@@ -1,58 +1,18 @@
 //! A person launches a gateway, connects, and it ends: by the page, by the API, and by the command line.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
-use netlab::{Host, traffic, wait_until};
+use netlab::wait_until;
 use serde_json::{Value, json};
 
-use crate::browser::visit;
 use crate::needs_a_lab;
-use crate::network::{self, Network};
+use crate::network::Network;
 use crate::peer::Peer;
 use crate::stage::{Hub, SOON};
-
-/// Bytes of what is fetched through the gateway.
-const SIZE: u64 = 2_000_003;
+use crate::walk::{fetches, files_with, has_stopped, walk};
 
 /// The hub of these tests: gateways are processes without a privilege.
 const LOCAL: [&str; 2] = ["--plane", "netstack"];
-
-#[track_caller]
-fn fetches(client: &Host) {
-    let whole = traffic::pattern_digest(SIZE);
-    let fetched = client.run(|| traffic::download(network::server_v4(80), SIZE));
-    assert_eq!(fetched.expect("download through the gateway"), whole);
-}
-
-#[track_caller]
-fn has_stopped(client: &Host) {
-    wait_until("the client's traffic stops", SOON, || {
-        let echoed = client.run(|| traffic::echo(network::server_v4(7), b"hello"));
-        echoed.is_err().then_some(())
-    });
-}
-
-/// The private key in a configuration.
-fn private_key(conf: &str) -> String {
-    let line = conf.lines().find_map(|line| line.strip_prefix("PrivateKey = "));
-    line.expect("a configuration has a private key").to_owned()
-}
-
-/// Every file below a folder that holds the text.
-fn files_with(folder: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files_with(&path, text));
-        } else if fs::read(&path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text)) {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}
 
 #[test]
 fn a_person_launches_in_the_page_and_connects_until_it_ends() {
@@ -60,26 +20,8 @@ fn a_person_launches_in_the_page_and_connects_until_it_ends() {
     needs_a_browser!();
     let network = Network::new();
     let hub = Hub::start(&network.gateway, &LOCAL);
-    let saved = network.client.folder().join("phone.conf");
-    let args = json!({ "link": hub.link, "saved": saved });
-    let gateway = network.gateway.clone();
-    let browser = std::thread::Builder::new()
-        .name(std::thread::current().name().unwrap_or("person").to_owned())
-        .spawn(move || visit(&gateway, "person.mjs", &args))
-        .expect("start a thread");
-    wait_until("the page's configuration is saved", Duration::from_secs(60), || {
-        let is_whole = fs::read_to_string(&saved).is_ok_and(|text| text.contains("PersistentKeepalive"));
-        assert!(is_whole || !browser.is_finished(), "the visit ended before");
-        is_whole.then_some(())
-    });
-    let peer = Peer::up(&network.client, &saved);
-    fetches(&network.client);
-    let visit = browser.join().expect("the visit goes well");
-    // The page has ended the lease: nothing comes through any more.
-    has_stopped(&network.client);
-    peer.down();
-
-    let key = private_key(&fs::read_to_string(&saved).unwrap());
+    let walked = walk(&network, &hub.link, "local");
+    let (visit, key) = (walked.visit, walked.key);
     let sent = String::from_utf8_lossy(&visit.sent()).into_owned();
     assert!(sent.contains("POST /api/v1/leases") && !sent.contains(&key));
     let exchanges = serde_json::to_string(&visit.exchanges()).unwrap();
@@ -92,29 +34,6 @@ fn a_person_launches_in_the_page_and_connects_until_it_ends() {
         Vec::<String>::new(),
         "the search finds what is there"
     );
-    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/images");
-    if std::env::var_os("ADIT_UPDATE_IMAGES").is_some() {
-        fs::create_dir_all(&pictures).unwrap();
-        for name in visit.said[0]["pictures"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-        {
-            fs::copy(visit.screenshot(name), pictures.join(format!("hub-{name}.png"))).unwrap();
-        }
-    }
-    for name in visit.said[0]["pictures"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_str)
-    {
-        assert!(
-            pictures.join(format!("hub-{name}.png")).exists(),
-            "docs/images has no hub-{name}.png: ADIT_UPDATE_IMAGES=1"
-        );
-    }
 }
 
 #[test]
