@@ -27,7 +27,9 @@ fn answer(line: &str) -> Answer {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((first, rest)) = bytes.split_first() else { return };
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
     error(u16::from(*first) * 3, rest);
     let Ok(text) = std::str::from_utf8(rest) else { return };
     if let Ok(id) = text.parse::<ResourceId>() {
@@ -40,12 +42,17 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(begun) = lines.next() else { return };
     let mut progress = Operation::begin(&Request::new(method, path, "2025-04-01"), &begun, &cloud);
     for answer in lines {
-        let Progress::Running(operation, _) = progress else { return };
+        let Progress::Running(operation, _) = progress else {
+            return;
+        };
         if let Question::Url(url) = operation.next() {
             assert!(cloud.owns(&url), "{url}");
         }
         let kept = serde_json::to_vec(&operation).expect("an operation can be kept");
-        assert_eq!(serde_json::from_slice::<Operation>(&kept).ok().as_ref(), Some(&operation));
+        assert_eq!(
+            serde_json::from_slice::<Operation>(&kept).ok().as_ref(),
+            Some(&operation)
+        );
         let refused = (answer.status >= 400).then(|| error(answer.status, answer.body.to_string().as_bytes()));
         progress = match operation.handle(refused.as_ref().map_or(Ok(&answer), Err), &cloud) {
             Ok(progress) => progress,

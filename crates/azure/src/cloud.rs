@@ -102,15 +102,21 @@ impl Cloud {
         }
     }
 
-    /// The same with its Resource Manager elsewhere, for which tokens then are.
+    /// The same with its Resource Manager reached elsewhere, such as by a private link. Tokens are for the same audience.
     ///
     /// # Errors
     ///
     /// If secrets would travel in the clear, or it is no server's address.
     pub fn with_management(mut self, address: &str) -> Result<Self, CloudError> {
         self.management = server(address)?;
-        address.trim_end_matches('/').clone_into(&mut self.arm);
         Ok(self)
+    }
+
+    /// The same with tokens for another audience, as an Azure Stack has one of its own.
+    #[must_use]
+    pub fn with_audience(mut self, audience: &str) -> Self {
+        audience.trim_end_matches('/').clone_into(&mut self.arm);
+        self
     }
 
     /// The same with another authority that gives tokens: `AZURE_AUTHORITY_HOST`. Without a scheme, https is meant.
@@ -243,6 +249,8 @@ mod tests {
         ] {
             assert_eq!(Cloud::default().with_management(address).is_ok(), is_taken, "{address}");
         }
+        let stack = Cloud::default().with_audience("https://management.example.org/");
+        assert_eq!(stack.scope(Audience::Arm), "https://management.example.org/.default");
         let cloud = Cloud::default().with_authority("login.example.org").unwrap();
         assert_eq!(cloud.authority().as_str(), "https://login.example.org/");
         assert!(Cloud::default().with_authority("http://login.example.org").is_err());

@@ -136,8 +136,7 @@ async fn an_application_shows_its_secret_to_the_authority() {
         asked[0].header("content-type"),
         Some("application/x-www-form-urlencoded")
     );
-    let scope = server.address.replace(':', "%3A").replace('/', "%2F");
-    let form = format!("grant_type=client_credentials&client_id=client&scope={scope}%2F.default&client_secret=s3cret");
+    let form = "grant_type=client_credentials&client_id=client&scope=https%3A%2F%2Fmanagement.azure.com%2F.default&client_secret=s3cret";
     assert_eq!(asked[0].body, form);
     assert!(
         asked[1]
@@ -347,7 +346,7 @@ async fn the_token_of_whoever_is_signed_in_is_az_s() {
         "--output",
         "json",
         "--resource",
-        &server.address,
+        "https://management.azure.com",
         "--subscription",
         "sub scription; x",
     ];

@@ -1,5 +1,6 @@
 //! The client against small servers on this machine, in a time of its own.
 
+mod fake;
 mod faults;
 mod lists;
 mod operations;

@@ -154,6 +154,8 @@ async fn logs_hold_the_numbers_and_neither_tokens_nor_bodies_nor_signatures() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .finish();
+    // With one subscriber alone, a line that another test's thread comes to first is silent for ever.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut polls = 0;
     let (arm, server, _) = arm(move |asked| {
