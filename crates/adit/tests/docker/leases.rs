@@ -62,32 +62,60 @@ fn the_command_line_launches_a_container_that_ends_with_it() {
 }
 
 #[test]
-fn a_killed_launch_leaves_a_container_that_the_next_command_ends() {
+fn a_killed_launch_leaves_a_container_that_other_commands_take_over_or_sweep_away() {
     needs_an_engine!();
     let network = Network::new();
     let engine = Engine::start(&network);
-    let mut launched = launch(&engine, &["--lifetime", "10m"]);
-    launched.wait_for("\"event\":\"peer\"", SOON);
-    launched.signal(libc::SIGKILL);
-    launched.wait(SOON);
     let folder = engine.host.folder().join("on-docker");
+    // They are not told which engine it was, nor how clients reach it.
     let command = |words: &[&str]| {
-        let command = engine
-            .host
-            .command(engine.host.install(env!("CARGO_BIN_EXE_adit")))
-            .arg("launch")
-            .args(words);
+        let adit = engine.host.install(env!("CARGO_BIN_EXE_adit"));
+        let command = engine.host.command(adit).arg("launch").args(words);
         command
-            .args(["--image", TAG, "--docker"])
-            .arg(engine.path("socket"))
             .env("ADIT_LAUNCH_DATA", folder.join("data"))
+            .current_dir(&folder)
             .run()
     };
+    let launch_and_kill = || {
+        let mut launched = launch(
+            &engine,
+            &[
+                "--lifetime",
+                "10m",
+                "--endpoint",
+                "203.0.113.2:4500",
+                "--listen",
+                "4500",
+            ],
+        );
+        launched.wait_for("\"event\":\"peer\"", SOON);
+        launched.signal(libc::SIGKILL);
+        launched.wait(SOON);
+    };
+    launch_and_kill();
     let listed: Value = serde_json::from_str(command(&["list", "--json"]).trim()).unwrap();
     assert_eq!(listed["state"], "ready", "{listed}");
-    command(&["end", listed["id"].as_str().unwrap()]);
+    assert_eq!(listed["gateway"]["endpoint"], "203.0.113.2:4500");
+    let id = listed["id"].as_str().unwrap();
+    command(&["peer", "add", id, "tablet"]);
+    let file = network.client.folder().join("tablet.conf");
+    fs::copy(folder.join("adit/tablet.conf"), &file).unwrap();
+    let peer = Peer::up(&network.client, &file);
+    uses(&network.client, &file);
+    peer.down();
+    command(&["end", id]);
     assert_eq!(containers(&engine), "");
     assert!(command(&["list", "--all"]).contains("removed (asked)"));
+
+    // Nothing knows of it but the engine: one command marks it, the next removes it.
+    launch_and_kill();
+    for name in ["leases.db", "leases.db-wal", "leases.db-shm"] {
+        let _absent = fs::remove_file(folder.join("data").join(name));
+    }
+    command(&["list"]);
+    assert_ne!(containers(&engine), "", "it is removed at once");
+    command(&["list"]);
+    assert_eq!(containers(&engine), "");
 }
 
 #[test]

@@ -33,6 +33,14 @@ fn private_key(file: &Path) -> String {
     key.expect("it has a private key").to_owned()
 }
 
+/// Brings a configuration up where its client has taken it.
+#[track_caller]
+fn up(host: &Host, file: &Path) -> Peer {
+    let taken = host.folder().join("tablet.conf");
+    fs::copy(file, &taken).expect("take the configuration along");
+    Peer::up(host, &taken)
+}
+
 #[test]
 fn a_peer_is_let_into_a_running_lease_connects_gets_another_key_and_is_put_out() {
     crate::needs_a_lab!();
@@ -61,7 +69,7 @@ fn a_peer_is_let_into_a_running_lease_connects_gets_another_key_and_is_put_out()
     let mode = fs::metadata(&file).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert!(fs::read_to_string(&file).expect("read it").contains("\nMTU = 1400\n"));
-    let tablet = Peer::up(&network.other, &file);
+    let tablet = up(&network.other, &file);
     reaches(&network.other);
     tablet.down();
 
@@ -76,7 +84,7 @@ fn a_peer_is_let_into_a_running_lease_connects_gets_another_key_and_is_put_out()
         launch(&["config", id, "tablet"]).trim(),
         fs::read_to_string(&file).expect("read it").trim()
     );
-    let tablet = Peer::up(&network.other, &file);
+    let tablet = up(&network.other, &file);
     reaches(&network.other);
     netlab::wait_until("the list tells that it was there", Duration::from_secs(10), || {
         let listed = launch(&["peer", "list", id]);

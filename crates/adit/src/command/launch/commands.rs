@@ -198,7 +198,9 @@ fn of_file(id: LeaseId, peer: &Peer, path: &Path) -> anyhow::Result<Zeroizing<St
         text => Zeroizing::new(text.with_context(|| format!("cannot read {}", path.display()))?),
     };
     let key = text.lines().find_map(|line| line.strip_prefix("PrivateKey = "));
-    let key = key.and_then(|key| PrivateKey::from_base64(key.trim()).ok());
+    // Behind it a sample says what it is.
+    let key = key.and_then(|line| line.split_whitespace().next());
+    let key = key.and_then(|key| PrivateKey::from_base64(key).ok());
     if key.map(|key| key.public_key()) != peer.public_key {
         bail!(
             "{} has not the key that {} has at the gateway; {}",
@@ -318,6 +320,7 @@ mod tests {
             (Some(with(&PrivateKey::from_random([2; 32]))), Some("has not the key")),
             (Some("[Interface]\n".to_owned()), Some("has not the key")),
             (Some(with(&key)), None),
+            (Some(launch::conf::mark(&with(&key))), None),
         ] {
             if let Some(text) = &text {
                 std::fs::write(&path, text).unwrap();

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -172,8 +172,18 @@ impl Place for Engines {
             leases.push(id);
         }
         let (mut all, mut silent, mut answers) = (Vec::new(), None, 0);
-        for (engine, leases) in at.into_values() {
-            match engine.docker.list(instance).await {
+        for (socket, (engine, leases)) in at {
+            // Where there is no socket, nobody is waited for.
+            let found = if is_absent(&socket) {
+                Err(Fault::new(
+                    FaultKind::Unclear,
+                    "engine_absent",
+                    format!("there is no {}", socket.display()),
+                ))
+            } else {
+                engine.docker.list(instance).await
+            };
+            match found {
                 Ok(found) => {
                     answers += 1;
                     let unkept = found.iter().filter(|id| !kept.contains(id));
@@ -190,6 +200,10 @@ impl Place for Engines {
             Some(_) | None => Ok(all),
         }
     }
+}
+
+fn is_absent(socket: &Path) -> bool {
+    !socket.to_string_lossy().contains("://") && !socket.try_exists().unwrap_or(true)
 }
 
 fn with_port(endpoint: String, port: Option<u16>) -> String {
@@ -259,7 +273,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let book = Book::open(folder.path()).unwrap();
         let id = LeaseId::new(Moment::from_millis(1), 1);
-        let silent = folder.path().join("none.sock");
+        // One that is there, and behind which nobody is.
+        let silent = folder.path().join("silent.sock");
+        drop(std::os::unix::net::UnixListener::bind(&silent).unwrap());
         book.keep_engine(id, &launched(silent.to_str().unwrap(), None)).unwrap();
         let engines = Engines::new(book.clone(), launched("/nowhere.sock", None)).unwrap();
         assert!(engines.list("x").await.is_err());

@@ -41,6 +41,12 @@ const TICK: Duration = Duration::from_secs(1);
 /// As [`TICK`], while a client may be connecting at any moment.
 const QUICK_TICK: Duration = Duration::from_millis(200);
 
+/// As [`TICK`], for a while after another command has asked: whoever asks once asks again.
+const ATTENTIVE_TICK: Duration = Duration::from_millis(20);
+
+/// How long that while is.
+const ATTENTION: Duration = Duration::from_secs(2);
+
 /// What the gateway's interface is called, before a number.
 const INTERFACE: &str = "adit";
 
@@ -85,6 +91,8 @@ struct Lease {
     due: Duration,
     /// The kernel's, should this process not end it.
     limit: Limit,
+    /// Until when another command may ask more, by the same clock.
+    attentive_until: Duration,
     /// Its row, for `adit launch list` and the like; `None` where nothing can be remembered.
     row: Option<Attended>,
 }
@@ -170,6 +178,7 @@ impl Lease {
             ends,
             due,
             limit,
+            attentive_until: Duration::ZERO,
             row: None,
         })
     }
@@ -269,7 +278,13 @@ impl Lease {
                 return Ok(LIFETIME);
             }
             let waiting = before.iter().any(|peer| peer.latest_handshake.is_none());
-            let tick = if waiting { QUICK_TICK } else { TICK };
+            let tick = if moment::since_boot() < self.attentive_until {
+                ATTENTIVE_TICK
+            } else if waiting {
+                QUICK_TICK
+            } else {
+                TICK
+            };
             match signals.wait(Some(tick.min(rest))).context("cannot wait for signals")? {
                 Some(Signal::Interrupt) => return Ok("interrupt"),
                 Some(Signal::Terminate) => return Ok("terminate"),

@@ -13,7 +13,7 @@ use launch::{
 };
 use wg::{PublicKey, access::Access};
 
-use super::Lease;
+use super::{ATTENTION, Lease};
 use crate::{
     command::launch::{
         alone::{Ask, Asked, Attended, Desk, Member, Reply},
@@ -51,6 +51,7 @@ impl Lease {
             let Some(Asked { ask, reply }) = self.row.as_ref().and_then(Attended::desk).and_then(Desk::next) else {
                 return Ok(answered);
             };
+            self.attentive_until = moment::since_boot() + ATTENTION;
             let done = self.grant(ask);
             let answer = match (&done, &self.row) {
                 (Ok(_), Some(row)) => Reply::Lease {
