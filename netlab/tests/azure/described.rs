@@ -1,80 +1,19 @@
 //! Microsoft's descriptions of the API judge what the fake takes and says, in the versions that there are.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use netlab::serve::azure::{Azure, Settings};
 use netlab::wait_until;
 use serde_json::{Value, json};
 
-/// A client that sends what is written here.
-struct Client<'a> {
-    url: &'a str,
-    token: String,
-    subscription: &'a str,
-}
-
-impl Client<'_> {
-    /// Sends a request for a path below the subscription; status and body of its answer.
-    fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("{}/subscriptions/{}{path}", self.url, self.subscription);
-        let mut command = Command::new("curl");
-        let token = format!("Authorization: Bearer {}", self.token);
-        command.args(["-sS", "-m", "20", "-w", "\n%{http_code}", "-H", &token]);
-        command
-            .args(if method == "HEAD" { ["-I", "-g"] } else { ["-X", method] })
-            .arg(url);
-        if !body.is_null() {
-            command.args(["-H", "Content-Type: application/json", "--data-binary", "@-"]);
-        }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start curl");
-        write!(child.stdin.take().expect("its input is a pipe"), "{body}").expect("hand over the body");
-        let output = child.wait_with_output().expect("wait for curl");
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (body, status) = output.rsplit_once('\n').expect("curl ends with a line");
-        (
-            status.parse().expect("a status"),
-            serde_json::from_str(body).unwrap_or_default(),
-        )
-    }
-
-    /// Sends what must be answered so.
-    #[track_caller]
-    fn expect(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
-        let (was, said) = self.send(method, path, body);
-        assert_eq!(was, status, "{method} {path}: {said}");
-        said
-    }
-
-    /// Waits until a resource is ready.
-    #[track_caller]
-    fn ready(&self, path: &str) {
-        wait_until(path, Duration::from_secs(20), || {
-            let found = self.expect("GET", path, &Value::Null, 200);
-            (found["properties"]["provisioningState"] == "Succeeded").then_some(())
-        });
-    }
-
-    /// Waits until a resource is gone.
-    #[track_caller]
-    fn gone(&self, path: &str) {
-        wait_until(path, Duration::from_secs(20), || {
-            (self.send("GET", path, &Value::Null).0 == 404).then_some(())
-        });
-    }
-}
+use crate::client::Client;
 
 const NETWORK: &str = "/resourceGroups/adit/providers/Microsoft.Network";
 const COMPUTE: &str = "/resourceGroups/adit/providers/Microsoft.Compute";
 const CONTAINERS: &str = "/resourceGroups/adit/providers/Microsoft.ContainerInstance/containerGroups";
 
 /// The subnet is no part of the descriptions; the interface is made by what is.
-fn network(client: &Client<'_>, subscription: &str) -> String {
+fn network(client: &Client, subscription: &str) -> String {
     let version = "?api-version=2024-05-01";
     let network = json!({ "location": "westeurope", "properties": { "addressSpace": { "addressPrefixes": ["10.0.0.0/16"] },
         "subnets": [{ "name": "a", "properties": { "addressPrefix": "10.0.0.0/24" } }] } });
@@ -129,7 +68,7 @@ fn group() -> Value {
     })
 }
 
-fn machines(client: &Client<'_>, interface: &str) {
+fn machines(client: &Client, interface: &str) {
     let version = "?api-version=2019-03-01";
     let path = format!("{COMPUTE}/virtualMachines/wg{version}");
     // A plan's terms are accepted by sending them back.
@@ -177,7 +116,7 @@ fn machines(client: &Client<'_>, interface: &str) {
     client.gone(&path);
 }
 
-fn containers(client: &Client<'_>) {
+fn containers(client: &Client) {
     let version = "?api-version=2018-10-01";
     let path = format!("{CONTAINERS}/wg{version}");
     let made = client.expect("PUT", &path, &group(), 201);
@@ -205,7 +144,7 @@ fn containers(client: &Client<'_>) {
     client.gone(&path);
 }
 
-fn checks(client: &Client<'_>) {
+fn checks(client: &Client) {
     let (compute, at) = (
         "/providers/Microsoft.Compute",
         "/providers/Microsoft.Compute/locations/westeurope",
@@ -245,11 +184,7 @@ fn microsoft_s_descriptions_find_no_fault_in_what_is_said() {
     let azure = Azure::start(Settings::default());
     let prism = azure.judged();
     let subscription = azure.settings().subscription.clone();
-    let client = Client {
-        url: prism.url(),
-        token: azure.token(),
-        subscription: &subscription,
-    };
+    let client = Client::new(&azure, prism.url());
     let path = "/resourcegroups/adit?api-version=2019-08-01";
     client.expect(
         "PUT",

@@ -53,7 +53,7 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::json(200, disk.json(&Value::Null)))
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn list(call: &Call<'_>) -> Answer {
     let is_of_group = call
         .segment(2)
         .is_some_and(|segment| segment.eq_ignore_ascii_case("resourcegroups"));
@@ -66,7 +66,7 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
         .state()
         .listed(|resource| resource.kind == DISK && resource.key().starts_with(&within));
     let found = visible(call, found);
-    Ok(page(call, found.iter().map(|disk| disk.json(&Value::Null)).collect()))
+    page(call, found.iter().map(|disk| disk.json(&Value::Null)).collect())
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {

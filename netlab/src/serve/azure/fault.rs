@@ -15,6 +15,12 @@ pub struct Refusal {
     pub code: String,
     /// What a person is told.
     pub message: String,
+    more: Box<More>,
+}
+
+/// What few refusals have.
+#[derive(Clone, Debug, Default)]
+struct More {
     target: Option<String>,
     details: Vec<(String, String)>,
     info: Vec<Value>,
@@ -29,10 +35,7 @@ impl Refusal {
             status,
             code: code.to_owned(),
             message: message.into(),
-            target: None,
-            details: Vec::new(),
-            info: Vec::new(),
-            headers: Vec::new(),
+            more: Box::default(),
         }
     }
 
@@ -65,7 +68,7 @@ impl Refusal {
         let message =
             format!("Resource '{resource}' was disallowed by policy. See error details for policy resource IDs.");
         let mut refusal = Self::new(403, "RequestDisallowedByPolicy", message).target(resource);
-        refusal.info.push(json!({
+        refusal.more.info.push(json!({
             "type": "PolicyViolation",
             "info": { "policyDefinitionDisplayName": "Allowed locations", "policyAssignmentName": "places" },
         }));
@@ -75,45 +78,45 @@ impl Refusal {
     /// Names what it is about.
     #[must_use]
     pub fn target(mut self, target: &str) -> Self {
-        self.target = Some(target.to_owned());
+        self.more.target = Some(target.to_owned());
         self
     }
 
     /// Adds a code and a message to the details.
     #[must_use]
     pub fn detail(mut self, code: &str, message: impl Into<String>) -> Self {
-        self.details.push((code.to_owned(), message.into()));
+        self.more.details.push((code.to_owned(), message.into()));
         self
     }
 
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
+        self.more.headers.push((name.to_owned(), value.into()));
         self
     }
 
     /// What stands beside `error`.
     pub(super) fn error(&self) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message });
-        if let Some(target) = &self.target {
+        if let Some(target) = &self.more.target {
             error["target"] = target.as_str().into();
         }
-        if !self.details.is_empty() {
-            let details = self.details.iter();
+        if !self.more.details.is_empty() {
+            let details = self.more.details.iter();
             error["details"] = details
                 .map(|(code, message)| json!({ "code": code, "message": message }))
                 .collect();
         }
-        if !self.info.is_empty() {
-            error["additionalInfo"] = self.info.clone().into();
+        if !self.more.info.is_empty() {
+            error["additionalInfo"] = self.more.info.clone().into();
         }
         error
     }
 
     pub(super) fn answer(&self) -> Answer {
         Answer {
-            headers: self.headers.clone(),
+            headers: self.more.headers.clone(),
             ..Answer::json(self.status, json!({ "error": self.error() }))
         }
     }

@@ -22,6 +22,7 @@
 //! Sources: *ARM RPC* (common API details, asynchronous operations) and the errors that people report of the service.
 //! Marked as a guess is what neither shows.
 
+mod admission;
 mod call;
 mod catalog;
 mod clock;
@@ -30,12 +31,14 @@ mod described;
 mod disks;
 mod fault;
 mod groups;
+mod guards;
 mod interfaces;
 mod machines;
 mod members;
 mod network;
 mod operation;
 mod power;
+mod recipe;
 mod request;
 mod route;
 mod run;

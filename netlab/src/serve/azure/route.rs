@@ -4,7 +4,7 @@ use super::call::Call;
 use super::fault::Refusal;
 use super::operation;
 use super::request::Answer;
-use super::{catalog, containers, disks, groups, interfaces, network, power, run, terms, vm};
+use super::{catalog, containers, disks, groups, guards, interfaces, network, power, run, terms, vm};
 
 /// The kinds of the path behind `providers/NAMESPACE`, with slashes between: `virtualmachines/runcommands`.
 fn kinds(path: &[&str]) -> String {
@@ -158,9 +158,9 @@ fn of_subscription(call: &Call<'_>, method: &str, namespace: &str, rest: &[&str]
                 version,
             ],
         ) => catalog::image(call, at, &[publisher, offer, sku, version]),
-        ("GET", "microsoft.compute", ["virtualmachines"]) => vm::list(call),
-        ("GET", "microsoft.compute", ["disks"]) => disks::list(call),
-        ("GET", "microsoft.containerinstance", ["containergroups"]) => containers::list(call),
+        ("GET", "microsoft.compute", ["virtualmachines"]) => Ok(vm::list(call)),
+        ("GET", "microsoft.compute", ["disks"]) => Ok(disks::list(call)),
+        ("GET", "microsoft.containerinstance", ["containergroups"]) => Ok(containers::list(call)),
         ("GET", "microsoft.containerinstance", ["locations", _, "capabilities"]) => Ok(catalog::capabilities(call)),
         ("GET", "microsoft.network", [kind]) => network::list(call, kind),
         (
@@ -197,7 +197,7 @@ fn of_network(call: &Call<'_>, method: &str, rest: &[&str]) -> Result<Answer, Re
         ("GET", ["virtualnetworks", _, "subnets", _]) => network::show(call, "subnets"),
         ("PUT", ["virtualnetworks", _, "subnets", _]) => network::put(call, "subnets"),
         ("DELETE", ["virtualnetworks", _, "subnets", _]) => network::delete(call, "subnets"),
-        (_, ["networksecuritygroups", _, "securityrules", ..]) => network::rules(call),
+        (_, ["networksecuritygroups", _, "securityrules", ..]) => guards::rules(call),
         _ => Err(unknown(call)),
     }
 }
@@ -205,20 +205,20 @@ fn of_network(call: &Call<'_>, method: &str, rest: &[&str]) -> Result<Answer, Re
 fn of_compute(call: &Call<'_>, method: &str, rest: &[&str]) -> Result<Answer, Refusal> {
     groups::must_be(call)?;
     match (method, rest) {
-        ("GET", ["virtualmachines"]) => vm::list(call),
+        ("GET", ["virtualmachines"]) => Ok(vm::list(call)),
         ("GET", ["virtualmachines", _]) => vm::show(call),
         ("PUT", ["virtualmachines", _]) => vm::put(call),
         ("PATCH", ["virtualmachines", _]) => vm::patch(call),
-        ("DELETE", ["virtualmachines", _]) => vm::delete(call),
+        ("DELETE", ["virtualmachines", _]) => Ok(vm::delete(call)),
         ("GET", ["virtualmachines", _, "instanceview"]) => vm::view(call),
         ("POST", ["virtualmachines", _, "runcommand"]) => run::act(call),
         ("POST", ["virtualmachines", _, "retrievebootdiagnosticsdata"]) => power::console(call),
         ("POST", ["virtualmachines", _, action]) => power::switch(call, action),
-        ("GET", ["virtualmachines", _, "runcommands"]) => run::list(call),
+        ("GET", ["virtualmachines", _, "runcommands"]) => Ok(run::list(call)),
         ("PUT", ["virtualmachines", _, "runcommands", _]) => run::put(call),
         ("GET", ["virtualmachines", _, "runcommands", _]) => run::show(call),
         ("DELETE", ["virtualmachines", _, "runcommands", _]) => run::delete(call),
-        ("GET", ["disks"]) => disks::list(call),
+        ("GET", ["disks"]) => Ok(disks::list(call)),
         ("GET", ["disks", _]) => disks::show(call),
         ("DELETE", ["disks", _]) => disks::delete(call),
         _ => Err(unknown(call)),
@@ -228,11 +228,11 @@ fn of_compute(call: &Call<'_>, method: &str, rest: &[&str]) -> Result<Answer, Re
 fn of_containers(call: &Call<'_>, method: &str, rest: &[&str]) -> Result<Answer, Refusal> {
     groups::must_be(call)?;
     match (method, rest) {
-        ("GET", ["containergroups"]) => containers::list(call),
+        ("GET", ["containergroups"]) => Ok(containers::list(call)),
         ("GET", ["containergroups", _]) => containers::show(call),
         ("PUT", ["containergroups", _]) => containers::put(call),
         ("PATCH", ["containergroups", _]) => containers::patch(call),
-        ("DELETE", ["containergroups", _]) => containers::delete(call),
+        ("DELETE", ["containergroups", _]) => Ok(containers::delete(call)),
         ("POST", ["containergroups", _, action]) => containers::switch(call, action),
         ("GET", ["containergroups", _, "containers", container, "logs"]) => containers::logs(call, container),
         ("POST", ["containergroups", _, "containers", container, "exec"]) => containers::exec(call, container),

@@ -209,7 +209,7 @@ pub(super) fn put(call: &Call<'_>) -> Result<Answer, Refusal> {
     } else {
         state.begin(call, Task::new(&key, move || Ok(run()), end))
     };
-    let json = state.resource(&id).map(|command| without_view(command));
+    let json = state.resource(&id).map(without_view);
     drop(state);
     Ok(begun(call, &operation, if is_new { 201 } else { 200 }, json))
 }
@@ -252,10 +252,10 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::json(200, without_view(command)))
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn list(call: &Call<'_>) -> Answer {
     let within = format!("{}/runcommands/", vm::id(call).to_lowercase());
     let found = call.state().listed(|resource| resource.key().starts_with(&within));
-    Ok(page(call, found.iter().map(without_view).collect()))
+    page(call, found.iter().map(without_view).collect())
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {

@@ -3,18 +3,19 @@
 use base64ct::{Base64, Encoding as _};
 use serde_json::{Map, Value, json};
 
+use super::admission::{check_network, check_system, invalid, list_of};
 use super::call::Call;
 use super::catalog::{self, Size, page, region, visible};
 use super::fault::Refusal;
 use super::groups::{check_tags, id as group_id, look};
-use super::interfaces::{check_inline, make_inline};
+use super::interfaces::make_inline;
 use super::machines::Machine;
 use super::members;
-use super::network::{self, must_stay, not_found, referred};
+use super::network::{self, must_stay, not_found};
 use super::operation::{Outcome, Task, begun};
 use super::request::Answer;
 use super::state::{Resource, State, location};
-use super::{clock, disks};
+use super::{clock, disks, guards};
 
 pub(super) const MACHINE: &str = "Microsoft.Compute/virtualMachines";
 
@@ -28,10 +29,6 @@ pub(super) fn id(call: &Call<'_>) -> String {
 
 pub(super) fn missing(id: &str) -> Refusal {
     not_found(id, MACHINE)
-}
-
-fn invalid(target: &str, message: impl Into<String>) -> Refusal {
-    Refusal::new(400, "InvalidParameter", message).target(target)
 }
 
 pub(super) fn put(call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -171,102 +168,6 @@ fn touch(call: &Call<'_>, state: &mut State, key: &str) -> String {
     )
 }
 
-fn check_system(system: &Value) -> Result<(), Refusal> {
-    if !system.is_object() {
-        return Err(invalid(
-            "osProfile",
-            "Required parameter 'osProfile' is missing (null).",
-        ));
-    }
-    let text = |name: &str| system[name].as_str().unwrap_or_default();
-    let (computer, admin) = (text("computerName"), text("adminUsername"));
-    if computer.is_empty()
-        || computer.len() > 64
-        || !computer
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
-    {
-        return Err(invalid(
-            "computerName",
-            format!(
-                "Linux host name '{computer}' cannot exceed 64 characters in length or contain the following characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] {{ }} \\ | ; : ' \" , < > / ?."
-            ),
-        ));
-    }
-    if admin.is_empty() || ["admin", "administrator", "root", "guest", "user", "test"].contains(&admin) {
-        return Err(invalid("adminUsername", "The Admin Username specified is not allowed."));
-    }
-    if Base64::decode_vec(text("customData")).is_err() || text("customData").len() > 87_380 {
-        let message =
-            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of 87380 characters.";
-        return Err(invalid("customData", message));
-    }
-    let linux = &system["linuxConfiguration"];
-    let has_password = !text("adminPassword").is_empty();
-    let keys = linux["ssh"]["publicKeys"].as_array().cloned().unwrap_or_default();
-    if linux["disablePasswordAuthentication"] == true && keys.is_empty() || keys.is_empty() && !has_password {
-        let message = "Authentication using either SSH or by user name and password must be enabled in Linux profile.";
-        return Err(invalid("linuxConfiguration", message));
-    }
-    for key in &keys {
-        let path = format!("/home/{admin}/.ssh/authorized_keys");
-        if key["path"] != path {
-            let message = format!(
-                "Destination path for SSH public keys is currently limited to its default value {path}  due to a known issue in Linux provisioning agent."
-            );
-            return Err(invalid("linuxConfiguration.ssh.publicKeys.path", message));
-        }
-        let mut words = key["keyData"].as_str().unwrap_or_default().split_whitespace();
-        let is_key = words
-            .next()
-            .is_some_and(|word| ["ssh-rsa", "ssh-ed25519"].contains(&word));
-        if !is_key || words.next().is_none_or(|data| Base64::decode_vec(data).is_err()) {
-            let message = "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid.";
-            return Err(invalid("linuxConfiguration.ssh.publicKeys.keyData", message));
-        }
-    }
-    Ok(())
-}
-
-fn list_of(value: &Value) -> Vec<Value> {
-    value.as_array().cloned().unwrap_or_default()
-}
-
-fn check_network(call: &Call<'_>, state: &State, id: &str, given: &Value, at: &str) -> Result<(), Refusal> {
-    if let Some(data) = given["userData"].as_str()
-        && Base64::decode_vec(data).is_err()
-    {
-        return Err(invalid("userData", "User data must be in Base64 encoding."));
-    }
-    let profile = &given["networkProfile"];
-    let (attached, inline) = (
-        list_of(&profile["networkInterfaces"]),
-        list_of(&profile["networkInterfaceConfigurations"]),
-    );
-    if attached.is_empty() == inline.is_empty() {
-        return Err(invalid(
-            "networkProfile",
-            "A machine has network interfaces or describes them, and not both.",
-        ));
-    }
-    if !inline.is_empty() && !profile["networkApiVersion"].is_string() {
-        let message =
-            "The value of parameter networkApiVersion is invalid: it is required with networkInterfaceConfigurations.";
-        return Err(invalid("networkProfile.networkApiVersion", message));
-    }
-    for interface in &inline {
-        check_inline(call, state, id, interface, at)?;
-    }
-    for interface in &attached {
-        let found = referred(state, interface["id"].as_str().unwrap_or_default(), id)?;
-        if let Some(owner) = found.properties["virtualMachine"]["id"].as_str() {
-            let message = format!("Network Interface {} is used by existing resource {owner}.", found.id);
-            return Err(Refusal::new(400, "NicInUse", message));
-        }
-    }
-    Ok(())
-}
-
 /// The machine's interfaces: what its body names, and what it describes and is made here.
 fn interfaces(state: &mut State, machine: &Resource, given: &Value, lag: u32) -> Vec<Value> {
     let profile = &given["networkProfile"];
@@ -343,7 +244,7 @@ fn machine(state: &State, resource: &Resource, size: &Size, image: String, inter
             .filter_map(|key| key["keyData"].as_str().map(str::to_owned))
             .collect(),
         interface: interface.to_owned(),
-        open: guard.map(network::open).unwrap_or_default(),
+        open: guard.map(guards::open).unwrap_or_default(),
     }
 }
 
@@ -404,7 +305,7 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 /// A list, of a group or of the subscription. That of the subscription writes groups in capitals.
-pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn list(call: &Call<'_>) -> Answer {
     let is_of_group = call.is_of_group()
         || call
             .segment(2)
@@ -436,7 +337,7 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     });
     let shown = shown.collect();
     drop(state);
-    Ok(page(call, shown))
+    page(call, shown)
 }
 
 pub(super) fn patch(call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -455,16 +356,16 @@ pub(super) fn patch(call: &Call<'_>) -> Result<Answer, Refusal> {
     Ok(begun(call, &operation, 200, json))
 }
 
-pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn delete(call: &Call<'_>) -> Answer {
     let (id, lag) = (id(call), call.shared.settings.list_lag);
     let key = id.to_lowercase();
     let mut state = call.state();
     let Some(machine) = state.resource(&id) else {
-        return Ok(Answer::new(204));
+        return Answer::new(204);
     };
     if let Some(operation) = machine.operation.clone().filter(|_| machine.state == "Deleting") {
         drop(state);
-        return Ok(begun(call, &operation, 202, None));
+        return begun(call, &operation, 202, None);
     }
     state.preempt(&key);
     if let Some(machine) = state.resource_mut(&key) {
@@ -483,7 +384,7 @@ pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {
     };
     let operation = state.begin(call, Task::new(&key, work, end));
     drop(state);
-    Ok(begun(call, &operation, 202, None))
+    begun(call, &operation, 202, None)
 }
 
 /// Removes what goes with a machine, and lets go of what does not.
