@@ -139,7 +139,11 @@ mod tests {
                 command
             }
         };
-        command.args(["--exact", "deadline::tests::a_process_that_hangs_ends_all_the_same", "--nocapture"]);
+        command.args([
+            "--exact",
+            "deadline::tests::a_process_that_hangs_ends_all_the_same",
+            "--nocapture",
+        ]);
         command.env(ROLE, role).stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
         Ok((command.status()?, started.elapsed()))
@@ -147,10 +151,11 @@ mod tests {
 
     /// Never returns.
     fn play(role: &str) {
-        let deadline = Deadline::set(since_boot() + Duration::from_secs(60)).unwrap();
-        deadline.move_to(since_boot() + SOON).unwrap();
-        // Whoever drops it has it all the same.
-        drop(deadline);
+        {
+            // Whoever drops it has it all the same.
+            let deadline = Deadline::set(since_boot() + Duration::from_secs(60)).unwrap();
+            deadline.move_to(since_boot() + SOON).unwrap();
+        }
         match role {
             "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),
             "deaf" => {
@@ -177,7 +182,14 @@ mod tests {
             assert_eq!(status.signal(), Some(libc::SIGKILL), "{role}: {status}");
             assert!((SOON..limit).contains(&after), "{role}: {after:?}");
         }
-        let first = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+        let first = [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ];
         let may = Command::new(first[0]).args(&first[1..]).arg("true").output();
         if !may.is_ok_and(|output| output.status.success()) {
             eprintln!("skipped: no process namespace of its own here");
