@@ -32,10 +32,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Marks(BTreeMap<String, HashSet<LeaseId>>);
 
 impl Launcher {
-    /// Looks at every place once: one round of what [`super::Config::sweep_every`] repeats. What is marked and found again is
-    /// removed; `marks` is for the next round then.
-    pub async fn sweep(&self, marks: &mut Marks) {
-        round(&self.0, marks).await;
+    /// Looks once at the places that are wanted: one round of what [`super::Config::sweep_every`] repeats. What is marked and
+    /// found again is removed; `marks` is for the next round then.
+    pub async fn sweep(&self, marks: &mut Marks, is_wanted: impl Fn(&Description) -> bool + Send) {
+        round(&self.0, marks, is_wanted).await;
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
     let mut marks = Marks::default();
     loop {
         let round = async {
-            round(&inner, &mut marks).await;
+            round(&inner, &mut marks, |_| true).await;
             sleep(every).await;
         };
         tokio::select! {
@@ -56,8 +56,8 @@ pub(super) async fn run(inner: Arc<Inner>) {
     }
 }
 
-async fn round(inner: &Arc<Inner>, Marks(marked): &mut Marks) {
-    for description in &inner.descriptions {
+async fn round(inner: &Arc<Inner>, Marks(marked): &mut Marks, is_wanted: impl Fn(&Description) -> bool + Send) {
+    for description in inner.descriptions.iter().filter(|description| is_wanted(description)) {
         let Some(place) = inner.places.get(&description.name) else {
             continue;
         };

@@ -14,7 +14,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// Makes a round.
 pub(super) async fn round(book: Book, launcher: Launcher) {
     let mut marks = book.marks();
-    launcher.sweep(&mut marks).await;
+    // Of a trial run nothing can be left.
+    launcher.sweep(&mut marks, |place| !place.is_sample).await;
     // Unmarked, it lives one round longer.
     let _later = book.keep_marks(&marks);
 }
