@@ -18,6 +18,9 @@ use crate::{failure, node_socket, output};
 /// How long the gateway may think.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How long it is tried through the tunnel: a handshake goes out four times.
+const TUNNEL_LIMIT: Duration = Duration::from_secs(20);
+
 /// What is asked, and of whom.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, in a container:\n  \
@@ -61,7 +64,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         (Some(endpoint), Some(public_key), Some(key_file)) => {
             let caller = Caller::new(endpoint, public_key, private_key(&key_file)?);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(caller.ask(&question, LIMIT))?
+            runtime.block_on(caller.ask(&question, TUNNEL_LIMIT))?
         }
         _ => {
             let path = arguments.socket.map_or_else(node_socket::find, Ok)?;

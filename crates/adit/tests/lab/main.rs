@@ -22,6 +22,7 @@ mod flood;
 mod forwarding;
 mod isolation;
 mod kernel;
+mod launcher;
 mod lease_peers;
 mod link;
 mod live;

@@ -328,7 +328,8 @@ mod tests {
     }
 
     async fn fails(endpoint: String) -> CallError {
-        let asked = caller(endpoint).ask(&Question::Report {}, Duration::from_millis(300));
+        let caller = caller(endpoint);
+        let asked = caller.ask(&Question::Report {}, Duration::from_millis(300));
         asked.await.unwrap_err()
     }
 
@@ -362,7 +363,7 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains("refused"), "{error}");
-        let babbler = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let babbler = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = babbler.local_addr().unwrap().to_string();
         let task = tokio::spawn(async move {
             let mut buffer = [0; 2_000];
