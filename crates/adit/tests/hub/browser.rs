@@ -13,7 +13,7 @@ use netlab::{Host, Output};
 use serde_json::{Value, json};
 
 /// How long a visit may take.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// What every visit needs of the machine.
 macro_rules! needs_a_browser {

@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 
 import { visit } from './browser.mjs';
-import { shrink } from './png.mjs';
 
 const DESK = { width: 1100, height: 900 };
 const PHONE = { width: 360, height: 740 };
@@ -14,9 +13,9 @@ const TALLEST = 1500;
 await visit(
   async ({ page, another, args, say, screenshot, violations, expectProblem }) => {
     const pictures = [];
-    const taken = (name, file) => {
+    const taken = async (name, file) => {
       pictures.push(name);
-      if (args.shrinks) shrink(file);
+      if (args.shrinks) (await import('./png.mjs')).shrink(file);
     };
     page.on('dialog', (dialog) => dialog.accept());
 
@@ -39,7 +38,7 @@ await visit(
       await page.mouse.move(0, 0);
       if (dark) await page.emulateMedia({ colorScheme: 'dark' });
       const clip = { x: 0, y: top, width: DESK.width, height: Math.min(height, (await tall()) - top) };
-      taken(name, await screenshot(name, page, { fullPage: true, clip }));
+      await taken(name, await screenshot(name, page, { fullPage: true, clip }));
       if (dark) await page.emulateMedia({ colorScheme: 'light' });
     };
     const button = (name) => page.getByRole('button', { name });
@@ -95,7 +94,7 @@ await visit(
     await small.goto(first);
     await small.getByText('left, until').waitFor();
     assert.deepEqual(await violations(small), [], 'axe on a phone');
-    taken('phone', await screenshot('phone', small, {}));
+    await taken('phone', await screenshot('phone', small, {}));
     await phone.close();
 
     await open('/');
