@@ -83,6 +83,7 @@ const SECOND: &[Run] = &[Run {
         "forwarding::a_gateway_forwards_beside",
         "isolation::two_clients",
         "kernel::",
+        "launcher::a_launcher_asks",
         "link::a_host_that_was_killed",
         "live::an_added_peer",
         "local::two_leases",
