@@ -3,7 +3,10 @@
 //! `dying.c` counts the hub's writes to its store, or its requests that they be on the disk, and kills it before the one of
 //! that number. So the hub dies before, within and after each commit.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    time::{Duration, Instant},
+};
 
 use netlab::{Account, Host, wait_until};
 use serde_json::{Value, json};
@@ -65,15 +68,19 @@ fn dies_and_is_mended(host: &Host, library: &str, call: &str, number: usize) -> 
         ("DYING_AT", &number),
         ("DYING_FILE", "hub.db"),
     ];
-    let outlived = match Hub::start_with(&dying, host, &folder, &LOCAL) {
-        Err(_) => false,
+    let (mut process, outlived) = match Hub::start_with(&dying, host, &folder, &LOCAL) {
+        Err(process) => (process, false),
         Ok(mut hub) => {
             let outlived = live(&mut hub).is_some();
-            hub.process.signal(libc::SIGKILL);
-            hub.process.wait(SOON);
-            outlived
+            (hub.process, outlived)
         }
     };
+    if outlived {
+        process.signal(libc::SIGKILL);
+    }
+    // A hub that hangs or gives up has not been killed.
+    let ended = process.wait(SOON);
+    assert_eq!(ended.signal(), Some(libc::SIGKILL), "{at}: {ended}\n{}", process.log());
     let hub = Hub::start_at(host, &folder, &LOCAL);
     let (status, page) = hub.ask("GET", "leases", None);
     let leases = page["items"]
