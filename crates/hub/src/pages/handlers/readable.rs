@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{FromRequestParts as _, Request, State},
-    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -107,10 +107,10 @@ async fn as_page(app: &Arc<App>, mut parts: Parts, response: Response) -> Respon
 /// Where a form that was refused came from, if that was a page of this hub; else the start.
 fn back(parts: &Parts) -> String {
     let page = || {
-        let referrer: axum::http::Uri = parts.headers.get(header::REFERER)?.to_str().ok()?.parse().ok()?;
+        let referrer: Uri = parts.headers.get(header::REFERER)?.to_str().ok()?.parse().ok()?;
         let host = parts.headers.get(header::HOST)?.to_str().ok()?;
         let is_ours = referrer.authority().is_some_and(|authority| authority.as_str() == host);
-        is_ours.then(|| referrer.path_and_query().map(|path| path.as_str().to_owned()))?
+        is_ours.then(|| path(&referrer))?
     };
     if parts.method == Method::GET {
         "/".to_owned()
@@ -122,8 +122,14 @@ fn back(parts: &Parts) -> String {
 /// The page that was asked for, if it may be there the next time.
 fn again(parts: &Parts, status: StatusCode) -> Option<String> {
     let is_passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-    let path = || parts.uri.path_and_query().map(|path| path.as_str().to_owned());
-    (is_passing && parts.method == Method::GET).then(path)?
+    (is_passing && parts.method == Method::GET).then(|| path(&parts.uri))?
+}
+
+/// The path of an address, as a link to a page of this hub. There is none if a browser would take it for another host's: after
+/// `//` comes a host, and `\` is read as `/`.
+fn path(address: &Uri) -> Option<String> {
+    let path = address.path_and_query()?.as_str();
+    (!path.starts_with("//") && !path.contains('\\')).then(|| path.to_owned())
 }
 
 #[cfg(test)]
@@ -163,6 +169,8 @@ mod tests {
             ("POST", "https://evil.example/leases/x", "/"),
             ("POST", "https://vpn.example.evil.example/", "/"),
             ("POST", "javascript:alert(1)", "/"),
+            ("POST", "https://vpn.example//evil.example/x", "/"),
+            ("POST", "https://vpn.example/\\evil.example/x", "/"),
             ("GET", "https://vpn.example/history", "/"),
         ] {
             let parts = copy(&request(method, "/leases/x/end", &[host, ("referer", referrer)]));
@@ -173,15 +181,18 @@ mod tests {
 
     #[test]
     fn a_page_that_may_come_later_is_offered_again_and_a_form_is_not() {
-        for (method, status, expected) in [
-            ("GET", 429, Some("/history?cursor=x")),
-            ("GET", 503, Some("/history?cursor=x")),
-            ("GET", 404, None),
-            ("POST", 503, None),
+        for (method, status, path, expected) in [
+            ("GET", 429, "/history?cursor=x", Some("/history?cursor=x")),
+            ("GET", 503, "/history?cursor=x", Some("/history?cursor=x")),
+            ("GET", 404, "/history?cursor=x", None),
+            ("POST", 503, "/history?cursor=x", None),
+            // No page of this hub's.
+            ("GET", 429, "//evil.example/x", None),
+            ("GET", 429, "/\\evil.example/x", None),
         ] {
-            let parts = copy(&request(method, "/history?cursor=x", &[]));
+            let parts = copy(&request(method, path, &[]));
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(again(&parts, status).as_deref(), expected, "{method} {status}");
+            assert_eq!(again(&parts, status).as_deref(), expected, "{method} {status} {path}");
         }
     }
 }
