@@ -75,7 +75,7 @@ pub(crate) async fn remove(app: &App) {
     }
 }
 
-/// From before when something is too old. Whole days (UTC), so that the audit has one row about it a day at most.
+/// From before when something is too old. Whole days (UTC), so that the audit has rows about it once a day at most.
 fn before(now: Moment, kept: Duration) -> Option<Moment> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
     let (now, kept, day) = (now.as_millis(), millis(kept)?, millis(DAY)?);

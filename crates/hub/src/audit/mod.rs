@@ -28,14 +28,12 @@ use std::{
 use axum::http::StatusCode;
 use launch::{Clock, Moment, store::sqlite::Database};
 
+use self::queue::{OnFailure, Queue};
+pub(crate) use self::scrub::scrub;
 pub use self::{
     chain::{Broken, Head, Row, Whole},
     export::{VerifyError, verify_lines},
-    prune::Pruned,
-};
-use self::{
-    queue::{OnFailure, Queue},
-    scrub::scrub,
+    prune::{PruneError, Pruned},
 };
 use crate::problem::Problem;
 
@@ -130,16 +128,23 @@ impl Audit {
         for row in taken.rows {
             self.record(row).await;
         }
-        if taken.begins
+        if let Some(window) = taken.begins
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let queue = Arc::downgrade(&self.0);
             runtime.spawn(async move {
                 tokio::time::sleep(due_in).await;
                 if let Some(queue) = Weak::upgrade(&queue) {
-                    Self(queue).settle().await;
+                    Self(queue).end_window(window).await;
                 }
             });
+        }
+    }
+
+    /// Writes the counts of one window of refusals. One that is over already has its counts, whatever window it is since.
+    async fn end_window(&self, window: u64) {
+        for row in self.0.end_window(window) {
+            self.record(row).await;
         }
     }
 
@@ -152,12 +157,47 @@ impl Audit {
 
     /// Removes rows from before `before`, and writes that; the chain goes on from the last of them. The newest row stays.
     ///
+    /// If there is anything to remove, the whole chain is walked along before. Rows go in portions, with a row about each.
+    ///
     /// # Errors
     ///
-    /// SQLite's: nothing is removed then.
-    pub async fn prune(&self, before: Moment) -> Result<Option<Pruned>, rusqlite::Error> {
+    /// [`PruneError`]: of a broken audit nothing is removed, and of a portion all or nothing.
+    pub async fn prune(&self, before: Moment) -> Result<Option<Pruned>, PruneError> {
+        self.prune_by(prune::PORTION, before).await
+    }
+
+    /// As [`Audit::prune`], so many rows at a time.
+    async fn prune_by(&self, portion: u64, before: Moment) -> Result<Option<Pruned>, PruneError> {
         let queue = Arc::clone(&self.0);
-        blocking(move || queue.prune(before))
+        let due = blocking(move || queue.last_due(before))
+            .await
+            .unwrap_or_else(|_| Err(PruneError::Database(rusqlite::Error::InvalidQuery)))?;
+        let Some(last) = due else { return Ok(None) };
+        let mut all: Option<Pruned> = None;
+        loop {
+            let queue = Arc::clone(&self.0);
+            let removed = blocking(move || queue.prune(portion, last, before))
+                .await
+                .unwrap_or_else(|_| Err(PruneError::Database(rusqlite::Error::InvalidQuery)))?;
+            let Some(Pruned { rows, to }) = removed else {
+                return Ok(all);
+            };
+            let earlier = all.map_or(0, |all| all.rows);
+            all = Some(Pruned {
+                rows: earlier + rows,
+                to,
+            });
+        }
+    }
+
+    /// How many rows there are, as their numbers have it: none is looked at.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's.
+    pub async fn count(&self) -> Result<u64, rusqlite::Error> {
+        let queue = Arc::clone(&self.0);
+        blocking(move || queue.database.read(table::count))
             .await
             .unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery))
     }
@@ -254,7 +294,7 @@ impl Drop for Intent {
 }
 
 /// Does what waits for the disk beside the runtime, in the span of whoever asked.
-fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
+pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(work))
 }

@@ -12,7 +12,8 @@ use std::{
 use launch::{Clock, Moment, store::sqlite::Database};
 
 use super::{
-    Entry, Stamped, prune,
+    Entry, Stamped, export,
+    prune::{self, PruneError, Pruned},
     refusals::{Refusals, Taken, WINDOW},
     table,
 };
@@ -73,11 +74,27 @@ impl Queue {
         lock(&self.refusals).end()
     }
 
-    /// Removes rows from before `before`. Blocks.
-    pub(super) fn prune(&self, before: Moment) -> rusqlite::Result<Option<prune::Pruned>> {
+    /// The counts of refusals of this window, if it is not over.
+    pub(super) fn end_window(&self, window: u64) -> Vec<Entry> {
+        lock(&self.refusals).end_window(window)
+    }
+
+    /// The number of the last row from before `before` that is to be removed, if there is one: then the chain is whole. Blocks.
+    pub(super) fn last_due(&self, before: Moment) -> Result<Option<u64>, PruneError> {
+        let due = self.database.read(|connection| prune::last_due(connection, before))?;
+        if due.is_some() {
+            export::verify(&self.database, &[])?;
+        }
+        Ok(due)
+    }
+
+    /// Removes so many of the rows up to the one numbered `last`; `None` if none are left. Blocks.
+    pub(super) fn prune(&self, portion: u64, last: u64, before: Moment) -> Result<Option<Pruned>, PruneError> {
         let now = self.clock.now();
-        self.database
-            .write(|transaction| prune::prune(transaction, before, now))
+        let pruned = self
+            .database
+            .write(|transaction| prune::prune(transaction, portion, last, before, now))?;
+        Ok(pruned)
     }
 
     /// Takes an entry, and gives the number by which it is known; `None` if so many wait that it is not taken.

@@ -2,7 +2,8 @@
 //!
 //! Pure: `now` comes from the caller. A window begins with the first refusal. In it, the first few of somebody from an address
 //! become a row each, as long as there are not too many in all; the others are counted, and each count becomes one row when
-//! the window is over. So what an attacker can add in a window is bounded, from however many addresses.
+//! the window is over. So what an attacker can add in a window is bounded, from however many addresses. Each sort of refusal
+//! has rows of its own, so that none hides another.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -17,7 +18,7 @@ pub(super) const WINDOW: Duration = Duration::from_secs(300);
 /// Rows of one kind in a window.
 const EACH: u32 = 10;
 
-/// Rows in a window about people who are signed in, and as many about nobody known.
+/// Rows of one class in a window.
 const IN_ALL: u32 = 200;
 
 /// What is added to the last row of a kind.
@@ -26,12 +27,27 @@ const AND_MORE: &str = "; more from this address are counted, and become one row
 /// The refusals of a window.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
+    /// The number of the window, and of the last one until another begins.
+    window: u64,
     since: Option<Moment>,
     kinds: BTreeMap<Kind, u32>,
-    /// Rows about nobody known, and about people who are signed in.
-    written: [u32; 2],
-    /// Those for which there was no room, in the same order.
-    rest: [u64; 2],
+    classes: BTreeMap<Class, Room>,
+}
+
+/// What shares the rows of a window: one sort of refusal, of people who are signed in, or of nobody known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
+    what: &'static str,
+    is_signed_in: bool,
+}
+
+/// What became of a class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    /// Rows.
+    written: u32,
+    /// Those for which there was no room.
+    rest: u64,
 }
 
 /// What is counted together. Of IPv6 a /64 is one address: one customer has it.
@@ -47,31 +63,39 @@ struct Kind {
 pub(super) struct Taken {
     /// What is to be written.
     pub(super) rows: Vec<Entry>,
-    /// Whether a window has begun with it.
-    pub(super) begins: bool,
+    /// The number of the window that has begun with it.
+    pub(super) begins: Option<u64>,
 }
 
 impl Refusals {
     /// Takes a refusal.
     pub(super) fn take(&mut self, mut entry: Entry, now: Moment) -> Taken {
         let mut rows = self.over(now);
-        let begins = self.since.is_none();
-        self.since.get_or_insert(now);
-        let class = usize::from(!entry.who.is_empty());
+        let mut begins = None;
+        if self.since.is_none() {
+            self.since = Some(now);
+            self.window += 1;
+            begins = Some(self.window);
+        }
+        let class = Class {
+            what: entry.what,
+            is_signed_in: !entry.who.is_empty(),
+        };
+        let room = self.classes.entry(class).or_default();
         let kind = Kind {
             who: entry.who.clone(),
             what: entry.what,
             address: entry.address.map(site),
         };
         let is_known = self.kinds.contains_key(&kind);
-        if !is_known && self.written[class] >= IN_ALL {
-            self.rest[class] += 1;
+        if !is_known && room.written >= IN_ALL {
+            room.rest += 1;
             return Taken { rows, begins };
         }
         let count = self.kinds.entry(kind).or_default();
         *count = count.saturating_add(1);
-        if *count <= EACH && self.written[class] < IN_ALL {
-            self.written[class] += 1;
+        if *count <= EACH && room.written < IN_ALL {
+            room.written += 1;
             if *count == EACH {
                 entry.detail.push_str(AND_MORE);
             }
@@ -79,7 +103,7 @@ impl Refusals {
         } else if *count <= EACH {
             // Its own row about the count would tell of those that were written, too.
             *count -= 1;
-            self.rest[class] += 1;
+            room.rest += 1;
         }
         Taken { rows, begins }
     }
@@ -93,9 +117,18 @@ impl Refusals {
         }
     }
 
+    /// Ends this window, whatever time it is, and gives its counts; none if it is over already.
+    pub(super) fn end_window(&mut self, window: u64) -> Vec<Entry> {
+        if self.window == window { self.end() } else { Vec::new() }
+    }
+
     /// Ends the window, whatever time it is, and gives its counts.
     pub(super) fn end(&mut self) -> Vec<Entry> {
-        let Self { kinds, rest, .. } = std::mem::take(self);
+        let next = Self {
+            window: self.window,
+            ..Self::default()
+        };
+        let Self { kinds, classes, .. } = std::mem::replace(self, next);
         let counted = kinds
             .into_iter()
             .filter(|(_, count)| *count > EACH)
@@ -110,12 +143,19 @@ impl Refusals {
                     ..Entry::default()
                 }
             });
-        let beyond = rest.into_iter().zip(["nobody known", "people who are signed in"]);
-        let beyond = beyond.filter(|(count, _)| *count > 0).map(|(count, whose)| Entry {
-            what: "refusals",
-            outcome: "refused",
-            detail: format!("{count} more of {whose} in five minutes, beyond those that have rows"),
-            ..Entry::default()
+        let beyond = classes.into_iter().filter(|(_, room)| room.rest > 0);
+        let beyond = beyond.map(|(class, Room { rest, .. })| {
+            let whose = if class.is_signed_in {
+                "people who are signed in"
+            } else {
+                "nobody known"
+            };
+            Entry {
+                what: class.what,
+                outcome: "refused",
+                detail: format!("{rest} more of {whose} in five minutes, beyond those that have rows"),
+                ..Entry::default()
+            }
         });
         counted.chain(beyond).collect()
     }
@@ -143,7 +183,7 @@ mod tests {
     fn the_first_of_a_kind_have_rows_and_the_others_a_count() {
         let mut refusals = Refusals::default();
         let first = refusals.take(refusal("anna", "192.0.2.1"), at(0));
-        assert_eq!((first.rows.len(), first.begins), (1, true));
+        assert_eq!((first.rows.len(), first.begins), (1, Some(1)));
         let rows: Vec<_> = (1..25)
             .flat_map(|second| refusals.take(refusal("anna", "192.0.2.1"), at(second)).rows)
             .collect();
@@ -152,7 +192,7 @@ mod tests {
         // Somebody else, and another address, are told apart.
         for other in [refusal("bob", "192.0.2.1"), refusal("anna", "192.0.2.2")] {
             let taken = refusals.take(other, at(30));
-            assert_eq!((taken.rows.len(), taken.begins), (1, false));
+            assert_eq!((taken.rows.len(), taken.begins), (1, None));
         }
         assert_eq!(refusals.over(at(299)), []);
         let counts = refusals.over(at(300));
@@ -161,7 +201,25 @@ mod tests {
         assert_eq!((counts[0].who.as_str(), counts[0].outcome), ("anna", "refused"));
         // Another window.
         let taken = refusals.take(refusal("anna", "192.0.2.1"), at(301));
-        assert_eq!((taken.rows.len(), taken.begins), (1, true));
+        assert_eq!((taken.rows.len(), taken.begins), (1, Some(2)));
+    }
+
+    #[test]
+    fn a_timer_ends_its_own_window_and_no_later_one() {
+        let mut refusals = Refusals::default();
+        let refuse = |refusals: &mut Refusals| {
+            let taken: Vec<_> = (0..12)
+                .map(|_| refusals.take(refusal("anna", "192.0.2.1"), at(0)))
+                .collect();
+            taken[0].begins
+        };
+        assert_eq!(refuse(&mut refusals), Some(1));
+        // Ended before its time, as when the hub stops or the clock is set back.
+        assert_eq!(refusals.end().len(), 1);
+        assert_eq!(refuse(&mut refusals), Some(2));
+        assert_eq!(refusals.end_window(1), []);
+        assert_eq!(refusals.end_window(2).len(), 1);
+        assert_eq!(refusals.end_window(2), []);
     }
 
     #[test]
@@ -178,8 +236,15 @@ mod tests {
         }
         assert_eq!(written, IN_ALL as usize);
         assert_eq!(refusals.take(refusal("anna", "192.0.2.1"), at(2)).rows.len(), 1);
+        // Nor what is refused for another reason.
+        let guess = Entry {
+            what: "session.refused",
+            ..refusal("", "192.0.2.1")
+        };
+        assert_eq!(refusals.take(guess, at(3)).rows.len(), 1);
         let counts = refusals.end();
         assert_eq!(counts.len(), 1);
+        assert_eq!(counts[0].what, "request.refused");
         assert!(counts[0].detail.starts_with("49800 more of nobody known"), "{counts:?}");
     }
 

@@ -7,7 +7,7 @@ const TAKEN: &str = "[secret]";
 const KEY: usize = 43;
 
 /// The text without what looks like a key, an API token or a signed token, and no longer than `most` characters.
-pub(super) fn scrub(text: &str, most: usize) -> String {
+pub(crate) fn scrub(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len().min(most));
     let mut word = String::new();
     for letter in text.chars() {

@@ -133,8 +133,22 @@ pub(super) fn pruned(connection: &Connection) -> rusqlite::Result<Head> {
     connection.query_row("SELECT count, hash FROM audit_pruned", [], read_head)
 }
 
-/// The last row before the first that is not from before `before`, and is not the newest; `None` if there is none to prune.
-pub(super) fn last_before(connection: &Connection, before: Moment) -> rusqlite::Result<Option<Head>> {
+/// How many rows there are, as their numbers have it.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    Ok(last(connection)?.count.saturating_sub(pruned(connection)?.count))
+}
+
+/// The head as this row has it.
+pub(super) fn head_at(connection: &Connection, number: u64) -> rusqlite::Result<Head> {
+    connection.query_row(
+        "SELECT number, hash FROM audit WHERE number = ?1",
+        [signed(number)],
+        read_head,
+    )
+}
+
+/// The number of the row before the first that is not from before `before`, or before the newest.
+pub(super) fn last_before(connection: &Connection, before: Moment) -> rusqlite::Result<u64> {
     let newest = last(connection)?.count;
     let kept: Option<i64> = connection
         .query_row(
@@ -143,14 +157,7 @@ pub(super) fn last_before(connection: &Connection, before: Moment) -> rusqlite::
             |row| row.get(0),
         )
         .optional()?;
-    let number = kept.map_or(newest, unsigned).min(newest).saturating_sub(1);
-    connection
-        .query_row(
-            "SELECT number, hash FROM audit WHERE number = ?1",
-            [signed(number)],
-            read_head,
-        )
-        .optional()
+    Ok(kept.map_or(newest, unsigned).min(newest).saturating_sub(1))
 }
 
 /// Notes how far rows were pruned, and removes them.

@@ -10,7 +10,7 @@ use std::{
 
 use launch::{Clock, Moment, store::sqlite::Database};
 
-use super::{Audit, Broken, Entry, Head, Pruned, VerifyError, Whole, verify_lines};
+use super::{Audit, Broken, Entry, Head, PruneError, Pruned, VerifyError, Whole, verify_lines};
 
 fn database() -> Arc<Database> {
     Arc::new(Database::in_memory().unwrap())
@@ -364,6 +364,72 @@ async fn a_pruned_audit_is_still_proven_whole_and_says_from_where() {
     let pruned = audit.prune(at(900_000)).await.unwrap().unwrap();
     assert_eq!((pruned.rows, pruned.to.count), (3, 7));
     assert_eq!(self::audit(&database).verify(&[]).unwrap().rows(), 2);
+}
+
+#[tokio::test]
+async fn a_broken_audit_is_not_pruned_and_stays_as_it_is() {
+    let cases: [(&str, &[&str], Broken); 2] = [
+        (
+            "changed",
+            &[
+                "DROP TRIGGER audit_is_not_changed",
+                "UPDATE audit SET outcome = 'refused' WHERE number = 2",
+            ],
+            Broken::Changed { number: 2 },
+        ),
+        (
+            "beheaded, with a note of pruned rows and without a row about them",
+            &[
+                "UPDATE audit_pruned SET count = 1, hash = (SELECT hash FROM audit WHERE number = 1)",
+                "DELETE FROM audit WHERE number = 1",
+            ],
+            Broken::Beheaded { count: 1 },
+        ),
+    ];
+    for (what, statements, broken) in cases {
+        let database = database();
+        let (audit, secs) = audit_at(&database);
+        for second in 1..=4 {
+            secs.store(second, Ordering::SeqCst);
+            audit.record(entry("lease.create")).await;
+        }
+        for statement in statements {
+            run(&database, statement, []).unwrap();
+        }
+        let rows = audit.page(None, 10).await.unwrap();
+        secs.store(100, Ordering::SeqCst);
+        let refused = audit.prune(Moment::from_millis(3_000)).await;
+        assert!(
+            matches!(refused, Err(PruneError::Verify(VerifyError::Broken(found))) if found == broken),
+            "{what}"
+        );
+        assert_eq!(audit.page(None, 10).await.unwrap(), rows, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn many_rows_are_pruned_in_portions_and_each_has_its_row() {
+    let (audit, secs) = audit_at(&database());
+    let at = |second: u64| Moment::from_millis(second * 1_000);
+    for second in 1..=10 {
+        secs.store(second, Ordering::SeqCst);
+        audit.record(entry("lease.create")).await;
+    }
+    let all = audit.export(&mut Vec::new()).unwrap().head;
+    secs.store(100, Ordering::SeqCst);
+    let Pruned { rows, to } = audit.prune_by(3, at(9)).await.unwrap().unwrap();
+    assert_eq!((rows, to.count), (8, 8));
+    let whole = audit.verify(&[all, to]).unwrap();
+    assert_eq!((whole.from, whole.head.count), (to, 13));
+    assert_eq!(audit.count().await.unwrap(), 5);
+    let told = audit.page(None, 3).await.unwrap();
+    for (row, expected) in told.iter().zip(["rows 7 to 8,", "rows 4 to 6,", "rows 1 to 3,"]) {
+        assert!(row.detail.starts_with(expected), "{}", row.detail);
+    }
+    // The rows about it are not removed in turn, though they, too, are from before.
+    let Pruned { rows, to } = audit.prune_by(3, at(1_000)).await.unwrap().unwrap();
+    assert_eq!((rows, to.count), (4, 12));
+    assert_eq!(audit.verify(&[]).unwrap().head.count, 15);
 }
 
 #[tokio::test(start_paused = true)]

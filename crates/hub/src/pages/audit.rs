@@ -7,7 +7,7 @@ use super::{
     layout::{Frame, Tab, Viewer},
     words,
 };
-use crate::audit::Row;
+use crate::audit::{Row, Whole};
 
 /// What the page shows.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) struct AuditPage<'a> {
     pub next: Option<u64>,
     /// Whether this is not the first page.
     pub is_later: bool,
-    /// How many rows were found whole, or where the chain is broken; `None`: there are too many to check them unasked.
-    pub verified: Option<Result<u64, String>>,
+    /// From where on it was found whole, or where the chain is broken; `None`: there are too many rows to check them unasked.
+    pub verified: Option<Result<Whole, String>>,
 }
 
 impl AuditPage<'_> {
@@ -32,8 +32,15 @@ impl AuditPage<'_> {
             p.lead { "Who did what. Each row's hash covers the row before it, so that none can be changed unseen." }
             @match &self.verified {
                 None => p { a.button href="/admin/audit?check=yes" { "Check the chain" } },
-                Some(Ok(count)) => div.note.good { p {
-                    strong { "The chain is whole. " } (count) " rows were checked for this page."
+                Some(Ok(whole)) => div.note.good { p {
+                    strong {
+                        "The chain is whole"
+                        @if whole.from.count > 0 { " from row " (whole.from.count + 1) " on" }
+                        ". "
+                    }
+                    (whole.rows()) " rows were checked for this page"
+                    @if whole.from.count > 0 { "; the " (whole.from.count) " before were pruned" }
+                    "."
                 } },
                 Some(Err(broken)) => div.note.bad role="alert" {
                     p { strong { "The chain is broken. " } (broken) }

@@ -29,7 +29,7 @@ use super::{
     tokens::TokensPage,
 };
 use crate::{
-    audit::Row,
+    audit::{Head, Row, Whole},
     identity::Role,
     problem::Problem,
     sign_in::{Account, Token},
@@ -428,6 +428,46 @@ fn who_runs_no_scripts_finds_no_way_of_making_keys_chosen_and_has_to_choose() {
         );
     }
     assert!(!page.contains(" novalidate") && page.contains("the browser runs no scripts"));
+}
+
+#[test]
+fn the_audit_says_from_which_row_on_it_is_whole() {
+    let viewer = Viewer {
+        name: "local".to_owned(),
+        is_admin: true,
+        csrf: "proof".to_owned(),
+    };
+    let head = |count: u64| Head {
+        count,
+        ..Head::default()
+    };
+    // (last row that was pruned, last row, what the page says)
+    for (pruned, last, expected) in [
+        (
+            0,
+            3,
+            "<strong>The chain is whole. </strong>3 rows were checked for this page.</p>",
+        ),
+        (
+            4,
+            9,
+            "<strong>The chain is whole from row 5 on. </strong>5 rows were checked for this page; the 4 before were pruned.</p>",
+        ),
+    ] {
+        let whole = Whole {
+            from: head(pruned),
+            head: head(last),
+        };
+        let page = AuditPage {
+            viewer: &viewer,
+            rows: &[],
+            next: None,
+            is_later: false,
+            verified: Some(Ok(whole)),
+        };
+        let page = page.render().into_string();
+        assert!(page.contains(expected), "{page}");
+    }
 }
 
 #[test]

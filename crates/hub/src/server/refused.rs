@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
+    http::Method,
     middleware::Next,
     response::Response,
 };
 
 use crate::{
     App,
-    audit::Entry,
+    audit::{Entry, scrub},
     problem,
     sign_in::{Asker, authenticate::Found},
 };
@@ -35,6 +36,9 @@ const REFUSALS: [&str; 13] = [
     "wrong_origin",
 ];
 
+/// Most characters of a path that somebody asks for who is not signed in.
+const LONGEST_PATH: usize = 100;
+
 /// Writes a row if the answer refuses a change.
 pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if request.method().is_safe() {
@@ -42,14 +46,15 @@ pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     }
     let asker = Asker::of(request.extensions());
     let found: Found = request.extensions().get().cloned().unwrap_or_default();
-    let on = format!("{} {}", request.method(), request.uri().path());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let code = response.extensions().get::<problem::Code>();
     if let Some(problem::Code(code)) = code.filter(|code| REFUSALS.contains(&code.0.as_str())) {
+        let who = found.subject();
         let entry = Entry {
-            who: found.subject().unwrap_or_default().to_owned(),
+            who: who.unwrap_or_default().to_owned(),
             what: "request.refused",
-            on,
+            on: on(&method, &path, who.is_some()),
             outcome: "refused",
             detail: code.clone(),
             request_id: asker.request_id,
@@ -58,4 +63,35 @@ pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         app.audit.refuse(entry).await;
     }
     response
+}
+
+/// What was asked for. Anybody can make a path as long as he likes.
+fn on(method: &Method, path: &str, is_signed_in: bool) -> String {
+    if is_signed_in {
+        format!("{method} {path}")
+    } else {
+        // Cut in the midst, a key no longer looks like one.
+        format!("{method} {}", scrub(path, LONGEST_PATH))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_somebody_unknown_is_cut() {
+        let (short, long) = ("/api/v1/leases".to_owned(), "/ä".repeat(120));
+        let with_key = format!("{}/yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk", "/ä".repeat(40));
+        // (path, signed in?, what is left of it)
+        for (path, is_signed_in, expected) in [
+            (&short, false, short.clone()),
+            (&long, true, long.clone()),
+            (&long, false, "/ä".repeat(50)),
+            (&with_key, false, format!("{}[secret]", "/ä".repeat(40))),
+        ] {
+            let said = on(&Method::POST, path, is_signed_in);
+            assert_eq!(said, format!("POST {expected}"), "{path}");
+        }
+    }
 }

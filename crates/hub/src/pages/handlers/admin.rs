@@ -15,7 +15,13 @@ use super::{
     super::{admin::AdminPage, audit::AuditPage, history::HistoryPage, layout::Viewer},
     Answer, Fields, field,
 };
-use crate::{App, api::Who, audit::Entry, problem::Problem, sign_in::Asker};
+use crate::{
+    App,
+    api::Who,
+    audit::{Entry, blocking},
+    problem::Problem,
+    sign_in::Asker,
+};
 
 /// Rows of a page.
 const LIMIT: usize = 50;
@@ -153,12 +159,12 @@ pub(super) async fn audit(State(app): State<Arc<App>>, who: Who, Query(asked): Q
         .page(before, LIMIT)
         .await
         .map_err(|error| Problem::internal(&error))?;
-    let newest = rows.first().map_or(0, |row| row.number);
-    let verified = if asked.check.is_some() || (before.is_none() && newest <= CHECKED_UNASKED) {
+    let count = app.audit.count().await.map_err(|error| Problem::internal(&error))?;
+    let verified = if asked.check.is_some() || (before.is_none() && count <= CHECKED_UNASKED) {
         let audit = app.audit.clone();
-        let checked = tokio::task::spawn_blocking(move || audit.verify(&[])).await;
+        let checked = blocking(move || audit.verify(&[])).await;
         let checked = checked.map_err(|error| Problem::internal(&error))?;
-        Some(checked.map(|whole| whole.rows()).map_err(|error| error.to_string()))
+        Some(checked.map_err(|error| error.to_string()))
     } else {
         None
     };
