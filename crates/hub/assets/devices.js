@@ -163,9 +163,16 @@ function download(file, text) {
 async function copy(button, text, otherwise) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
-    const words = [...button.childNodes];
-    button.replaceChildren('Copied');
-    setTimeout(() => button.replaceChildren(...words), 2000);
+    // Pressed again meanwhile, it has no words of its own to come back to.
+    if (button.dataset.copied === undefined) {
+      button.dataset.copied = '';
+      const words = [...button.childNodes];
+      button.replaceChildren('Copied');
+      setTimeout(() => {
+        button.replaceChildren(...words);
+        delete button.dataset.copied;
+      }, 2000);
+    }
     announce('The configuration is copied.');
     return;
   }

@@ -35,8 +35,9 @@ async function start(form) {
   }
   if (browser instanceof HTMLInputElement && pasted instanceof HTMLInputElement) {
     browser.disabled = !isAble;
-    // What somebody has chosen before stays: a lease is launched again as it was.
-    const isChosen = form.querySelector('[name="keys"]:checked:not(:disabled)') !== null;
+    // What somebody has chosen before stays: a lease is launched again as it was. Where the place makes the keys, nobody has.
+    const isForced = form.querySelector('[name="place"]:checked')?.hasAttribute('data-makes-keys') ?? false;
+    const isChosen = !isForced && form.querySelector('[name="keys"]:checked:not(:disabled)') !== null;
     if (!isChosen) (isAble ? browser : pasted).checked = true;
   }
   // This script says itself what is missing.

@@ -127,12 +127,15 @@ function update(lease) {
 
 let isRefreshing = false;
 let isStale = false;
+/** @type {ReturnType<typeof setTimeout> | undefined} the next try, while the hub is out of reach */
+let nextTry;
 
 /** Makes the page like the server's present one. */
 async function refresh() {
   isStale = true;
   if (isRefreshing) return;
   isRefreshing = true;
+  clearTimeout(nextTry);
   try {
     while (isStale) {
       isStale = false;
@@ -150,7 +153,7 @@ async function refresh() {
     }
   } catch {
     // There may be no next event: a hub that was out of reach is asked again.
-    setTimeout(() => void refresh(), POLL);
+    nextTry = setTimeout(() => void refresh(), POLL);
   } finally {
     isRefreshing = false;
   }
