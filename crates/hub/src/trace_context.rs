@@ -57,8 +57,8 @@ impl TraceContext {
     /// The beginning of a trace.
     pub(crate) fn random() -> Self {
         Self {
-            trace: u128::from_be_bytes(bytes()) | 1,
-            span: u64::from_be_bytes(bytes()) | 1,
+            trace: u128::from_be_bytes(random_bytes()) | 1,
+            span: u64::from_be_bytes(random_bytes()) | 1,
             is_sampled: true,
         }
     }
@@ -92,7 +92,7 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 }
 
 /// Ids have to differ, and nothing else: where the system has no random numbers, they are all alike.
-fn bytes<const LEN: usize>() -> [u8; LEN] {
+pub(crate) fn random_bytes<const LEN: usize>() -> [u8; LEN] {
     let mut bytes = [0; LEN];
     let _all_zero = getrandom::fill(&mut bytes);
     bytes

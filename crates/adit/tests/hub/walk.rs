@@ -69,7 +69,7 @@ pub(crate) fn has_stopped(client: &Host) {
 }
 
 /// The private key in a configuration.
-pub(crate) fn private_key(conf: &str) -> String {
+fn private_key(conf: &str) -> String {
     let line = conf.lines().find_map(|line| line.strip_prefix("PrivateKey = "));
     line.expect("a configuration has a private key").to_owned()
 }

@@ -22,6 +22,7 @@ use tracing_subscriber::{
 };
 
 use super::encode::{Field, Span};
+use crate::trace_context::random_bytes;
 
 /// Longest value that is sent, in characters.
 const LONGEST: usize = 1_000;
@@ -53,8 +54,8 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Exporter {
         let parent = span.parent().and_then(around);
         let now = SystemTime::now();
         let mut noted = Span {
-            trace: parent.map_or_else(|| u128::from_be_bytes(random()), |(trace, ..)| trace),
-            id: u64::from_be_bytes(random()),
+            trace: parent.map_or_else(|| u128::from_be_bytes(random_bytes()), |(trace, ..)| trace),
+            id: u64::from_be_bytes(random_bytes()),
             parent: parent.map(|(_, id, _)| id),
             name: span.name(),
             begun: now,
@@ -88,13 +89,6 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Exporter {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Ids have to differ, and nothing else: where the system has no random numbers, they are all alike.
-fn random<const LEN: usize>() -> [u8; LEN] {
-    let mut bytes = [0; LEN];
-    let _all_zero = getrandom::fill(&mut bytes);
-    bytes
 }
 
 /// Takes what is recorded. What says where in which trace the span is, is no attribute of it.

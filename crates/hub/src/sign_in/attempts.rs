@@ -10,6 +10,8 @@ use std::{
 
 use launch::Moment;
 
+use crate::rates::site;
+
 /// Failures in [`WINDOW`] after which an address has to wait.
 const MOST: u32 = 10;
 
@@ -67,11 +69,7 @@ impl Attempts {
 
 /// Whose failures count together. Those of an unknown address do.
 fn key(address: Option<IpAddr>) -> IpAddr {
-    match address.map(|address| address.to_canonical()) {
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        Some(IpAddr::V4(ip)) => IpAddr::V4(ip),
-        Some(IpAddr::V6(ip)) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-    }
+    address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), site)
 }
 
 #[cfg(test)]
