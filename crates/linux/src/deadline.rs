@@ -1,4 +1,4 @@
-//! Ends this process at a set time by the kernel's hand, whatever its threads are at.
+//! Ends this process after a set time by the kernel's hand, whatever its threads are at.
 #![allow(unsafe_code, reason = "POSIX timers and signal handlers have no safe interface")]
 
 use std::{
@@ -14,7 +14,10 @@ pub const EXIT_CODE: i32 = 137;
 /// The first process of a container, which the kernel spares what it does to others by a signal.
 const FIRST: u32 = 1;
 
-/// A timer of the kernel's that ends this process. It goes on while the machine sleeps, and nobody's clock moves it.
+/// A timer of the kernel's that ends this process, and that nobody's clock moves.
+///
+/// It stands still while the machine sleeps, when the process serves nobody: one whose time ends meanwhile can still end by
+/// itself once the machine is awake.
 ///
 /// Dropping it changes nothing: only the process's end takes it back. A program that takes this one's place has none.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Lets the kernel end this process once the machine has run for `at`; at once if it has.
+    /// Lets the kernel end this process once the machine was awake for so long from this moment on.
     ///
     /// By `SIGKILL`, which ends it though it be stopped. The kernel delivers that to no process 1 of its own, so there it is
     /// `SIGALRM` and a handler that ends the process, in any thread that is not held up in the kernel. To be called before
@@ -32,7 +35,7 @@ impl Deadline {
     /// # Errors
     ///
     /// What the kernel says: `EAGAIN` at the limit of pending signals.
-    pub fn set(at: Duration) -> io::Result<Self> {
+    pub fn set(after: Duration) -> io::Result<Self> {
         let signal = if std::process::id() == FIRST {
             handle_alarm()?;
             libc::SIGALRM
@@ -45,34 +48,34 @@ impl Deadline {
         event.sigev_signo = signal;
         let mut timer = MaybeUninit::uninit();
         // SAFETY: both pointers are to values of the right type that outlive the call.
-        if unsafe { libc::timer_create(libc::CLOCK_BOOTTIME, &raw mut event, timer.as_mut_ptr()) } != 0 {
+        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: timer_create has written it.
         let timer = unsafe { timer.assume_init() };
         let deadline = Self { timer };
-        deadline.move_to(at)?;
+        deadline.move_to(after)?;
         Ok(deadline)
     }
 
-    /// Sets another time, earlier or later.
+    /// Sets another time from this moment on, longer or shorter.
     ///
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn move_to(&self, at: Duration) -> io::Result<()> {
+    pub fn move_to(&self, after: Duration) -> io::Result<()> {
         // Zero would take it back.
-        let at = at.max(Duration::from_nanos(1));
+        let after = after.max(Duration::from_nanos(1));
         let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let value = libc::itimerspec {
             it_interval: never,
             it_value: libc::timespec {
-                tv_sec: at.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-                tv_nsec: at.subsec_nanos().into(),
+                tv_sec: after.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+                tv_nsec: after.subsec_nanos().into(),
             },
         };
         // SAFETY: the timer is one that timer_create gave, and nobody deletes it; the old value is not asked for.
-        match unsafe { libc::timer_settime(self.timer, libc::TIMER_ABSTIME, &raw const value, ptr::null_mut()) } {
+        match unsafe { libc::timer_settime(self.timer, 0, &raw const value, ptr::null_mut()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
@@ -112,10 +115,7 @@ mod tests {
         time::Instant,
     };
 
-    use rustix::{
-        process::{Signal, getpid, kill_process},
-        time::{ClockId, clock_gettime},
-    };
+    use rustix::process::{Signal, getpid, kill_process};
 
     use super::*;
 
@@ -123,10 +123,6 @@ mod tests {
     const ROLE: &str = "ADIT_TEST_DEADLINE";
 
     const SOON: Duration = Duration::from_millis(300);
-
-    fn since_boot() -> Duration {
-        clock_gettime(ClockId::Boottime).try_into().unwrap()
-    }
 
     /// Runs this test in another process, as `role`, behind `words`. How it ended, and after which time.
     fn run(words: &[&str], role: &str) -> io::Result<(ExitStatus, Duration)> {
@@ -153,8 +149,8 @@ mod tests {
     fn play(role: &str) {
         {
             // Whoever drops it has it all the same.
-            let deadline = Deadline::set(since_boot() + Duration::from_secs(60)).unwrap();
-            deadline.move_to(since_boot() + SOON).unwrap();
+            let deadline = Deadline::set(Duration::from_secs(60)).unwrap();
+            deadline.move_to(SOON).unwrap();
         }
         match role {
             "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),

@@ -94,7 +94,8 @@ pub(crate) enum Event<'a> {
     },
     /// The gateway is gone.
     Ended {
-        /// `asked` (by another command), `lifetime`, `interrupt`, `terminate`, `hangup`, or `failure` if the gateway could not go on.
+        /// `asked` (by another command), `lifetime`, `idle`, `interrupt`, `terminate`, `hangup`, or `failure` if the gateway
+        /// could not go on.
         reason: &'a str,
         /// All traffic of the lease.
         peers: Vec<Total<'a>>,

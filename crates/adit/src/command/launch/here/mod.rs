@@ -47,6 +47,9 @@ const ATTENTIVE_TICK: Duration = Duration::from_millis(20);
 /// How long that while is.
 const ATTENTION: Duration = Duration::from_secs(2);
 
+/// How long the gateway may take to open, before its time begins.
+const OPENING_LIMIT: Duration = Duration::from_secs(60);
+
 /// What the gateway's interface is called, before a number.
 const INTERFACE: &str = "adit";
 
@@ -68,8 +71,8 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let mut screen = Screen::new(config.json);
     let mut lease = Lease::begin(&config, &target, &mut screen)?;
-    lease.announce(&config, &mut screen, started)?;
-    let reason = lease.watch(&config, &mut screen, &signals);
+    let announced = lease.announce(&config, &mut screen, started);
+    let reason = announced.and_then(|()| lease.watch(&config, &mut screen, &signals));
     // Whatever happened, the gateway goes.
     let ended = lease.end(&config, &mut screen, reason.as_ref().copied().unwrap_or("failure"));
     reason.and(ended)
@@ -104,7 +107,7 @@ impl Lease {
         let reach = Reach::find(given, Sources::of_this_machine())?;
         let files = Files::open(&config.output)?;
         config.peers.iter().try_for_each(|peer| files.check(peer))?;
-        let limit = Limit::behind(moment::since_boot() + config.lifetime)?;
+        let limit = Limit::behind(moment::since_boot() + OPENING_LIMIT + config.lifetime)?;
         let mut site = config.opening.site(&mut |line| screen.line(line))?;
         let clients = config
             .peers
