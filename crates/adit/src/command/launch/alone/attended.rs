@@ -287,7 +287,7 @@ impl Attended {
     }
 }
 
-/// The place of gateways whose launching process is gone: they went with it.
+/// The place of gateways whose launching process is gone: they went with it, but for what the kernel goes on with.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
@@ -315,13 +315,26 @@ impl Place for Gone {
         Err(gone())
     }
 
+    /// A process on the kernel plane that was killed leaves its interface, which serves clients, and its rules.
     async fn remove(&self, _job: &Job) -> Result<Removal, Fault> {
-        Ok(Removal::Gone)
+        let cleared = tokio::task::spawn_blocking(clear).await;
+        match cleared.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(()) => Ok(Removal::Gone),
+            Err(message) => Err(Fault::new(FaultKind::Unclear, "not_cleared", message)),
+        }
     }
 
     async fn list(&self, _instance: &str) -> Result<Vec<LeaseId>, Fault> {
         Ok(Vec::new())
     }
+}
+
+/// Removes what killed processes left in this network namespace. What a living one has is left alone: it holds the name of
+/// its interface, and rules go only if their interface has gone.
+fn clear() -> Result<(), String> {
+    // Interfaces first: rules are left only if theirs is gone.
+    tunnel::clear_leftovers().map_err(|error| error.to_string())?;
+    gateway::firewall::clear().map_err(|error| error.to_string())
 }
 
 fn gone() -> Fault {

@@ -3,6 +3,7 @@
 //! ```text
 //!   leases.db           the rows
 //!   marks               what a look at the places has found that no row knows
+//!   lock                held by who makes a lease until he holds it, and by who looks for leases that nobody holds
 //!   engines/<lease>     at which engine a lease in a container is; see engines.rs
 //!   run/<lease>.lock    held by the process that drives the lease, from its first moment to its last
 //!   run/<lease>.sock    where that process is asked; see desk.rs
@@ -106,6 +107,17 @@ impl Book {
     /// Where the driver of a lease is asked.
     pub(crate) fn socket(&self, id: LeaseId) -> PathBuf {
         self.folder.join(format!("run/{id}.sock"))
+    }
+
+    /// Waits until no other process makes a lease or looks for those that nobody drives; none does while the lock lives.
+    pub(super) fn lock(&self) -> anyhow::Result<File> {
+        let path = self.folder.join("lock");
+        let lock = || -> io::Result<File> {
+            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().with_context(|| format!("cannot lock {}", path.display()))
     }
 
     /// Takes a lease to drive it; `None` if another process does.

@@ -149,12 +149,9 @@ impl Place for Engines {
         })
     }
 
+    /// The engine is remembered until the row says that nothing is left: whoever takes the removal over asks it again.
     async fn remove(&self, job: &Job) -> Result<Removal, Fault> {
-        let removal = self.of(job.id)?.docker.remove(job).await?;
-        if removal == Removal::Gone {
-            self.book.forget_engine(job.id);
-        }
-        Ok(removal)
+        self.of(job.id)?.docker.remove(job).await
     }
 
     /// What is at the engines that answer; a fault if none does.

@@ -26,7 +26,7 @@ use launch::{
     order,
     place::Place,
     policy::Policy,
-    store::Store as _,
+    store::Store,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 use wg::PublicKey;
@@ -45,6 +45,9 @@ pub(crate) const OWNER: &str = "local";
 
 /// How long a lease that was taken over may take until its gateway is known to be there or not.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the end of a lease is waited for.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
 /// The places of a user without a hub.
 pub(crate) type Places = Vec<Arc<dyn Place>>;
@@ -67,9 +70,12 @@ impl Alone {
     /// Takes over what nobody drives, and looks for what no lease knows.
     pub(super) fn open(book: Book, places: Places, output: &Path) -> anyhow::Result<Self> {
         let mut holds = Vec::new();
-        for lease in book.database.unfinished()? {
-            if let Some(hold) = book.hold(lease.id)? {
-                holds.push((lease.id, hold));
+        {
+            let _nobody_creates = book.lock()?;
+            for lease in book.database.unfinished()? {
+                if let Some(hold) = book.hold(lease.id)? {
+                    holds.push((lease.id, hold));
+                }
             }
         }
         let taken_over: Vec<LeaseId> = holds.iter().map(|(id, _)| *id).collect();
@@ -138,19 +144,29 @@ impl Alone {
         let _without = thread::Builder::new().name("desk".to_owned()).spawn(serve);
     }
 
-    /// Asks the lease's driver: another process, or else the launcher of this one, once it knows what it has taken over.
+    /// Asks the lease's driver: the launcher of this process, once it knows what it has taken over, or else another process.
     async fn wish(&self, id: LeaseId, ask: Ask) -> anyhow::Result<Granted> {
-        if !self.drives(id) {
-            let (socket, asked) = (self.book.socket(id), ask.clone());
-            match tokio::task::spawn_blocking(move || desk::ask(&socket, &asked)).await? {
-                Some(Reply::Lease { lease, .. }) => return Ok(Granted::Lease(lease)),
-                Some(Reply::Configuration { text }) => return Ok(Granted::Configuration(text)),
-                Some(Reply::Refused { message }) => bail!("{message}"),
-                None => {}
-            }
+        if self.drives(id) {
+            self.settle().await;
+            return grant(&self.launcher, id, ask).await.map_err(explain);
         }
-        self.settle().await;
-        grant(&self.launcher, id, ask).await.map_err(explain)
+        let (socket, asked) = (self.book.socket(id), ask.clone());
+        let refusal = match tokio::task::spawn_blocking(move || desk::ask(&socket, &asked)).await? {
+            Some(Reply::Lease { lease, .. }) => return Ok(Granted::Lease(lease)),
+            Some(Reply::Configuration { text }) => return Ok(Granted::Configuration(text)),
+            Some(Reply::Refused { message }) => Some(message),
+            None => None,
+        };
+        // The driver of a lease that ends refuses, and then is gone: its row tells what became of it.
+        let row = self.launcher.read(&caller(), id).await.map_err(explain)?;
+        if is_told_by_row(&ask, row.state, refusal.is_some()) {
+            return Ok(Granted::Lease(Box::new(row.into())));
+        }
+        match refusal {
+            Some(message) => bail!("{message}"),
+            None if row.state == State::Removed => Err(explain(Refusal::Over)),
+            None => bail!("the process that drives the lease does not answer; try again in a moment"),
+        }
     }
 
     /// The lease once what is asked is done.
@@ -189,6 +205,20 @@ async fn grant(launcher: &Launcher, id: LeaseId, ask: Ask) -> Result<Granted, Re
     Ok(Granted::Lease(Box::new(lease?.into())))
 }
 
+/// Whether the row of a lease answers what its driver, another process, has refused or left unanswered.
+fn is_told_by_row(ask: &Ask, state: State, is_refused: bool) -> bool {
+    match ask {
+        Ask::Read {} => true,
+        // Whoever refuses to end a lease that runs no more is about to.
+        Ask::End {} => state == State::Removed || (is_refused && !state.is_running()),
+        Ask::Extend { .. }
+        | Ask::AddPeer { .. }
+        | Ask::ReplaceKey { .. }
+        | Ask::RemovePeer { .. }
+        | Ask::HandOver { .. } => false,
+    }
+}
+
 /// Whether a lease that was taken over has been looked at.
 fn is_settled(lease: &launch::Lease) -> bool {
     match lease.state {
@@ -224,13 +254,17 @@ fn explain(refusal: Refusal) -> anyhow::Error {
 #[async_trait]
 impl Leases for Alone {
     async fn create(&self, request: &LeaseRequest) -> anyhow::Result<Lease> {
+        // Until it is held, its row looks like one that nobody drives.
+        let nobody_takes_over = self.book.lock()?;
         let created = self
             .launcher
             .create(&caller(), &request.clone().into(), None)
             .await
             .map_err(explain)?;
         let (Created::New(lease) | Created::Again(lease)) = created;
-        if let Some(hold) = self.book.hold(lease.id)? {
+        let hold = self.book.hold(lease.id)?;
+        drop(nobody_takes_over);
+        if let Some(hold) = hold {
             self.holds
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -273,7 +307,8 @@ impl Leases for Alone {
     async fn end(&self, id: LeaseId) -> anyhow::Result<Lease> {
         let mut lease = self.wish_of_lease(id, Ask::End {}).await?;
         let started = std::time::Instant::now();
-        while lease.state != State::Removed && self.drives(id) && started.elapsed() < Duration::from_secs(60) {
+        // Whoever drives it keeps its row, where it is read.
+        while lease.state != State::Removed && started.elapsed() < REMOVAL_LIMIT {
             tokio::time::sleep(Duration::from_millis(50)).await;
             lease = self.launcher.read(&caller(), id).await.map_err(explain)?.into();
         }
@@ -349,7 +384,60 @@ impl Leases for Alone {
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, hold) in holds.drain(..) {
             let _gone = std::fs::remove_file(self.book.socket(id));
+            let is_over = |row: Option<launch::Lease>| row.is_some_and(|row| row.state == State::Removed);
+            let store: &dyn Store = self.book.database.as_ref();
+            if store.read(id).is_ok_and(is_over) {
+                self.book.forget_engine(id);
+            }
             drop(hold);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_silent_driver_is_asked_is_not_said_to_be_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = Book::open(folder.path()).unwrap();
+        let wanted = Wanted {
+            port: None,
+            dns: None,
+            allowed_ips: Vec::new(),
+            mtu: None,
+            peers: Vec::new(),
+        };
+        // It is held, and answers once its gateway is there.
+        let attended = Attended::begin(book.clone(), Duration::from_secs(600), wanted).unwrap();
+        let id = attended.lease().id;
+        let places: Places = vec![Arc::new(Gone)];
+        let alone = Alone::open(book, places, folder.path()).unwrap();
+        assert_eq!(alone.read(id).await.unwrap().state, State::Provisioning);
+        for refused in [alone.end(id).await, alone.extend(id, 60).await] {
+            let problem = refused.unwrap_err().to_string();
+            assert!(problem.contains("does not answer"), "{problem}");
+        }
+        attended.fail(&anyhow::anyhow!("no port is free"));
+        assert_eq!(alone.end(id).await.unwrap().state, State::Removed);
+        let problem = alone.extend(id, 60).await.unwrap_err().to_string();
+        assert!(problem.contains("is over"), "{problem}");
+        alone.close().await;
+    }
+
+    #[test]
+    fn a_row_answers_for_a_driver_that_is_about_to_go() {
+        // (what is asked, the row, whether the driver has refused, whether the row tells)
+        for (ask, state, is_refused, is_told) in [
+            (Ask::Read {}, State::Ready, true, true),
+            (Ask::End {}, State::Ready, true, false),
+            (Ask::End {}, State::Removing, false, false),
+            (Ask::End {}, State::Removing, true, true),
+            (Ask::End {}, State::Removed, false, true),
+            (Ask::Extend { by_secs: 60 }, State::Removed, true, false),
+        ] {
+            assert_eq!(is_told_by_row(&ask, state, is_refused), is_told, "{ask:?} {state:?}");
         }
     }
 }
