@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use hub::api::words::{Lease, Peer};
 use launch::{LeaseId, State, conf::PRIVATE_KEY, lease::End, order::Keys};
 use tokio::runtime::Runtime;
-use wg::{PrivateKey, qr::Qr};
+use wg::qr::Qr;
 use zeroize::Zeroizing;
 
-use super::{leases::Leases, peers, screen, target::Target};
+use super::{files, leases::Leases, peers, screen, target::Target};
 use crate::{amount, columns::columns, duration, failure, moment, output};
 
 /// What is done with leases that are there.
@@ -197,11 +197,7 @@ fn of_file(id: LeaseId, peer: &Peer, path: &Path) -> anyhow::Result<Zeroizing<St
         }
         text => Zeroizing::new(text.with_context(|| format!("cannot read {}", path.display()))?),
     };
-    let key = text.lines().find_map(|line| line.strip_prefix("PrivateKey = "));
-    // Behind it a sample says what it is.
-    let key = key.and_then(|line| line.split_whitespace().next());
-    let key = key.and_then(|key| PrivateKey::from_base64(key).ok());
-    if key.map(|key| key.public_key()) != peer.public_key {
+    if files::public_key(&text) != peer.public_key {
         bail!(
             "{} has not the key that {} has at the gateway; {}",
             path.display(),
@@ -295,6 +291,8 @@ pub(super) fn print_json(lease: &Lease) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use wg::PrivateKey;
+
     use super::*;
 
     #[test]

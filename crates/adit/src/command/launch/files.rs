@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use gateway::Name;
+use wg::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 /// How the first line of every file begins that a launch wrote.
@@ -75,17 +76,19 @@ impl Files {
     }
 
     /// Leaves what was written where it is, for good: it is no launch's any more, whose next one would remove it.
+    ///
+    /// # Errors
+    ///
+    /// The system's. Then all of it is the launch's as before.
     pub(crate) fn leave(&mut self) -> anyhow::Result<()> {
-        self.made_directory = false;
-        for (path, first) in self.written.drain(..) {
-            let leave = || -> io::Result<()> {
-                let text = Zeroizing::new(fs::read_to_string(&path)?);
-                let note = first.strip_prefix(MARK).unwrap_or(&first);
-                let rest = text.strip_prefix(first.as_str()).unwrap_or(&text);
-                replace(&path, &format!("{LEFT}{note}"), rest.strip_prefix('\n').unwrap_or(rest))
-            };
-            leave().with_context(|| format!("cannot keep {}", path.display()))?;
+        for (path, first) in &mut self.written {
+            let path: &Path = path;
+            let left = format!("{LEFT}{}", first.strip_prefix(MARK).unwrap_or(first.as_str()));
+            relabel(path, first.as_str(), &left).with_context(|| format!("cannot keep {}", path.display()))?;
+            *first = left;
         }
+        self.made_directory = false;
+        self.written.clear();
         Ok(())
     }
 
@@ -141,38 +144,45 @@ pub(crate) enum Keeper {
     Person,
 }
 
+/// What may be where a peer's configuration is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Former {
+    /// Nothing: the peer is new.
+    Nothing,
+    /// The configuration that the peer has, with the private key that belongs to this one, if the gateway has told it.
+    OfKey(Option<PublicKey>),
+}
+
 /// The file of a peer that comes to a lease, or gets another key, while it runs.
 #[derive(Debug)]
 pub(crate) struct Late {
     path: PathBuf,
     keeper: Keeper,
-    /// Whether a launch's file for this peer is there, which is replaced.
+    /// Whether the peer's former file is there, which is replaced.
     replaces: bool,
+    /// The first line of what was written.
+    written: Option<String>,
 }
 
 impl Late {
     /// Finds out whether a peer's configuration can be written, before anything else is done.
-    pub(crate) fn new(directory: &Path, peer: &Name, keeper: Keeper, may_replace: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(directory: &Path, peer: &Name, keeper: Keeper, former: Former) -> anyhow::Result<Self> {
         make_directory(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let path = directory.join(format!("{peer}.conf"));
         let is_there = fs::symlink_metadata(&path).is_ok();
-        let is_ours = first_line(&path).is_some_and(|line| line.starts_with(MARK) || line.starts_with(LEFT));
-        let shown = path.display();
-        if is_there && !is_ours {
-            bail!("{shown} is there and is not from a launch; move it, or choose another directory: --output DIR");
-        }
-        if is_there && !may_replace {
-            bail!("{shown} is there, of another lease; move it, or choose another directory: --output DIR");
+        if is_there {
+            check_former(&path, peer, keeper, former)?;
         }
         Ok(Self {
             path,
             keeper,
             replaces: is_there,
+            written: None,
         })
     }
 
     /// Writes it, as [`Files::write`] does. Gives its path.
-    pub(crate) fn write(&self, note: &str, conf: &str) -> anyhow::Result<&Path> {
+    pub(crate) fn write(&mut self, note: &str, conf: &str) -> anyhow::Result<&Path> {
         let mark = match self.keeper {
             Keeper::Driver => MARK,
             Keeper::Person => LEFT,
@@ -180,14 +190,55 @@ impl Late {
         let first = format!("{mark}{note}");
         let write = || {
             if self.replaces {
-                replace(&self.path, &first, conf)
-            } else {
-                fill(new_file(&self.path)?, &first, conf)
+                return replace(&self.path, &first, conf);
             }
+            let file = new_file(&self.path)?;
+            fill(file, &first, conf).inspect_err(|_| {
+                let _half_written = fs::remove_file(&self.path);
+            })
         };
         write().with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.written = Some(first);
         Ok(&self.path)
     }
+
+    /// Removes what was written, but for a file that somebody has put in its place.
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        if self.written.is_some() && first_line(&self.path) == self.written {
+            fs::remove_file(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a file that is there and is not what a peer's configuration may replace.
+fn check_former(path: &Path, peer: &Name, keeper: Keeper, former: Former) -> anyhow::Result<()> {
+    let (shown, remedy) = (path.display(), "move it, or choose another directory: --output DIR");
+    let first = first_line(path).filter(|line| line.starts_with(MARK) || line.starts_with(LEFT));
+    let Some(first) = first else {
+        bail!("{shown} is there and is not from a launch; {remedy}");
+    };
+    let Former::OfKey(present) = former else {
+        bail!("{shown} is there, of another lease; {remedy}");
+    };
+    // Its driver has the directory to itself.
+    if keeper == Keeper::Driver && first.starts_with(MARK) {
+        return Ok(());
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    let key = public_key(&Zeroizing::new(text));
+    if key.is_none() || key != present {
+        bail!("{shown} has not the key that {peer} has at the gateway: it may be of another lease; {remedy}");
+    }
+    Ok(())
+}
+
+/// The public key of the client that a configuration is for, by its private one; `None` if it has none.
+pub(crate) fn public_key(conf: &str) -> Option<PublicKey> {
+    let line = conf.lines().find_map(|line| line.strip_prefix("PrivateKey = "))?;
+    // Behind it a sample says what it is.
+    let key = line.split_whitespace().next()?;
+    Some(PrivateKey::from_base64(key).ok()?.public_key())
 }
 
 /// Removes the file of a peer that is one no more, if a launch wrote it.
@@ -206,6 +257,13 @@ fn new_file(path: &Path) -> io::Result<File> {
 fn fill(mut file: File, first: &str, conf: &str) -> io::Result<()> {
     file.write_all(format!("{first}\n").as_bytes())?;
     file.write_all(conf.as_bytes())
+}
+
+/// Gives a file another first line.
+fn relabel(path: &Path, first: &str, other: &str) -> io::Result<()> {
+    let text = Zeroizing::new(fs::read_to_string(path)?);
+    let rest = text.strip_prefix(first).unwrap_or(&text);
+    replace(path, other, rest.strip_prefix('\n').unwrap_or(rest))
 }
 
 /// Whoever reads the file meanwhile reads all of the old one, or all of the new one.
@@ -288,6 +346,16 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_all_be_left_goes_with_its_lease() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut files = Files::open(parent.path()).unwrap();
+        let [phone, laptop] = ["phone", "laptop"].map(|peer| files.write(&name(peer), peer, "[Interface]\n").unwrap());
+        fs::remove_file(laptop).unwrap();
+        assert!(files.leave().is_err() && phone.exists());
+        assert!(files.remove().is_empty() && !phone.exists());
+    }
+
+    #[test]
     fn a_foreign_file_is_neither_overwritten_nor_removed() {
         let parent = tempfile::tempdir().unwrap();
         let mut files = Files::open(parent.path()).unwrap();
@@ -326,20 +394,21 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("adit");
         let mut files = Files::open(&directory).unwrap();
-        let write = |peer: &str, keeper, may_replace, conf: &str| {
-            let late = Late::new(&directory, &name(peer), keeper, may_replace)?;
+        let write = |peer: &str, keeper, former, conf: &str| {
+            let mut late = Late::new(&directory, &name(peer), keeper, former)?;
             late.write(peer, conf).map(Path::to_owned)
         };
-        let tablet = write("tablet", Keeper::Driver, false, "[Interface]\n").unwrap();
+        let tablet = write("tablet", Keeper::Driver, Former::Nothing, "[Interface]\n").unwrap();
         assert_eq!(fs::metadata(&tablet).unwrap().permissions().mode() & 0o777, 0o600);
-        // (peer, who removes it, whether it may replace, what is said)
-        for (peer, keeper, may_replace, problem) in [
-            ("tablet", Keeper::Driver, false, Some("of another lease")),
-            ("tablet", Keeper::Driver, true, None),
-            ("laptop", Keeper::Person, false, None),
-            ("laptop", Keeper::Person, true, None),
+        // (peer, who removes it, what may be there, what is said)
+        for (peer, keeper, former, problem) in [
+            ("tablet", Keeper::Driver, Former::Nothing, Some("of another lease")),
+            ("tablet", Keeper::Person, Former::OfKey(None), Some("has not the key")),
+            ("tablet", Keeper::Driver, Former::OfKey(None), None),
+            ("laptop", Keeper::Person, Former::Nothing, None),
+            ("laptop", Keeper::Person, Former::OfKey(None), Some("has not the key")),
         ] {
-            let said = write(peer, keeper, may_replace, "[Peer]\n").map_err(|error| error.to_string());
+            let said = write(peer, keeper, former, "[Peer]\n").map_err(|error| error.to_string());
             match problem {
                 Some(problem) => assert!(said.unwrap_err().contains(problem), "{peer}"),
                 None => assert!(
@@ -352,13 +421,13 @@ mod tests {
         let foreign = directory.join("phone.conf");
         fs::write(&foreign, "[Interface]\n").unwrap();
         assert!(
-            write("phone", Keeper::Driver, true, "")
+            write("phone", Keeper::Driver, Former::OfKey(None), "")
                 .unwrap_err()
                 .to_string()
                 .contains("not from a launch")
         );
         forget(&directory, "phone").unwrap();
-        let gone = write("gone", Keeper::Driver, false, "").unwrap();
+        let gone = write("gone", Keeper::Driver, Former::Nothing, "").unwrap();
         forget(&directory, "gone").unwrap();
         assert!(foreign.exists() && !gone.exists());
         assert!(files.remove().is_empty());
@@ -370,6 +439,54 @@ mod tests {
             left.len() == 2 && directory.join("laptop.conf").exists() && foreign.exists(),
             "{left:?}"
         );
+    }
+
+    #[test]
+    fn only_the_file_with_the_key_that_a_peer_has_is_replaced() {
+        let parent = tempfile::tempdir().unwrap();
+        let key = |byte| PrivateKey::from_random([byte; 32]);
+        let conf = |byte| format!("[Interface]\nPrivateKey = {} # sample\n", *key(byte).danger_base64());
+        let path = parent.path().join("phone.conf");
+        // (whose key is in the file, which key the peer has, what is said)
+        for (there, present, problem) in [
+            (None, Some(1), None),
+            (Some(1), Some(1), None),
+            (Some(2), Some(1), Some("has not the key that phone has")),
+            (Some(1), None, Some("--output DIR")),
+        ] {
+            let _absent = fs::remove_file(&path);
+            if let Some(there) = there {
+                fs::write(&path, format!("{LEFT}phone\n{}", conf(there))).unwrap();
+            }
+            let former = Former::OfKey(present.map(|byte| key(byte).public_key()));
+            let late = Late::new(parent.path(), &name("phone"), Keeper::Person, former);
+            let said = late.map(|mut late| late.write("phone", &conf(3)).map(Path::to_owned));
+            match problem {
+                None => assert_eq!(said.unwrap().unwrap(), path),
+                Some(problem) => assert!(said.unwrap_err().to_string().contains(problem)),
+            }
+            let left = if problem.is_some() { there } else { Some(3) };
+            assert_eq!(
+                public_key(&fs::read_to_string(&path).unwrap()),
+                left.map(|byte| key(byte).public_key())
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_is_what_was_written() {
+        let parent = tempfile::tempdir().unwrap();
+        let late = |peer: &str| Late::new(parent.path(), &name(peer), Keeper::Person, Former::Nothing).unwrap();
+        let (unwritten, mut own, mut replaced) = (late("laptop"), late("phone"), late("tablet"));
+        fs::write(parent.path().join("laptop.conf"), "of another command\n").unwrap();
+        let own_path = own.write("phone", "[Interface]\n").unwrap().to_owned();
+        let replaced_path = replaced.write("tablet", "[Interface]\n").unwrap().to_owned();
+        fs::write(&replaced_path, "mine now\n").unwrap();
+        for late in [&unwritten, &own, &replaced] {
+            late.take_back().unwrap();
+        }
+        assert!(parent.path().join("laptop.conf").exists() && replaced_path.exists());
+        assert!(!own_path.exists());
     }
 
     #[test]

@@ -170,7 +170,11 @@ impl Follower<'_> {
             return Err(error);
         }
         if detach {
-            self.files.leave()?;
+            let left = self.files.leave();
+            if let Err(error) = left {
+                let _gone = self.end(id, "failure");
+                return Err(error);
+            }
             self.screen
                 .line(&format!("it goes on by itself; `adit launch end {id}` ends it"));
             return Ok(());

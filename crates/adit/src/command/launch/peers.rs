@@ -16,7 +16,7 @@ use super::{
     commands,
     config::{ShowQr, check_names},
     event::Event,
-    files::{self, Keeper, Late},
+    files::{self, Former, Keeper, Late},
     leases::{self, Leases},
     screen::{self, Screen},
 };
@@ -162,44 +162,46 @@ impl<'a> Desk<'a> {
 
     fn add(&mut self, lease: &Lease, names: &[Name]) -> anyhow::Result<()> {
         check_running(lease)?;
-        if let Some(there) = names.iter().find(|name| peer_of(lease, name).is_some()) {
-            bail!(
-                "{there} is a peer already; `adit launch peer rekey {} {there}` gives it another key",
-                self.id
-            );
-        }
-        let files = names
+        names.iter().try_for_each(|name| check_new(lease, name))?;
+        let mut files = names
             .iter()
-            .map(|name| Late::new(&self.directory, name, self.keeper, false))
+            .map(|name| Late::new(&self.directory, name, self.keeper, Former::Nothing))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut added = Vec::new();
-        for (name, file) in names.iter().zip(&files) {
+        let all_in = names.iter().zip(&mut files).try_for_each(|(name, file)| {
+            let key = self.let_in(lease.keys, name)?;
             added.push(name);
-            let done = self.add_one(lease.keys, name, file, names);
-            if let Err(error) = done {
-                self.take_back(&added);
-                return Err(error);
-            }
+            self.hand(name, key.as_ref(), file, names)
+        });
+        if all_in.is_err() {
+            self.take_back(&added, &files);
         }
-        Ok(())
+        all_in
     }
 
-    fn add_one(&mut self, keys: Keys, name: &Name, file: &Late, all: &[Name]) -> anyhow::Result<()> {
+    /// Adds a peer; gives its private key, unless the gateway makes it.
+    fn let_in(&self, keys: Keys, name: &Name) -> anyhow::Result<Option<PrivateKey>> {
         let key = (keys == Keys::Client).then(gateway::key::private).transpose()?;
+        if key.is_none() {
+            // Without a key of its own, a peer that another command has added meanwhile is the same.
+            check_new(&self.runtime.block_on(self.leases.read(self.id))?, name)?;
+        }
         let request = PeerRequest {
             name: name.to_string(),
             public_key: key.as_ref().map(PrivateKey::public_key),
         };
         self.runtime.block_on(self.leases.add_peer(self.id, &request))?;
-        self.hand(name, key.as_ref(), file, all)
+        Ok(key)
     }
 
-    /// Removes peers of which not all could be let in.
-    fn take_back(&mut self, names: &[&Name]) {
+    /// Removes peers that were let in, of which there were to be more, and the files that were written for them.
+    fn take_back(&self, names: &[&Name], files: &[Late]) {
         for name in names {
-            // The last one may not be there.
-            let _absent = self.runtime.block_on(self.leases.remove_peer(self.id, name.as_str()));
-            let _absent = files::forget(&self.directory, name.as_str());
+            // What went wrong before says more.
+            let _still_there = self.runtime.block_on(self.leases.remove_peer(self.id, name.as_str()));
+        }
+        for file in files {
+            let _still_there = file.take_back();
         }
     }
 
@@ -208,7 +210,7 @@ impl<'a> Desk<'a> {
         let peer =
             peer_of(lease, name).with_context(|| format!("the lease has no peer `{name}`; it has {}", names(lease)))?;
         let name: &Name = &peer.name.parse()?;
-        let file = Late::new(&self.directory, name, self.keeper, true)?;
+        let mut file = Late::new(&self.directory, name, self.keeper, Former::OfKey(peer.public_key))?;
         let key = (lease.keys == Keys::Client).then(gateway::key::private).transpose()?;
         match &key {
             Some(key) => {
@@ -219,7 +221,7 @@ impl<'a> Desk<'a> {
             None if peer.handed_over_at.is_none() => {}
             None => self.begin_anew(lease, name)?,
         }
-        self.hand(name, key.as_ref(), &file, std::slice::from_ref(name))
+        self.hand(name, key.as_ref(), &mut file, std::slice::from_ref(name))
     }
 
     /// Lets a peer whose key the gateway makes be handed over once more: as another peer of the same name.
@@ -241,7 +243,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Writes the configuration of a peer once the gateway knows it, and shows it.
-    fn hand(&mut self, name: &Name, key: Option<&PrivateKey>, file: &Late, all: &[Name]) -> anyhow::Result<()> {
+    fn hand(&mut self, name: &Name, key: Option<&PrivateKey>, file: &mut Late, all: &[Name]) -> anyhow::Result<()> {
         let lease = self.wait_until_known(name)?;
         let text = self
             .runtime
@@ -339,6 +341,16 @@ fn table(peers: &[Peer], clock: impl Fn(launch::Moment) -> String) -> String {
         ]
     }));
     columns(&rows)
+}
+
+fn check_new(lease: &Lease, name: &Name) -> anyhow::Result<()> {
+    if peer_of(lease, name).is_some() {
+        bail!(
+            "{name} is a peer already; `adit launch peer rekey {} {name}` gives it another key",
+            lease.id
+        );
+    }
+    Ok(())
 }
 
 fn check_running(lease: &Lease) -> anyhow::Result<()> {

@@ -147,7 +147,7 @@ impl Lease {
         };
         let members = members(&self.row).chain([member.clone()]).collect();
         let there = PeerChange::Set(name.clone(), self.peer(&member));
-        let changed = self.change(event, members, there, PeerChange::Remove(name.clone()));
+        let changed = self.change(event, members, there, PeerChange::Remove(name.clone()), None);
         if changed.is_err() {
             self.network.release(name.as_str());
         }
@@ -169,10 +169,8 @@ impl Lease {
         let member = member.clone();
         let passed = self.peers()?.into_iter().find(|state| state.name == name);
         let there = PeerChange::Set(name.clone(), self.peer(&member));
-        self.change(event, all, there, PeerChange::Set(name.clone(), before))?;
-        if let Some(passed) = passed {
-            self.carried.insert(name, (passed.received_bytes, passed.sent_bytes));
-        }
+        let carried = passed.map(|state| (name.clone(), (state.received_bytes, state.sent_bytes)));
+        self.change(event, all, there, PeerChange::Set(name, before), carried)?;
         Ok(Done::Added(member))
     }
 
@@ -188,21 +186,24 @@ impl Lease {
         };
         let name: Name = member.name.parse()?;
         let back = PeerChange::Set(name.clone(), self.peer(&member));
-        self.change(event, left, PeerChange::Remove(name.clone()), back)?;
+        self.change(event, left, PeerChange::Remove(name.clone()), back, None)?;
         self.network.release(name.as_str());
         self.carried.remove(&name);
         Ok(Done::Removed(member.name))
     }
 
-    /// Changes the gateway, and keeps it; what cannot be kept is undone.
+    /// Changes the gateway, and keeps it; what cannot be kept is undone. A peer whose counters begin anew by it, whether it
+    /// is undone or not, is in `carried` with what passed before.
     fn change(
         &mut self,
         event: lease::Event,
         members: Vec<Member>,
         change: PeerChange,
         undoing: PeerChange,
+        carried: Option<(Name, (u64, u64))>,
     ) -> anyhow::Result<()> {
         self.gateway.change(&[change])?;
+        self.carried.extend(carried);
         let peers = self.peers()?;
         let kept = row(&mut self.row)?.change(event, members, &peers);
         if kept.is_err() {
