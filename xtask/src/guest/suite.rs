@@ -86,8 +86,6 @@ const SECOND: &[Run] = &[Run {
         "launcher::a_launcher_asks",
         "link::a_host_that_was_killed",
         "live::an_added_peer",
-        "local::two_leases",
-        "node::a_peer_comes_and_goes",
         "observe::",
         "restart::after",
         "roaming::",
