@@ -5,6 +5,7 @@
 
 use std::{
     io::Write as _,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -106,6 +107,7 @@ fn fill(database: &Database) {
 
 async fn start(database: &Arc<Database>) -> (String, Launcher) {
     let typed = Typed {
+        listen: Some("127.0.0.1:0".to_owned()),
         limits: TypedLimits {
             leases_per_user: Some(1_000),
             leases: Some(1_000),
@@ -149,7 +151,7 @@ async fn create(address: &str, launcher: &Launcher) {
     let began = Instant::now();
     let mut tasks = Vec::new();
     for number in 0..AT_ONCE {
-        let (client, url) = (client(), format!("{address}/api/v1/leases"));
+        let (client, url) = (client(number), format!("{address}/api/v1/leases"));
         let body = json!({ "keys": "gateway", "peers": [{ "name": format!("phone{number}") }] });
         tasks.push(tokio::spawn(async move {
             let asked = Instant::now();
@@ -196,7 +198,7 @@ async fn create(address: &str, launcher: &Launcher) {
 }
 
 async fn read(address: &str, what: &str, path: &str) {
-    let list: Value = client()
+    let list: Value = client(0)
         .get(format!("{address}/api/v1/leases?limit=1"))
         .bearer_auth(TOKEN)
         .send()
@@ -212,8 +214,8 @@ async fn read(address: &str, what: &str, path: &str) {
     };
     let (began, count) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut tasks = Vec::new();
-    for _ in 0..READERS {
-        let (client, url, count) = (client(), format!("{address}/api/v1/{path}"), Arc::clone(&count));
+    for number in 0..READERS {
+        let (client, url, count) = (client(number), format!("{address}/api/v1/{path}"), Arc::clone(&count));
         tasks.push(tokio::spawn(async move {
             let mut times = Vec::new();
             while began.elapsed() < READING {
@@ -239,7 +241,9 @@ async fn read(address: &str, what: &str, path: &str) {
     ));
 }
 
-fn client() -> Client {
+/// A client at an address of its own: a hub takes a hundred connections of one address at most.
+fn client(number: u64) -> Client {
+    let last = u8::try_from(1 + number % 250).expect("below 251");
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("protocols")
@@ -247,6 +251,7 @@ fn client() -> Client {
         .with_no_client_auth();
     Client::builder()
         .tls_backend_preconfigured(tls)
+        .local_address(IpAddr::from([127, 0, 0, last]))
         .no_proxy()
         .build()
         .expect("a client")
