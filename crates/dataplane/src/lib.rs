@@ -22,3 +22,5 @@ pub mod time;
 mod timers;
 pub mod tun;
 pub mod udp;
+#[cfg(test)]
+mod wire;

@@ -1,19 +1,19 @@
 //! Calls to a gateway over a simulated network, in virtual time. The gateway's TCP is smoltcp's.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::UNIX_EPOCH,
 };
 
 use smoltcp::{
     iface::{self, Interface, SocketHandle, SocketSet},
-    phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},
     socket::tcp as smol,
     wire::{HardwareAddress, IpAddress, IpCidr},
 };
 
 use super::*;
+use crate::wire::Wire;
 
 const CALLER: &str = "198.51.100.1:1000";
 const GATEWAY: &str = "192.0.2.1:51820";
@@ -168,52 +168,6 @@ impl Gateway {
 
 fn smol_time(millis: u64) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_millis(i64::try_from(millis).unwrap())
-}
-
-#[derive(Default)]
-struct Wire {
-    incoming: VecDeque<Vec<u8>>,
-    outgoing: VecDeque<Vec<u8>>,
-}
-
-impl Device for Wire {
-    type RxToken<'a> = Arrived;
-    type TxToken<'a> = Leaving<'a>;
-
-    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Arrived, Leaving<'_>)> {
-        let packet = self.incoming.pop_front()?;
-        Some((Arrived(packet), Leaving(&mut self.outgoing)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(&mut self.outgoing))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1_420;
-        capabilities
-    }
-}
-
-struct Arrived(Vec<u8>);
-
-impl RxToken for Arrived {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-struct Leaving<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Leaving<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut packet = vec![0; len];
-        let result = f(&mut packet);
-        self.0.push_back(packet);
-        result
-    }
 }
 
 /// What a network does to datagrams, in percent, and how long the way is, in milliseconds.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::fault::Refusal;
+use super::groups::id as group_id;
 use super::request::Answer;
 use super::state::{Resource, State, location};
 
@@ -471,6 +472,23 @@ pub(super) fn page(call: &Call<'_>, values: Vec<Value>) -> Answer {
         body["nextLink"] = next.into();
     }
     Answer::json(200, body)
+}
+
+/// What there is of a kind, in the group or the subscription that the path names, as far as the client may see it, and
+/// whether it is a group.
+pub(super) fn of_kind(call: &Call<'_>, kind: &str) -> (bool, Vec<Resource>) {
+    let is_of_group = call
+        .segment(2)
+        .is_some_and(|segment| segment.eq_ignore_ascii_case("resourcegroups"));
+    let within = if is_of_group {
+        format!("{}/", group_id(call).to_lowercase())
+    } else {
+        String::new()
+    };
+    let found = call
+        .state()
+        .listed(|resource| resource.kind == kind && resource.key().starts_with(&within));
+    (is_of_group, visible(call, found))
 }
 
 /// Those of a list's resources that the client may see.

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::catalog::{admit_group, page, region, visible};
+use super::catalog::{admit_group, of_kind, page, region};
 use super::fault::Refusal;
-use super::groups::{check_tags, id as group_id, look};
+use super::groups::{check_tags, look};
 use super::machines::{ContainerGroup, Life};
 use super::members;
 use super::network::{id as resource_id, must_stay, not_found};
@@ -178,18 +178,7 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 pub(super) fn list(call: &Call<'_>) -> Answer {
-    let is_of_group = call
-        .segment(2)
-        .is_some_and(|segment| segment.eq_ignore_ascii_case("resourcegroups"));
-    let within = if is_of_group {
-        format!("{}/", group_id(call).to_lowercase())
-    } else {
-        String::new()
-    };
-    let found = call
-        .state()
-        .listed(|resource| resource.kind == GROUP && resource.key().starts_with(&within));
-    let found = visible(call, found);
+    let (_, found) = of_kind(call, GROUP);
     page(call, found.iter().map(|group| group.json(&Value::Null)).collect())
 }
 

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::catalog::{page, visible};
+use super::catalog::{of_kind, page};
 use super::fault::Refusal;
-use super::groups::{id as group_id, look};
+use super::groups::look;
 use super::network::{id, not_found};
-use super::operation::{Outcome, Task, begun};
+use super::operation::deletion;
 use super::request::Answer;
 use super::state::{Resource, State};
 
@@ -54,39 +54,19 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 pub(super) fn list(call: &Call<'_>) -> Answer {
-    let is_of_group = call
-        .segment(2)
-        .is_some_and(|segment| segment.eq_ignore_ascii_case("resourcegroups"));
-    let within = if is_of_group {
-        format!("{}/", group_id(call).to_lowercase())
-    } else {
-        String::new()
-    };
-    let found = call
-        .state()
-        .listed(|resource| resource.kind == DISK && resource.key().starts_with(&within));
-    let found = visible(call, found);
+    let (_, found) = of_kind(call, DISK);
     page(call, found.iter().map(|disk| disk.json(&Value::Null)).collect())
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let (id, lag) = (id(call, DISK), call.shared.settings.list_lag);
-    let key = id.to_lowercase();
-    let mut state = call.state();
-    let Some(disk) = state.resource_mut(&id) else {
+    let id = id(call, DISK);
+    let state = call.state();
+    let Some(disk) = state.resource(&id) else {
         return Ok(Answer::new(204));
     };
     if let Some(owner) = disk.beside.get("managedBy") {
         let message = format!("Disk {} is attached to VM {owner}.", disk.name);
         return Err(Refusal::new(409, "OperationNotAllowed", message));
     }
-    disk.state = "Deleting";
-    let gone = key.clone();
-    let end = move |state: &mut State, _| {
-        state.remove(&gone, lag);
-        Ok(Outcome::empty(204))
-    };
-    let operation = state.begin(call, Task::new(&key, || Ok(Value::Null), end));
-    drop(state);
-    Ok(begun(call, &operation, 202, None))
+    Ok(deletion(call, state, &id.to_lowercase()))
 }

@@ -10,7 +10,7 @@ use super::fault::Refusal;
 use super::groups::{check_tags, id as group_id, look};
 use super::guards::{check_rules, openings, rule_json};
 use super::members::{self, Body};
-use super::operation::{Outcome, Task, begun};
+use super::operation::{Outcome, Task, begun, deletion};
 use super::request::Answer;
 use super::state::{Resource, State, location};
 
@@ -418,8 +418,8 @@ pub(super) fn patch(call: &Call<'_>, word: &str) -> Result<Answer, Refusal> {
 
 pub(super) fn delete(call: &Call<'_>, word: &str) -> Result<Answer, Refusal> {
     let (kind, _) = kind(word)?;
-    let (id, lag) = (id(call, kind), call.shared.settings.list_lag);
-    let mut state = call.state();
+    let id = id(call, kind);
+    let state = call.state();
     let Some(resource) = state.resource(&id) else {
         return Ok(Answer::new(204));
     };
@@ -430,15 +430,5 @@ pub(super) fn delete(call: &Call<'_>, word: &str) -> Result<Answer, Refusal> {
     must_be_free(&state, &id)?;
     must_be_unused(&state, resource)?;
     let key = resource.key();
-    if let Some(resource) = state.resource_mut(&key) {
-        resource.state = "Deleting";
-    }
-    let gone = key.clone();
-    let end = move |state: &mut State, _| {
-        state.remove(&gone, lag);
-        Ok(Outcome::empty(204))
-    };
-    let operation = state.begin(call, Task::new(&key, || Ok(Value::Null), end));
-    drop(state);
-    Ok(begun(call, &operation, 202, None))
+    Ok(deletion(call, state, &key))
 }

@@ -1,7 +1,7 @@
 //! Operations that take time, and the ways in which a client follows them (*ARM RPC: asynchronous operations*).
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -218,6 +218,21 @@ impl State {
             operation.outcome = Some(Err(Refusal::new(409, "OperationPreempted", message)));
         }
     }
+}
+
+/// Begins to delete what has this key, with which nothing else goes.
+pub(super) fn deletion(call: &Call<'_>, mut state: MutexGuard<'_, State>, key: &str) -> Answer {
+    if let Some(resource) = state.resource_mut(key) {
+        resource.state = "Deleting";
+    }
+    let (gone, lag) = (key.to_owned(), call.shared.settings.list_lag);
+    let end = move |state: &mut State, _| {
+        state.remove(&gone, lag);
+        Ok(Outcome::empty(204))
+    };
+    let operation = state.begin(call, Task::new(key, || Ok(Value::Null), end));
+    drop(state);
+    begun(call, &operation, 202, None)
 }
 
 /// The answer to a request that began an operation.

@@ -11,7 +11,7 @@ use super::groups::look;
 use super::machines::{Ran, Script};
 use super::members;
 use super::network::{id as resource_id, not_found};
-use super::operation::{Outcome, Task, begun};
+use super::operation::{Outcome, Task, begun, deletion};
 use super::request::Answer;
 use super::state::{Resource, State};
 use super::{Output, clock, vm};
@@ -259,24 +259,15 @@ pub(super) fn list(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let (id, lag) = (resource_id(call, COMMAND), call.shared.settings.list_lag);
-    let key = id.to_lowercase();
-    let mut state = call.state();
+    let id = resource_id(call, COMMAND);
+    let state = call.state();
     if state.resource(&vm::id_of(&id)).is_none() {
         return Err(vm::missing(&vm::id_of(&id)));
     }
-    let Some(command) = state.resource_mut(&id) else {
+    if state.resource(&id).is_none() {
         return Ok(Answer::new(204));
-    };
-    command.state = "Deleting";
-    let gone = key.clone();
-    let end = move |state: &mut State, _| {
-        state.remove(&gone, lag);
-        Ok(Outcome::empty(204))
-    };
-    let operation = state.begin(call, Task::new(&key, || Ok(Value::Null), end));
-    drop(state);
-    Ok(begun(call, &operation, 202, None))
+    }
+    Ok(deletion(call, state, &id.to_lowercase()))
 }
 
 #[cfg(test)]

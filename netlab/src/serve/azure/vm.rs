@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::admission::{check_network, check_system, invalid, list_of};
 use super::call::Call;
-use super::catalog::{self, Size, page, region, visible};
+use super::catalog::{self, Size, of_kind, page, region};
 use super::fault::Refusal;
-use super::groups::{check_tags, id as group_id, look};
+use super::groups::{check_tags, look};
 use super::interfaces::make_inline;
 use super::machines::Machine;
 use super::members;
@@ -306,19 +306,7 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// A list, of a group or of the subscription. That of the subscription writes groups in capitals.
 pub(super) fn list(call: &Call<'_>) -> Answer {
-    let is_of_group = call.is_of_group()
-        || call
-            .segment(2)
-            .is_some_and(|segment| segment.eq_ignore_ascii_case("resourcegroups"));
-    let within = if is_of_group {
-        format!("{}/", group_id(call).to_lowercase())
-    } else {
-        String::new()
-    };
-    let found = call
-        .state()
-        .listed(|resource| resource.kind == MACHINE && resource.key().starts_with(&within));
-    let found = visible(call, found);
+    let (is_of_group, found) = of_kind(call, MACHINE);
     let state = call.state();
     let shown = found.iter().map(|machine| {
         let status = call.request.parameter("statusOnly") == "true";

@@ -11,7 +11,6 @@ use std::{
 use rustix::event::{Timespec, epoll};
 use smoltcp::{
     iface::{self, Interface, SocketHandle, SocketSet},
-    phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},
     socket::tcp,
     wire::{HardwareAddress, IpAddress, IpCidr},
 };
@@ -24,6 +23,7 @@ use crate::{
     netstack::{Config, Plane, Policy},
     time::Time,
     udp::Sockets,
+    wire::Wire,
 };
 
 /// Longest that a test waits for a fact.
@@ -121,7 +121,7 @@ pub(super) struct Client {
     inbox: Inbox,
     outbox: Outbox,
     gateway: PublicKey,
-    device: Queues,
+    device: Wire,
     interface: Interface,
     pub(super) tcp: SocketSet<'static>,
     start: Instant,
@@ -158,7 +158,7 @@ impl Client {
         let (v4, v6) = (format!("10.13.13.{number}"), format!("fd0d::{number:x}"));
         let (v4, v6): (IpAddr, IpAddr) = (v4.parse().unwrap(), v6.parse().unwrap());
         let start = Instant::now();
-        let mut device = Queues::default();
+        let mut device = Wire::default();
         let mut interface = Interface::new(
             iface::Config::new(HardwareAddress::Ip),
             &mut device,
@@ -331,52 +331,5 @@ impl Client {
             assert!(start.elapsed() < LIMIT, "waited too long for {what}");
             self.poll();
         }
-    }
-}
-
-/// The ends of a wire without one.
-#[derive(Default)]
-struct Queues {
-    incoming: VecDeque<Vec<u8>>,
-    outgoing: VecDeque<Vec<u8>>,
-}
-
-impl Device for Queues {
-    type RxToken<'a> = Arrived;
-    type TxToken<'a> = Leaving<'a>;
-
-    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Arrived, Leaving<'_>)> {
-        let packet = self.incoming.pop_front()?;
-        Some((Arrived(packet), Leaving(&mut self.outgoing)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(&mut self.outgoing))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1_420;
-        capabilities
-    }
-}
-
-struct Arrived(Vec<u8>);
-
-impl RxToken for Arrived {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-struct Leaving<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Leaving<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut packet = vec![0; len];
-        let result = f(&mut packet);
-        self.0.push_back(packet);
-        result
     }
 }
