@@ -13,7 +13,7 @@ use gateway::{
     reach::{Endpoint, Host},
     upstream::{self, Upstream, Upstreams},
 };
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use tunnel::{Choice, Chosen, Plane, Unavailable};
 
 use crate::failure;
@@ -184,11 +184,6 @@ fn non_empty<T>(items: Vec<T>) -> Result<Vec<T>, String> {
     } else {
         Ok(items)
     }
-}
-
-/// Both default routes.
-pub(crate) fn everything() -> Vec<IpNet> {
-    vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
 }
 
 /// Subnets that do not overlap and hold the gateway and every peer.

@@ -21,7 +21,7 @@ use hub::{
 };
 use launch::{
     Clock, Launcher, Lease, LeaseId, Moment, State, launcher,
-    order::{Keys, Order, everything},
+    order::{Keys, Order},
     place::{
         Place,
         simulate::{Simulate, Times},
@@ -79,16 +79,8 @@ fn fill(database: &Database) {
     for number in 0..OVER {
         let now = Moment::from_millis(1_700_000_000_000 + number * 1_000);
         let order = Order {
-            place: "simulate".to_owned(),
-            region: None,
-            size: None,
-            lifetime_secs: 1_800,
-            idle_end_secs: None,
             keys: Keys::Gateway,
-            port: None,
-            dns: None,
-            allowed_ips: everything(),
-            mtu: None,
+            ..Order::plain("simulate", 1_800)
         };
         let mut lease = Lease::new(LeaseId::new(now, number.into()), "somebody", order, &[], true, now);
         (lease.state, lease.removed_at) = (State::Removed, Some(now));

@@ -145,6 +145,23 @@ impl Invalid {
 }
 
 impl Order {
+    /// A lease of so many seconds at a place that leaves everything else open: clients make their keys, and send everything
+    /// through the tunnel.
+    pub fn plain(place: impl Into<String>, lifetime_secs: u64) -> Self {
+        Self {
+            place: place.into(),
+            region: None,
+            size: None,
+            lifetime_secs,
+            idle_end_secs: None,
+            keys: Keys::Client,
+            port: None,
+            dns: None,
+            allowed_ips: everything(),
+            mtu: None,
+        }
+    }
+
     /// Checks a request and fills in what it leaves open: from its profile, from the place, from the policy.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use launch::node::{Answer, Question};
-use launch::order::{Keys, Order};
+use launch::order::Order;
 use launch::place::local::{Gateways, Local, Start};
 use launch::place::{FaultKind, Job, Place as _, Removal};
 use netlab::serve;
@@ -61,16 +61,8 @@ fn job(lease: &str, port: Option<u16>) -> Job {
         id: lease.parse().expect("it is a lease's id"),
         instance: "lab".to_owned(),
         order: Order {
-            place: "local".to_owned(),
-            region: None,
-            size: None,
-            lifetime_secs: 600,
-            idle_end_secs: None,
-            keys: Keys::Client,
             port,
-            dns: None,
-            allowed_ips: launch::order::everything(),
-            mtu: None,
+            ..Order::plain("local", 600)
         },
         peers: Vec::new(),
         remaining: Duration::from_secs(600),

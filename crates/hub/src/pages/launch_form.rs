@@ -276,10 +276,10 @@ impl Form {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn form(fields: &[(&str, &str)]) -> Form {
+    pub(in crate::pages) fn form(fields: &[(&str, &str)]) -> Form {
         let fields: Vec<(String, String)> = fields
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -287,7 +287,7 @@ mod tests {
         Form::read(&fields, &places(), &Policy::default())
     }
 
-    fn places() -> Vec<Description> {
+    pub(in crate::pages) fn places() -> Vec<Description> {
         vec![Description {
             name: "local".to_owned(),
             takes_public_keys: true,

@@ -135,27 +135,11 @@ mod tests {
     use launch::{
         Lease,
         order::{Order, Profile},
-        place::Description,
         policy::Policy,
     };
 
     use super::*;
-
-    fn form(fields: &[(&str, &str)]) -> Form {
-        let fields: Vec<(String, String)> = fields
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Form::read(&fields, &places(), &Policy::default())
-    }
-
-    fn places() -> Vec<Description> {
-        vec![Description {
-            name: "local".to_owned(),
-            takes_public_keys: true,
-            ..Description::default()
-        }]
-    }
+    use crate::pages::launch_form::tests::{form, places};
 
     #[test]
     fn a_form_with_nothing_but_the_keys_chosen_launches_for_half_an_hour() {

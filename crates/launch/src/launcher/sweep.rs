@@ -18,7 +18,7 @@ use super::{Inner, Launcher};
 use crate::{
     LeaseId, State,
     lease::SETUP_LIMIT,
-    order::{Keys, Order, everything},
+    order::Order,
     place::{Description, FaultKind, Job, Place, Removal},
     store::StoreError,
 };
@@ -156,18 +156,7 @@ fn job(inner: &Inner, place: &str, id: LeaseId) -> Job {
     Job {
         id,
         instance: inner.config.instance.clone(),
-        order: Order {
-            place: place.to_owned(),
-            region: None,
-            size: None,
-            lifetime_secs: 1,
-            idle_end_secs: None,
-            keys: Keys::Client,
-            port: None,
-            dns: None,
-            allowed_ips: everything(),
-            mtu: None,
-        },
+        order: Order::plain(place, 1),
         peers: Vec::new(),
         remaining: SETUP_LIMIT,
         refs: Value::Null,

@@ -7,9 +7,10 @@ use gateway::{
     reach::{Endpoint, Host},
 };
 use ipnet::IpNet;
+use launch::order::everything;
 
 use super::Arguments;
-use crate::{failure, opening::Opening, options::everything};
+use crate::{failure, opening::Opening};
 
 /// Longest name that WireGuard's apps take for a tunnel, which they name after the file.
 const MAX_NAME: usize = 15;
@@ -19,6 +20,17 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Longest lifetime of a lease: what is meant for good is `adit serve`.
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
+
+/// Which QR codes are asked for.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct QrOptions {
+    /// Shows the QR codes even where there is no terminal, or many peers.
+    #[arg(long, conflicts_with_all = ["no_qr", "json"])]
+    qr: bool,
+    /// Shows no QR codes.
+    #[arg(long)]
+    no_qr: bool,
+}
 
 /// When the QR codes are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +72,6 @@ impl Config {
             output,
             json,
             qr,
-            no_qr,
         } = arguments;
         let peers = match peers {
             Some(number) => (1..=number).map(Name::numbered).collect(),
@@ -83,7 +94,7 @@ impl Config {
             allowed_ips: options.allowed_ips.map_or_else(everything, |networks| networks.0),
             output,
             json,
-            qr: ShowQr::new(qr, no_qr),
+            qr: qr.show(),
         })
     }
 
@@ -97,13 +108,13 @@ impl Config {
     }
 }
 
-impl ShowQr {
-    /// By the options `--qr` and `--no-qr`.
-    pub(crate) fn new(qr: bool, no_qr: bool) -> Self {
-        match (qr, no_qr) {
-            (true, _) => Self::Always,
-            (_, true) => Self::Never,
-            (false, false) => Self::Auto,
+impl QrOptions {
+    /// What they come to.
+    pub(crate) fn show(self) -> ShowQr {
+        match (self.qr, self.no_qr) {
+            (true, _) => ShowQr::Always,
+            (_, true) => ShowQr::Never,
+            (false, false) => ShowQr::Auto,
         }
     }
 }

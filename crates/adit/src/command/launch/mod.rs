@@ -26,7 +26,7 @@ use std::{
 
 use gateway::Name;
 
-use self::{commands::Command, elsewhere::Elsewhere, target::Target};
+use self::{commands::Command, config::QrOptions, elsewhere::Elsewhere, target::Target};
 use crate::{duration, options::GatewayOptions};
 
 /// The arguments of `adit launch`.
@@ -72,12 +72,8 @@ pub(crate) struct Arguments {
     /// peer_removed, ended.
     #[arg(long)]
     json: bool,
-    /// Shows the QR codes even where there is no terminal, or many peers.
-    #[arg(long, conflicts_with_all = ["no_qr", "json"])]
-    qr: bool,
-    /// Shows no QR codes.
-    #[arg(long)]
-    no_qr: bool,
+    #[command(flatten)]
+    qr: QrOptions,
 }
 
 /// Does what was asked for.

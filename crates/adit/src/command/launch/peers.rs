@@ -14,7 +14,7 @@ use wg::PrivateKey;
 
 use super::{
     commands,
-    config::{ShowQr, check_names},
+    config::{QrOptions, ShowQr, check_names},
     event::Event,
     files::{self, Former, Keeper, Late},
     leases::{self, Leases},
@@ -87,12 +87,8 @@ pub(crate) struct Handing {
     /// Prints one JSON object a line for each peer, as at the launch.
     #[arg(long)]
     json: bool,
-    /// Shows the QR codes even where there is no terminal, or many peers.
-    #[arg(long, conflicts_with_all = ["no_qr", "json"])]
-    qr: bool,
-    /// Shows no QR codes.
-    #[arg(long)]
-    no_qr: bool,
+    #[command(flatten)]
+    qr: QrOptions,
 }
 
 /// Does it.
@@ -154,7 +150,7 @@ impl<'a> Desk<'a> {
             leases,
             directory,
             keeper,
-            show: ShowQr::new(handing.qr, handing.no_qr),
+            show: handing.qr.show(),
             json: handing.json,
             screen: Screen::new(handing.json),
         }

@@ -8,11 +8,12 @@ use gateway::{
     roster::{DEFAULT_SUBNET, Wish, WithoutIpv6},
 };
 use ipnet::IpNet;
+use launch::order::everything;
 
 use super::Arguments;
 use crate::{
     failure,
-    options::{self, GatewayOptions, everything},
+    options::{self, GatewayOptions},
 };
 
 /// Arguments and environment in one, checked.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use launch::node::{Answer, PeerReport, Question, Report, Terms, WantedPeer};
-use launch::order::{Keys, Order, everything};
+use launch::order::{Order, everything};
 use launch::place::docker::{Config, Docker, Host};
 use launch::place::{Creation, Fault, FaultKind, Job, Place as _, Reached, Removal};
 use launch::{LeaseId, Moment};
@@ -174,18 +174,7 @@ fn job(lifetime: Duration) -> Job {
     Job {
         id: LeaseId::new(Moment::from_millis(1_795_000_000_000), u128::from_ne_bytes(random)),
         instance: INSTANCE.to_owned(),
-        order: Order {
-            place: "docker".to_owned(),
-            region: None,
-            size: None,
-            lifetime_secs: lifetime.as_secs(),
-            idle_end_secs: None,
-            keys: Keys::Client,
-            port: None,
-            dns: None,
-            allowed_ips: everything(),
-            mtu: None,
-        },
+        order: Order::plain("docker", lifetime.as_secs()),
         peers: Vec::new(),
         remaining: lifetime,
         refs: Value::Null,

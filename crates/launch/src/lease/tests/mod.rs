@@ -15,7 +15,6 @@ use wg::{PrivateKey, PublicKey};
 use super::*;
 use crate::{
     node::{Answer, PeerReport, Question, Report},
-    order::everything,
     place::{Creation, FaultKind, Reached, Removal},
 };
 
@@ -27,16 +26,8 @@ fn key(number: u8) -> PublicKey {
 
 fn order(idle_end_secs: Option<u64>) -> Order {
     Order {
-        place: "simulate".to_owned(),
-        region: None,
-        size: None,
-        lifetime_secs: 1_800,
         idle_end_secs,
-        keys: Keys::Client,
-        port: None,
-        dns: None,
-        allowed_ips: everything(),
-        mtu: None,
+        ..Order::plain("simulate", 1_800)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     LeaseId, Moment,
     node::{Answer, Question, Terms},
-    order::{Keys, Order, everything},
+    order::{Order, everything},
     place::{Creation, FaultKind, Job, Place as _, Removal},
 };
 
@@ -25,18 +25,7 @@ pub(super) fn job() -> Job {
     Job {
         id: LeaseId::new(Moment::from_millis(1_795_000_000_000), 7),
         instance: "here".to_owned(),
-        order: Order {
-            place: "docker".to_owned(),
-            region: None,
-            size: None,
-            lifetime_secs: 1_800,
-            idle_end_secs: None,
-            keys: Keys::Client,
-            port: None,
-            dns: None,
-            allowed_ips: everything(),
-            mtu: None,
-        },
+        order: Order::plain("docker", 1_800),
         peers: Vec::new(),
         remaining: Duration::from_secs(1_800),
         refs: Value::Null,

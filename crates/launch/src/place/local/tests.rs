@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     Moment,
     node::{ERROR, FAULT, READY, Report, Terms, WantedPeer},
-    order::{Keys, Order, everything},
+    order::{Order, everything},
 };
 
 /// The variable that makes a test of this program a gateway: how it behaves, and where its socket is.
@@ -137,16 +137,8 @@ impl Scene {
             id: LeaseId::new(Moment::from_millis(1_795_000_000_000), 7),
             instance: "test".to_owned(),
             order: Order {
-                place: NAME.to_owned(),
-                region: None,
-                size: None,
-                lifetime_secs: 1_800,
-                idle_end_secs: None,
-                keys: Keys::Client,
-                port: None,
-                dns: None,
-                allowed_ips: everything(),
                 mtu: Some(1_280),
+                ..Order::plain(NAME, 1_800)
             },
             peers: Vec::new(),
             remaining: Duration::from_secs(1_800),

@@ -1,27 +1,13 @@
 //! The place that is none behaves like a cloud.
 
 use super::*;
-use crate::{
-    Moment,
-    order::{Keys, Order, everything},
-};
+use crate::{Moment, order::Order};
 
 fn job(number: u128) -> Job {
     Job {
         id: LeaseId::new(Moment::from_millis(1_795_000_000_000), number),
         instance: "test".to_owned(),
-        order: Order {
-            place: "simulate".to_owned(),
-            region: None,
-            size: None,
-            lifetime_secs: 1_800,
-            idle_end_secs: None,
-            keys: Keys::Client,
-            port: None,
-            dns: None,
-            allowed_ips: everything(),
-            mtu: None,
-        },
+        order: Order::plain("simulate", 1_800),
         peers: Vec::new(),
         remaining: Duration::from_secs(1_800),
         refs: serde_json::Value::Null,

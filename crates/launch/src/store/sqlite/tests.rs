@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Lease, LeaseId, Moment, State,
     lease::Event,
-    order::{Keys, Order, everything},
+    order::{Keys, Order},
     policy::Policy,
     store::{Filter, IdempotencyKey, Inserted, Limit, NewLease, Store},
 };
@@ -15,16 +15,8 @@ const START: Moment = Moment::from_millis(1_795_000_000_000);
 
 fn lease(number: u64, owner: &str) -> Lease {
     let order = Order {
-        place: "simulate".to_owned(),
-        region: None,
-        size: None,
-        lifetime_secs: 1_800,
-        idle_end_secs: None,
         keys: Keys::Gateway,
-        port: None,
-        dns: None,
-        allowed_ips: everything(),
-        mtu: None,
+        ..Order::plain("simulate", 1_800)
     };
     let now = START + Duration::from_secs(number);
     let mut lease = Lease::new(LeaseId::new(now, number.into()), owner, order, &[], true, now);
