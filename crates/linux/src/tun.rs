@@ -397,6 +397,8 @@ fn outcome(done: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -452,13 +454,17 @@ mod tests {
                 queues: None,
             };
             drop(Tun::open("kept", options).unwrap());
-            let again = Tun::open(
-                "kept",
-                TunOptions {
+            // A child that another test starts has the descriptor, too, until it becomes its own program.
+            let again = netlab::wait_until("nobody holds the device", Duration::from_secs(10), || {
+                let options = TunOptions {
                     persistent: true,
                     ..TunOptions::default()
-                },
-            );
+                };
+                match Tun::open("kept", options) {
+                    Err(TunError::Taken { .. }) => None,
+                    opened => Some(opened),
+                }
+            });
             // Linux lets a device change between the two forms when it is attached anew.
             let again = again.unwrap();
             assert_eq!(again.offloads(), TunOffloads::default());

@@ -133,6 +133,9 @@ impl Stage {
 
     pub(crate) fn start_server(&mut self) {
         let host = &self.network.server;
+        // What one that was killed left behind is removed by `wg`, too: wireguard-go ends if that is quicker.
+        let socket = format!("/run/wireguard/{TUNNEL}.sock");
+        host.command("rm").args(["--force", &socket]).run();
         let mut server = host.command("wireguard-go").args(["--foreground", TUNNEL]).spawn();
         wait_until("wireguard-go serves its socket", SOON, || {
             assert!(server.poll().is_none(), "wireguard-go has ended");
