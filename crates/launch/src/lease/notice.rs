@@ -44,6 +44,8 @@ pub enum Kind {
     Unreachable,
     /// It answers again.
     Reachable,
+    /// The gateway has another key or address than before: configurations have to be taken again.
+    Rekeyed,
     /// A step failed and is tried again.
     Retry,
     /// It could not be set up.
@@ -71,6 +73,7 @@ impl Kind {
             Self::HandedOver => "handed_over",
             Self::Unreachable => "unreachable",
             Self::Reachable => "reachable",
+            Self::Rekeyed => "rekeyed",
             Self::Retry => "retry",
             Self::Failed => "failed",
             Self::Lost => "lost",

@@ -109,11 +109,7 @@ impl Lease {
                     self.say(Kind::Reachable, now, "the gateway answers again".to_owned());
                 }
                 (self.failures, self.is_dirty, self.fault) = (0, false, None);
-                let facts = facts(endpoint, &report);
-                if self.gateway.as_ref() != Some(&facts) {
-                    self.gateway = Some(facts);
-                    change = Change::Row;
-                }
+                change = change.max(self.meet(endpoint, &report, now));
                 let is_keen = self.peers.iter().any(|peer| peer.first_handshake_at.is_none())
                     && self.ready_at.is_some_and(|ready| now.since(ready) < KEEN);
                 self.next_at = now + if is_keen { OBSERVE_KEENLY } else { OBSERVE };
@@ -198,15 +194,51 @@ impl Lease {
         self.fault = Some(fault);
     }
 
+    /// Takes note of what the gateway is. One with another key or address than before is not where the configurations of before
+    /// lead to.
+    fn meet(&mut self, endpoint: String, report: &Report, now: Moment) -> Change {
+        let facts = facts(endpoint, report);
+        if self.gateway.as_ref() == Some(&facts) {
+            return Change::Counters;
+        }
+        let before = self.gateway.replace(facts.clone());
+        let has_other_key = before
+            .as_ref()
+            .is_some_and(|before| before.public_key != facts.public_key);
+        let message = match before {
+            Some(_) if has_other_key => {
+                "the gateway was started anew and has another key: what leads to the one before connects no more; take the \
+                 new configuration"
+                    .to_owned()
+            }
+            Some(before) if before.endpoint != facts.endpoint => format!(
+                "the gateway has another address, {}: take the new configuration",
+                facts.endpoint
+            ),
+            Some(_) | None => return Change::Row,
+        };
+        self.say(Kind::Rekeyed, now, message);
+        // Whoever was there has to come again, and needs some time for it.
+        self.active_at = Some(now);
+        let makes_keys = self.makes_keys();
+        for peer in &mut self.peers {
+            let seen = report.seen(&peer.name);
+            if seen.is_none_or(|seen| seen.latest_handshake.is_none()) {
+                (peer.first_handshake_at, peer.latest_handshake_at, peer.endpoint) = (None, None, None);
+            }
+            if makes_keys {
+                peer.handed_over_at = None;
+                peer.public_key = peer.public_key.filter(|_| !has_other_key);
+            }
+        }
+        Change::Row
+    }
+
     fn learn(&mut self, report: &Report, now: Moment) -> Change {
         let mut change = Change::Counters;
         let mut news = Vec::new();
         for peer in &mut self.peers {
-            let Some(seen) = report
-                .peers
-                .iter()
-                .find(|seen| seen.name.eq_ignore_ascii_case(&peer.name))
-            else {
+            let Some(seen) = report.seen(&peer.name) else {
                 continue;
             };
             change = change.max(peer.learn(seen, now));
@@ -223,6 +255,13 @@ impl Lease {
             self.say(Kind::Handshake, now, format!("{name} has connected"));
         }
         change
+    }
+}
+
+impl Report {
+    /// What it says of a peer.
+    fn seen(&self, name: &str) -> Option<&PeerReport> {
+        self.peers.iter().find(|seen| seen.name.eq_ignore_ascii_case(name))
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$";
 pub(crate) const PUBLIC_KEY: &str = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$";
 
 /// What happens with a lease.
-pub(crate) const KINDS: [&str; 16] = [
+pub(crate) const KINDS: [&str; 17] = [
     "requested",
     "provisioning",
     "configuring",
@@ -28,6 +28,7 @@ pub(crate) const KINDS: [&str; 16] = [
     "handed_over",
     "unreachable",
     "reachable",
+    "rekeyed",
     "retry",
     "failed",
     "lost",

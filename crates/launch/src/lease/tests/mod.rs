@@ -3,6 +3,7 @@
 mod ends;
 mod life;
 mod property;
+mod rekeyed;
 mod traffic;
 mod wishes;
 
