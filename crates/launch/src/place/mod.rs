@@ -3,6 +3,7 @@
 //! A place carries out single steps and decides nothing. Every step may be taken twice: names and tags follow from the
 //! lease's id, so that a repeated step is the same step.
 
+pub mod azure;
 pub mod docker;
 pub mod local;
 pub mod simulate;

@@ -1,0 +1,1 @@
+//! The place `azure-container`: gateways as container groups of Azure Container Instances.
