@@ -4,12 +4,15 @@ import { act, complain } from './actions.js';
 import { call, explained } from './api.js';
 import { fileName, fill } from './conf.js';
 import { all, announce, one, show } from './dom.js';
-import { canMake, forget, isPublicKey, isTaken, make, notePasted, privateKeyOf, take, wasPasted } from './keys.js';
+import { canMake, forget, isPublicKey, isTaken, make, notePasted, privateKeyOf, take, untake, wasPasted } from './keys.js';
 import { nameProblem } from './request.js';
 import { qr } from './qr.js';
 
 /** Configurations that gateways made and handed over, by lease and device. @type {Map<string, {text: string, isTaken: boolean}>} */
 const handedOver = new Map();
+
+/** The gateways that configurations of this page lead to, by lease: key and endpoint. @type {Map<string, string>} */
+const met = new Map();
 
 /** @returns {boolean} whether leaving the page would lose one that nobody has taken */
 export function hasUntakenHandOver() {
@@ -25,9 +28,52 @@ export function dressDevices(root) {
     show(one(card, '[data-not-held]'), !isHeld);
     if (!isHeld && wasPasted(card.dataset.key ?? '')) isTheirs(card);
     const saved = one(card, '[data-saved]');
-    if (saved && isHeld && isSafe(card))
-      saved.textContent = 'Saved. This page forgets the private key when you leave it.';
+    if (saved && isHeld) saved.textContent = isSafe(card) ? SAVED : card.dataset.isAnew === undefined ? UNSAVED : ANEW;
   }
+}
+
+const SAVED = 'Saved. This page forgets the private key when you leave it.';
+const UNSAVED = 'The private key is in this page only. Take the configuration before you leave or reload it.';
+const ANEW = 'The gateway has changed, and this is the new configuration: take it again, the one before leads nowhere.';
+
+/**
+ * Takes note of a lease's gateway. If it has another key or endpoint than before, the configurations that this page puts
+ * together are other ones, and those that a gateway made are worthless.
+ * @param {any} lease
+ */
+export function meetGateway(lease) {
+  if (!lease.gateway) return;
+  const gateway = `${lease.gateway.public_key} ${lease.gateway.endpoint}`;
+  const before = met.get(lease.id);
+  met.set(lease.id, gateway);
+  if (before === undefined || before === gateway) return;
+  for (const place of [...handedOver.keys()].filter((place) => place.startsWith(`${lease.id} `))) handedOver.delete(place);
+  for (const card of devices()) {
+    untake(card.dataset.key ?? '');
+    if (has(card)) card.dataset.isAnew = '';
+    void renew(card);
+  }
+  dressDevices(document);
+}
+
+/** Draws again what is shown of a configuration that has become another one. @param {HTMLElement} card */
+async function renew(card) {
+  const [conf, code] = ['[data-conf]', '[data-qr]'].map((selector) => one(card, selector));
+  const shown = [conf, code].filter((part) => part !== null && !part.hidden);
+  if (shown.length === 0) return;
+  const text = has(card) ? await configuration(card).catch((error) => complain(card, explained(error))) : undefined;
+  for (const part of shown) {
+    if (typeof text !== 'string') hide(card, part);
+    else if (part === conf) part?.replaceChildren(text);
+    else part?.replaceChildren(picture(card, text));
+  }
+}
+
+/** @param {HTMLElement} card @param {HTMLElement | null} part what leads nowhere any more */
+function hide(card, part) {
+  part?.replaceChildren();
+  show(part, false);
+  for (const button of all(card, '[aria-expanded="true"]')) button.setAttribute('aria-expanded', 'false');
 }
 
 /** Offers nothing that needs a key of this page's making. @param {ParentNode} root */
@@ -89,14 +135,18 @@ async function press(card, button) {
     if (button.dataset.do === 'copy') await copy(button, text, () => select(card, text));
     if (button.dataset.do === 'show') unfold(card, button, '[data-conf]', (place) => place.replaceChildren(text));
     if (button.dataset.do === 'qr') {
-      const label = `QR code with the configuration of ${name(card)}`;
-      unfold(card, button, '[data-qr]', (place) => place.replaceChildren(qr(text, label)));
+      unfold(card, button, '[data-qr]', (place) => place.replaceChildren(picture(card, text)));
     }
     if (button.dataset.do !== 'show') taken(card);
     complain(card, '');
   } catch (error) {
     complain(card, explained(error));
   }
+}
+
+/** @param {HTMLElement} card @param {string} text @returns {Element} the QR code */
+function picture(card, text) {
+  return qr(text, `QR code with the configuration of ${name(card)}`);
 }
 
 /** @param {HTMLElement} card @returns {string} */

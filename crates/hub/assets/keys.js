@@ -75,6 +75,12 @@ export function take(publicKey) {
   if (key) key.isTaken = true;
 }
 
+/** Notes that its configuration has become another one, which nobody has taken. @param {string} publicKey */
+export function untake(publicKey) {
+  const key = held.get(publicKey);
+  if (key) key.isTaken = false;
+}
+
 /** @param {string} publicKey @returns {boolean} */
 export function isTaken(publicKey) {
   return held.get(publicKey)?.isTaken ?? false;

@@ -3,7 +3,7 @@
 import { CHANGED, complain, listen } from './actions.js';
 import { call, explained } from './api.js';
 import { all, announce, focusTitle, one } from './dom.js';
-import { dressDevices, hasUntakenHandOver, listenToDevices } from './devices.js';
+import { dressDevices, hasUntakenHandOver, listenToDevices, meetGateway } from './devices.js';
 import { hasUntaken } from './keys.js';
 import { morph, page } from './morph.js';
 import { dress } from './page.js';
@@ -13,7 +13,7 @@ import { bytes } from './words.js';
 /** What the hub tells of by events, but for the lease itself. */
 const KINDS = [
   ...['requested', 'provisioning', 'configuring', 'ready', 'handshake', 'extended', 'peer_added', 'peer_removed'],
-  ...['handed_over', 'unreachable', 'reachable', 'retry', 'failed', 'lost', 'removing', 'removed'],
+  ...['handed_over', 'unreachable', 'reachable', 'rekeyed', 'retry', 'failed', 'lost', 'removing', 'removed'],
 ];
 
 /** Milliseconds between questions while there are no events. */
@@ -91,6 +91,7 @@ async function poll(lease) {
 /** Shows a lease as it is. @param {any} lease */
 function update(lease) {
   if (lease.id !== followed) return;
+  meetGateway(lease);
   for (const watcher of watchers) watcher(lease);
   for (const way of ['received', 'sent']) {
     for (const part of all(document, `[data-total="${way}"]`)) part.textContent = bytes(lease[`${way}_bytes`]);
@@ -117,6 +118,7 @@ function update(lease) {
     lease.ends_at,
     lease.fault,
     lease.unreachable_since,
+    lease.gateway,
     peers,
   ]);
   if (signature !== shown) {

@@ -339,3 +339,18 @@ test('a QR code is drawn module by module', () => {
       assert.equal(dark.has(`${x + 4} ${y + 4}`), code.get(x, y), `${x} ${y}`);
   }
 });
+
+test('a key whose configuration has become another one is not taken any more', async () => {
+  const key = await keys.make();
+  const steps = [
+    [() => keys.take(key), true],
+    [() => keys.untake(key), false],
+    [() => keys.take(key), true],
+  ];
+  for (const [step, isTaken] of steps) {
+    step();
+    assert.equal(keys.isTaken(key), isTaken);
+    assert.equal(keys.hasUntaken(), !isTaken);
+  }
+  keys.forget([key]);
+});

@@ -161,7 +161,7 @@ fn made_by_client(viewer: &Viewer, lease: &Lease, peer: &LeasePeer, configuratio
                 details {
                     summary { "Configuration without the private key" }
                     div.opened {
-                        pre.conf tabindex="0" data-open-conf
+                        pre.conf tabindex="0" data-open-conf data-fresh="open-conf"
                             aria-label={ "Configuration of " (peer.name) " without its private key" } {
                             (configuration.text.replace(PRIVATE_KEY, YOUR_KEY))
                         }

@@ -3,7 +3,7 @@
 use launch::{
     Lease, Moment, State,
     launcher::{Configuration, Numbered},
-    lease::End,
+    lease::{End, Kind},
     place::Description,
     policy::Policy,
 };
@@ -64,6 +64,7 @@ impl LeasePage<'_> {
                         p { strong { "The gateway does not answer the hub. " } "Connections may go on; the hub keeps asking." }
                     }
                 }
+                @if lease.state == State::Ready { (self.rekeyed()) }
                 @match lease.state {
                     State::Requested | State::Provisioning | State::Configuring => (progress::section(self)),
                     State::Ready => {
@@ -92,6 +93,30 @@ impl LeasePage<'_> {
             .with_module("lease.js")
             .with_refresh(is_underway.then_some(REFRESH_SECS))
             .render(&content)
+    }
+
+    /// What to do since the gateway has had another key or address, if it ever had.
+    fn rekeyed(&self) -> Markup {
+        let last = self
+            .notices
+            .iter()
+            .rfind(|numbered| numbered.notice.kind == Kind::Rekeyed);
+        html! {
+            @if let Some(numbered) = last {
+                div.note.warn {
+                    p {
+                        strong { "Configurations that were taken before " (words::time(numbered.notice.at)) " lead nowhere. " }
+                        (words::sentence(&numbered.notice.message))
+                        @if self.lease.makes_keys() {
+                            " Have it handed over again for every device."
+                        } @else {
+                            " A page that holds a device's private key shows it already; on a device with a key of its own, change "
+                            "the gateway's public key and endpoint to those on this page, or make a new key here."
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn sentence(&self) -> Markup {

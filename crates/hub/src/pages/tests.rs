@@ -107,13 +107,20 @@ fn lease(state: State, keys: Keys) -> Lease {
 }
 
 fn notices() -> Vec<Numbered> {
-    let notice = Notice {
+    let notice = |kind, state| Notice {
         at: NOW,
-        kind: Kind::Retry,
+        kind,
         message: HOSTILE.to_owned(),
-        state: State::Provisioning,
+        state,
     };
-    vec![Numbered { number: 1, notice }]
+    [
+        notice(Kind::Retry, State::Provisioning),
+        notice(Kind::Rekeyed, State::Ready),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|(notice, number)| Numbered { number, notice })
+    .collect()
 }
 
 /// Every page, with hostile values wherever somebody can bring one in.
@@ -475,6 +482,23 @@ fn a_sample_says_so_wherever_it_is_shown() {
     for (name, page) in every_page() {
         if name.starts_with("lease") || matches!(name.as_str(), "launch" | "history" | "admin") {
             assert!(page.into_string().contains("sample"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_to_a_gateway_that_was_started_anew_reads_what_to_do() {
+    for (name, page) in every_page() {
+        let page = page.into_string();
+        let says = page.contains("lead nowhere");
+        assert_eq!(says, page.contains("data-state=\"ready\""), "{name}");
+        if says {
+            let remedy = if page.contains("data-keys=\"gateway\"") {
+                "handed over again"
+            } else {
+                "change the gateway's public key and endpoint"
+            };
+            assert!(page.contains(remedy), "{name}");
         }
     }
 }

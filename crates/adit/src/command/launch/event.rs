@@ -77,6 +77,16 @@ pub(crate) enum Event<'a> {
         /// When it ends, RFC 3339.
         ends: &'a str,
     },
+    /// The gateway was started anew and has another key, or has another address. A `peer` for each configuration that was
+    /// written anew follows.
+    Rekeyed {
+        /// The lease's id.
+        lease: String,
+        /// Where clients connect to from now on.
+        endpoint: &'a str,
+        /// The gateway's public key from now on.
+        public_key: &'a str,
+    },
     /// Another peer may connect, or one has another key.
     PeerAdded {
         /// The peer's name.

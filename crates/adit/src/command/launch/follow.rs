@@ -1,5 +1,7 @@
 //! A lease whose gateway is elsewhere: asked for, watched on its way, followed while it runs, and ended.
 
+mod hand_out;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -13,15 +15,16 @@ use linux::signal::{Signal, Signals};
 use tokio::runtime::Runtime;
 use wg::PrivateKey;
 
+use self::hand_out::Stale;
 use super::{
     Arguments,
     config::Config,
     event::{Event, Total},
     files::Files,
-    leases::{self, Leases},
+    leases::Leases,
     places,
     progress::Progress,
-    screen::{self, Screen},
+    screen::Screen,
 };
 use crate::{duration, failure, moment, opening::Listen, options::PlaneChoice, output};
 
@@ -98,6 +101,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         dns: config.dns_texts(),
         allowed_ips: allowed_ips.map(|networks| networks.0),
         mtu: config.opening.mtu,
+        ssh_key: None,
     };
     let files = Files::open(&config.output)?;
     config.peers.iter().try_for_each(|peer| files.check(peer))?;
@@ -111,6 +115,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         files,
         clients,
         seen: 0,
+        stale: None,
     };
     let result = follower.follow(&request, elsewhere.detach, started);
     runtime.block_on(follower.leases.close());
@@ -146,6 +151,8 @@ struct Follower<'a> {
     clients: Vec<(Name, Option<PrivateKey>)>,
     /// The number of the last notice that was shown.
     seen: u64,
+    /// Whose configurations lead to a gateway that is not there any more.
+    stale: Option<Stale>,
 }
 
 impl Follower<'_> {
@@ -290,29 +297,7 @@ impl Follower<'_> {
                 "this is a trial run: there is no gateway, and the configurations are samples that lead nowhere",
             );
         }
-        let clients = std::mem::take(&mut self.clients);
-        let width = clients.iter().map(|(name, _)| name.as_str().len()).max();
-        for (name, key) in &clients {
-            let whole = leases::whole(self.leases.as_ref(), lease.id, name.as_str(), key.as_ref());
-            let text = self.runtime.block_on(whole)?;
-            let note = format!("{name}, until {}", lease.ends_at);
-            let path = self.files.write(name, &note, text.danger_text())?;
-            let peer = lease.peers.iter().find(|peer| peer.name == name.as_str());
-            let addresses = peer.map(|peer| peer.addresses.clone()).unwrap_or_default();
-            let line = screen::handed(name.as_str(), width.unwrap_or_default(), &addresses, &path);
-            self.screen.line(&line);
-            self.screen.qr(self.config.qr, text.danger_text(), clients.len())?;
-            let public_key = key
-                .as_ref()
-                .map(PrivateKey::public_key)
-                .or(peer.and_then(|peer| peer.public_key));
-            self.emit(&Event::Peer {
-                peer: name.as_str(),
-                public_key: public_key.map(|key| key.to_string()).unwrap_or_default(),
-                addresses: &addresses,
-                config: &path,
-            })?;
-        }
+        self.hand_out(lease)?;
         if let Some(advice) = &advice {
             self.screen.warning(advice);
         }
@@ -354,6 +339,9 @@ impl Follower<'_> {
             self.emit(&Event::Extended {
                 ends: &lease.ends_at.to_string(),
             })?;
+        }
+        if lease.state == State::Ready {
+            self.look_at_gateway(before, lease)?;
         }
         self.report_peers(before, lease)?;
         for peer in &lease.peers {

@@ -68,8 +68,8 @@ pub(crate) struct Arguments {
     /// Directory for the peers' configurations. It is made if it is missing; nothing foreign in it is overwritten.
     #[arg(long, value_name = "DIR", default_value = "./adit")]
     output: PathBuf,
-    /// Prints one JSON object a line for each event: progress, ready, peer, handshake, transfer, extended, peer_added,
-    /// peer_removed, ended.
+    /// Prints one JSON object a line for each event: progress, ready, peer, handshake, transfer, extended, rekeyed,
+    /// peer_added, peer_removed, ended.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
