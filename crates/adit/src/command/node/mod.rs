@@ -14,7 +14,7 @@ pub(crate) mod processes;
 use std::{
     io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, ensure};
@@ -25,7 +25,7 @@ use gateway::{
     server::GatewayError,
 };
 use launch::{
-    LeaseId,
+    LeaseId, Moment,
     node::{
         Answer, FAULT, MAX_QUESTION, Question, READY, Ready,
         link::{ASK_PORT, Link},
@@ -48,6 +48,9 @@ use crate::{
     output,
 };
 
+/// Least lifetime by the time of day, which may be wrong: in it the launcher can say how long it really is.
+const LEAST: Duration = Duration::from_secs(120);
+
 /// How often the gateway is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,12 @@ pub(crate) struct Arguments {
     /// Seconds after which it ends by itself, 1 to 2678400; the launcher may tell it otherwise.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=desk::MAX_REMAINING_SECS))]
     lifetime: u64,
+    /// Moment, as in 2026-11-21T04:00:00Z, at which it is over even if it is started anew: its first lifetime is what is left
+    /// until then if that is less, but 120 s at least, for this machine's clock may be wrong.
+    ///
+    /// The launcher may tell it otherwise, as it may of the lifetime.
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<Moment>,
     /// Where it answers; its directory is made if it is missing, and has to be its user's alone.
     ///
     /// Default: /run/adit/node/socket, or where that cannot be made, one that `adit ask` of the same user finds.
@@ -83,6 +92,11 @@ pub(crate) struct Arguments {
 /// Runs the gateway until its end.
 pub(crate) fn run(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     serve(arguments, started).inspect_err(|error| log::line(&format!("{FAULT}{}", code(error))))
+}
+
+/// How long it lives unless the launcher says otherwise.
+fn first_lifetime(lifetime: Duration, until: Option<Moment>, now: Moment) -> Duration {
+    until.map_or(lifetime, |until| lifetime.min(until.since(now).max(LEAST)))
 }
 
 /// A word for programs.
@@ -112,6 +126,7 @@ fn code(error: &anyhow::Error) -> &'static str {
 
 fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     let lifetime = Duration::from_secs(arguments.lifetime);
+    let lifetime = first_lifetime(lifetime, arguments.until, Moment::from_system(SystemTime::now()));
     let due = moment::since_boot() + lifetime;
     let limit = Limit::behind(due)?;
     let random = *key::random()?;
@@ -246,6 +261,29 @@ fn wait(signals: &Signals, socket: &Socket, limit: Duration) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_started_anew_gets_no_whole_lifetime_anew() {
+        let now = Moment::from_millis(1_795_000_000_000);
+        // (seconds from now until its moment, its first lifetime of at most 1800 s)
+        for (until, expected) in [
+            (None, 1_800),
+            (Some(3_600), 1_800),
+            (Some(1_800), 1_800),
+            (Some(600), 600),
+            (Some(121), 121),
+            (Some(30), 120),
+            (Some(-86_400), 120),
+        ] {
+            let moment =
+                until.map(|secs: i64| Moment::from_millis(now.as_millis().saturating_add_signed(secs * 1_000)));
+            let lifetime = first_lifetime(Duration::from_secs(1_800), moment, now);
+            assert_eq!(lifetime, Duration::from_secs(expected), "{until:?}");
+        }
+        // A lifetime that is shorter than the least is what was asked for.
+        let short = first_lifetime(Duration::from_secs(5), Some(now), now);
+        assert_eq!(short, Duration::from_secs(5));
+    }
 
     #[test]
     fn an_interface_has_its_lease_s_name() {
