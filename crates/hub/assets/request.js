@@ -28,7 +28,7 @@ export function request(form) {
     keys: keys === 'gateway' ? 'gateway' : 'client',
     peers: peers(form, keys),
   };
-  for (const name of ['place', 'region', 'size']) if (text(name)) made[name] = text(name);
+  for (const name of ['place', 'region', 'size', 'ssh_key']) if (text(name)) made[name] = text(name);
   if (text('dns') === 'own') made.dns = [];
   if (text('dns') === 'custom') made.dns = servers(text('dns_custom'));
   if (text('traffic') === 'some') made.allowed_ips = networks(text('networks'));
@@ -133,6 +133,7 @@ export function label(field) {
     dns: 'DNS',
     allowed_ips: 'Traffic',
     mtu: 'MTU',
+    ssh_key: 'SSH key',
   };
   return labels[field.split(/[[.]/)[0]] ?? field;
 }

@@ -1,5 +1,7 @@
 //! What a person asks for, and what a lease is to be once every default is filled in.
 
+mod ssh_key;
+
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
@@ -50,6 +52,8 @@ pub struct Request {
     pub allowed_ips: Option<Vec<IpNet>>,
     /// Largest packet inside the tunnel, in bytes.
     pub mtu: Option<u16>,
+    /// The OpenSSH public key that opens the machine of the gateway, such as `ssh-ed25519 AAAA…`; `None`: nobody logs in.
+    pub ssh_key: Option<String>,
 }
 
 /// A peer as it is asked for.
@@ -98,6 +102,8 @@ pub struct Profile {
     pub allowed_ips: Option<Vec<IpNet>>,
     /// As in [`Request`].
     pub mtu: Option<u16>,
+    /// As in [`Request`].
+    pub ssh_key: Option<String>,
 }
 
 /// What a lease is to be: checked, every default filled in.
@@ -123,6 +129,9 @@ pub struct Order {
     pub allowed_ips: Vec<IpNet>,
     /// `None`: the gateway's.
     pub mtu: Option<u16>,
+    /// The OpenSSH public key that opens the machine of the gateway, without a comment; `None`: nobody logs in.
+    #[serde(default)]
+    pub ssh_key: Option<String>,
 }
 
 /// A wrong value, with its remedy.
@@ -159,6 +168,7 @@ impl Order {
             dns: None,
             allowed_ips: everything(),
             mtu: None,
+            ssh_key: None,
         }
     }
 
@@ -233,6 +243,7 @@ impl Order {
             dns,
             allowed_ips: allowed_ips(request.allowed_ips.as_ref().or(profile.allowed_ips.as_ref()))?,
             mtu,
+            ssh_key: ssh_key(request, profile, place)?,
         })
     }
 
@@ -283,6 +294,23 @@ fn allowed_ips(given: Option<&Vec<IpNet>>) -> Result<Vec<IpNet>, Invalid> {
         Some(list) if list.len() > 200 => Err(Invalid::new("allowed_ips", "more than 200 networks")),
         Some(list) => Ok(list.iter().map(IpNet::trunc).collect()),
     }
+}
+
+/// A place that has no login refuses the key that is asked for; that of a profile, which may be meant for several places, is
+/// left out there.
+fn ssh_key(request: &Request, profile: &Profile, place: &Description) -> Result<Option<String>, Invalid> {
+    let key = match (&request.ssh_key, &profile.ssh_key) {
+        (Some(_), _) if !place.offers_ssh => {
+            let problem = format!("nobody can log in to gateways at `{}`; leave it out", place.name);
+            return Err(Invalid::new("ssh_key", problem));
+        }
+        (Some(key), _) => key,
+        (None, Some(key)) if place.offers_ssh => key,
+        (None, _) => return Ok(None),
+    };
+    ssh_key::read(key)
+        .map(Some)
+        .map_err(|problem| Invalid::new("ssh_key", problem))
 }
 
 /// Both default routes.

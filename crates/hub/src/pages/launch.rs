@@ -218,6 +218,7 @@ pub(super) fn label(field: &str) -> &str {
         "dns" => "DNS",
         "allowed_ips" => "Traffic",
         "mtu" => "MTU",
+        "ssh_key" => "SSH key",
         _ => field,
     }
 }

@@ -80,6 +80,8 @@ pub(super) struct Form {
     pub port: String,
     /// Minutes, or nothing.
     pub idle_end: String,
+    /// An OpenSSH public key, or nothing.
+    pub ssh_key: String,
 }
 
 impl Form {
@@ -103,6 +105,7 @@ impl Form {
             mtu: String::new(),
             port: String::new(),
             idle_end: String::new(),
+            ssh_key: String::new(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Form {
             place: profile.place.clone().unwrap_or(form.place),
             region: profile.region.clone().unwrap_or_default(),
             size: profile.size.clone().unwrap_or_default(),
+            ssh_key: profile.ssh_key.clone().unwrap_or_default(),
             ..form
         }
     }
@@ -143,6 +147,7 @@ impl Form {
             place: order.place.clone(),
             region: order.region.clone().unwrap_or_default(),
             size: order.size.clone().unwrap_or_default(),
+            ssh_key: order.ssh_key.clone().unwrap_or_default(),
             keys: lease.makes_keys().then_some(KeyChoice::Gateway),
             devices: devices.collect(),
             ..form
@@ -239,6 +244,7 @@ impl Form {
             mtu: text("mtu").unwrap_or_default(),
             port: text("port").unwrap_or_default(),
             idle_end: text("idle_end").unwrap_or_default(),
+            ssh_key: text("ssh_key").unwrap_or_default(),
         }
     }
 

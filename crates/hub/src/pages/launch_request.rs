@@ -38,6 +38,7 @@ impl Form {
             },
             allowed_ips: if self.is_split { Some(self.split()?) } else { None },
             mtu: number("mtu", &self.mtu, "a number between 1280 and 9000")?,
+            ssh_key: Some(self.ssh_key.clone()).filter(|key| !key.is_empty()),
         })
     }
 

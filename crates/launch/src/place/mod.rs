@@ -58,6 +58,9 @@ pub struct Description {
     pub is_sample: bool,
     /// UDP ports that clients cannot connect to there, first and last of each range.
     pub reserved_ports: Vec<(u16, u16)>,
+    /// Whether somebody who gives an SSH key may log in to the machine of the gateway.
+    #[serde(default)]
+    pub offers_ssh: bool,
 }
 
 impl Description {

@@ -41,6 +41,8 @@ pub struct Place {
     pub is_sample: bool,
     /// UDP ports that clients cannot connect to there.
     pub reserved_ports: Vec<Ports>,
+    /// Whether somebody who gives an SSH key may log in to the gateway's machine.
+    pub offers_ssh: bool,
 }
 
 /// Ports that follow each other.
@@ -86,6 +88,9 @@ pub struct Profile {
     /// As in a request.
     #[schema(required = true)]
     pub mtu: Option<u16>,
+    /// As in a request.
+    #[schema(required = true)]
+    pub ssh_key: Option<String>,
 }
 
 /// What is limited.
@@ -124,6 +129,7 @@ impl From<&Description> for Place {
                 .into_iter()
                 .map(|(first, last)| Ports { first, last })
                 .collect(),
+            offers_ssh: place.offers_ssh,
         }
     }
 }
@@ -141,6 +147,7 @@ impl From<(&String, &order::Profile)> for Profile {
             dns,
             allowed_ips,
             mtu,
+            ssh_key,
         } = profile.clone();
         Self {
             name: name.clone(),
@@ -154,6 +161,7 @@ impl From<(&String, &order::Profile)> for Profile {
             dns,
             allowed_ips,
             mtu,
+            ssh_key,
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct LeaseRequest {
     /// Largest packet inside the tunnel, in bytes.
     #[schema(minimum = 1_280, maximum = 9_000)]
     pub mtu: Option<u16>,
+    /// The OpenSSH public key that opens the gateway's machine, at places that offer it; null is nobody.
+    #[schema(min_length = 1, max_length = 4_096, example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDlSoM/jvJIeaYiScMuhPxmT/5Yd0fH8CRS4mcIKx5i")]
+    pub ssh_key: Option<String>,
 }
 
 /// A peer as it is asked for.
@@ -109,6 +112,7 @@ impl From<LeaseRequest> for order::Request {
             dns,
             allowed_ips,
             mtu,
+            ssh_key,
         } = request;
         Self {
             profile,
@@ -123,6 +127,7 @@ impl From<LeaseRequest> for order::Request {
             dns,
             allowed_ips,
             mtu,
+            ssh_key,
         }
     }
 }
@@ -142,6 +147,7 @@ impl From<order::Request> for LeaseRequest {
             dns,
             allowed_ips,
             mtu,
+            ssh_key,
         } = request;
         Self {
             profile,
@@ -156,6 +162,7 @@ impl From<order::Request> for LeaseRequest {
             dns,
             allowed_ips,
             mtu,
+            ssh_key,
         }
     }
 }

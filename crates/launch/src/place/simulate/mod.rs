@@ -273,6 +273,7 @@ impl Place for Simulate {
             takes_public_keys: true,
             is_sample: true,
             reserved_ports: vec![(49_152, 65_534)],
+            offers_ssh: false,
         }
     }
 

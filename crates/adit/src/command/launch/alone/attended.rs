@@ -87,6 +87,7 @@ impl Attended {
             dns: wanted.dns,
             allowed_ips: wanted.allowed_ips,
             mtu: wanted.mtu,
+            ssh_key: None,
         };
         let peers: Vec<PeerRequest> = wanted
             .peers
