@@ -12,6 +12,7 @@ pub mod vm;
 
 pub use self::{
     check::Check,
+    container::AzureContainer,
     site::{GROUP, Site, SiteError},
     vm::AzureVm,
 };
