@@ -12,7 +12,7 @@ mod config;
 #[cfg(test)]
 mod fake;
 mod faults;
-mod linuxserver;
+pub(super) mod linuxserver;
 mod making;
 mod own;
 mod pull;

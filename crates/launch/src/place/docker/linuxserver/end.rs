@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What the image starts, and the engine runs.
-const SCRIPT: &str = include_str!("end.sh");
+pub(in crate::place) const SCRIPT: &str = include_str!("end.sh");
 
 /// The folder whose programs the image runs at its start, and the script in it.
 const STARTED: &str = "custom-cont-init.d";

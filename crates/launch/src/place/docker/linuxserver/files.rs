@@ -64,7 +64,7 @@ fn with_network(address: IpNet) -> IpNet {
 
 /// A client's configuration with the lease's terms in place of the image's; `None` if it is not complete, or the terms
 /// cannot be written.
-pub(super) fn client(text: &[u8], terms: &Terms) -> Option<(PublicKey, Secret)> {
+pub(in crate::place) fn client(text: &[u8], terms: &Terms) -> Option<(PublicKey, Secret)> {
     let mut conf = Conf::parse("configuration", std::str::from_utf8(text).ok()?).ok()?;
     let public_key = conf.interface().private_key?.public_key();
     let gateway = conf.peers().next().map(|peer| peer.public_key)?;

@@ -17,6 +17,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use docker::engine::{CallError, Found, Phase, Wanted};
 
 pub(super) use self::end::Told;
+pub(in crate::place) use self::{end::SCRIPT as END_SCRIPT, files::client};
 use self::{files::Server, traffic::Traffic};
 use super::{
     Docker, EXEC_LIMIT, PORT, Refs,
@@ -95,7 +96,7 @@ pub(super) fn wanted(
 }
 
 /// Whether the image gives a peer this name. One of digits alone it takes for a count.
-fn is_name(name: &str) -> bool {
+pub(in crate::place) fn is_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric()) && name.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
@@ -210,7 +211,7 @@ impl Docker {
                 .starting(found, "it has not written the client's configuration yet")
                 .await);
         };
-        let (public_key, text) = files::client(&text, terms).ok_or_else(|| {
+        let (public_key, text) = client(&text, terms).ok_or_else(|| {
             unfit(
                 "configuration_unfit",
                 "what the image has written is no client's configuration",
