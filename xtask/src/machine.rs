@@ -28,6 +28,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("pkill", "procps"),
     ("systemd-analyze", "systemd"),
+    ("ignition-validate", "ignition"),
     ("zbarimg", "zbar-tools"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dockerd", "docker.io"),

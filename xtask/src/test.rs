@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::guest;
+use crate::guest::{self, Guest};
 use crate::image;
 use crate::lab;
 use crate::machine::{self, Machine};
@@ -19,6 +19,12 @@ const LIMIT: Duration = Duration::from_secs(1800);
 
 /// The program of tests that runs the image.
 const IN_DOCKER: &str = "adit: docker";
+
+/// The program of tests whose machines at Azure are guests, and the image's containers in them.
+const AT_AZURE: &str = "adit: azure";
+
+/// The variable that gives the tests the file that tells how a guest is started.
+const GUEST: &str = "ADIT_TEST_GUEST";
 
 /// The variable that gives the tests in Docker the image's archive.
 pub(crate) const IMAGE: &str = "ADIT_TEST_IMAGE";
@@ -97,8 +103,13 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
     report.add("compile the tests", Count::one(programs.is_some()), start.elapsed());
     let Some(programs) = programs else { return Ok(()) };
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|text| name.contains(text.as_str()));
-    let image = if (wanted(IN_DOCKER) || wanted(guest::NAME)) && machine.root {
+    let image = if (wanted(IN_DOCKER) || wanted(AT_AZURE) || wanted(guest::NAME)) && machine.root {
         image(root, report)
+    } else {
+        None
+    };
+    let recipe = if wanted(AT_AZURE) {
+        recipe(root, machine, !arguments.no_install)?
     } else {
         None
     };
@@ -106,6 +117,9 @@ fn tests(root: &Path, machine: &Machine, arguments: &Arguments, report: &mut Rep
         let mut command = run_of(program, machine);
         if let Some(image) = &image {
             command.env(IMAGE, image);
+        }
+        if let Some(recipe) = recipe.as_ref().filter(|_| program.name == AT_AZURE) {
+            command.env(GUEST, recipe);
         }
         show(&program.name, &mut command, report)?;
         if program.name == lab::NAME && machine.root {
@@ -161,6 +175,17 @@ fn image(root: &Path, report: &mut Report) -> Option<PathBuf> {
     let built = image::build(root);
     report.add("image", Count::one(built.is_ok()), start.elapsed());
     built.inspect_err(|error| println!("{error:#}")).ok()
+}
+
+/// How a guest is started, in a file; `None` if none can be had, which has then been said.
+fn recipe(root: &Path, machine: &Machine, install: bool) -> Result<Option<PathBuf>> {
+    match Guest::prepare(root, machine, install)? {
+        Ok(guest) => Ok(Some(guest.recipe())),
+        Err(missing) => {
+            println!("no guest: needs {missing}");
+            Ok(None)
+        }
+    }
 }
 
 /// Root skips nothing: a test that cannot run fails.

@@ -19,6 +19,12 @@ use crate::guest::kernel::Kernel;
 /// Where Debian's releases have the server of files: with QEMU first, then as a package of its own.
 const SERVERS: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
 
+/// The emulator.
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// What the socket of the server of files is called.
+const SOCKET: &str = "virtiofsd.sock";
+
 /// What a guest has of memory: what it writes is there, too.
 const MEMORY: &str = "2G";
 
@@ -49,28 +55,60 @@ impl Emulator<'_> {
     /// The command that runs the script `job` in a guest, and the server that it needs for as long as it runs.
     pub(crate) fn command(&self, job: &Path) -> Result<(Command, Server)> {
         let server = Server::start(self.folder)?;
-        let mut command = bound("qemu-system-x86_64");
-        command.args(MACHINE).args(["-nodefaults", "-no-reboot", "-m", MEMORY]);
-        command.args(["-machine", "q35,memory-backend=memory"]).args([
-            "-object",
-            &format!("memory-backend-memfd,id=memory,size={MEMORY},share=on"),
-        ]);
-        command.arg("-kernel").arg(&self.kernel.image);
-        command.arg("-initrd").arg(self.initramfs);
-        command.args([
-            "-append",
-            &format!(
-                "console=ttyS0 quiet panic=-1 oops=panic mitigations=off adit.job={}",
-                job.display()
-            ),
-        ]);
-        command.args(["-serial", &format!("file:{}", self.log().display())]);
+        let mut command = bound(PROGRAM);
+        command.args(self.arguments(&job.display().to_string()));
         command.args(["-chardev", "stdio,id=output,signal=off"]);
         command.args(["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=output"]);
-        command.args(["-device", "virtio-rng-pci"]);
-        command.args(["-chardev", &format!("socket,id=files,path={}", server.socket.display())]);
-        command.args(["-device", "vhost-user-fs-pci,chardev=files,tag=host,queue-size=1024"]);
         Ok((command, server))
+    }
+
+    /// What QEMU is told of a machine that runs `job`, but for where its output goes. `folder` has the server's socket.
+    fn arguments(&self, job: &str) -> Vec<String> {
+        let files = self.folder.join(SOCKET);
+        let mut words: Vec<String> = MACHINE.map(str::to_owned).to_vec();
+        words.extend(["-nodefaults", "-no-reboot", "-m", MEMORY].map(str::to_owned));
+        for (name, value) in [
+            ("-machine", "q35,memory-backend=memory".to_owned()),
+            (
+                "-object",
+                format!("memory-backend-memfd,id=memory,size={MEMORY},share=on"),
+            ),
+            ("-kernel", self.kernel.image.display().to_string()),
+            ("-initrd", self.initramfs.display().to_string()),
+            (
+                "-append",
+                format!("console=ttyS0 quiet panic=-1 oops=panic mitigations=off adit.job={job}"),
+            ),
+            ("-serial", format!("file:{}", self.log().display())),
+            ("-device", "virtio-rng-pci".to_owned()),
+            ("-chardev", format!("socket,id=files,path={}", files.display())),
+            (
+                "-device",
+                "vhost-user-fs-pci,chardev=files,tag=host,queue-size=1024".to_owned(),
+            ),
+        ] {
+            words.extend([name.to_owned(), value]);
+        }
+        words
+    }
+
+    /// The same for whoever starts a machine by itself, a word a line: the server of files with its arguments, an empty line,
+    /// QEMU with its own. For `FOLDER` it puts a folder of its own, for `JOB` a script.
+    pub(crate) fn recipe(kernel: &Kernel, initramfs: &Path) -> Result<String> {
+        let program = Server::program().context("virtiofsd is not installed")?;
+        let folder = Path::new("FOLDER");
+        let of_files = Server::arguments(&folder.join(SOCKET));
+        let emulator = Emulator {
+            kernel,
+            initramfs,
+            folder,
+        };
+        let lines = [
+            vec![program.display().to_string()],
+            of_files,
+            vec![String::new(), PROGRAM.to_owned()],
+        ];
+        Ok([lines.concat(), emulator.arguments("JOB")].concat().join("\n"))
     }
 
     /// The last lines that the guest's kernel said.
@@ -100,13 +138,12 @@ impl Server {
 
     fn start(folder: &Path) -> Result<Self> {
         let program = Self::program().context("virtiofsd is not installed")?;
-        let socket = folder.join("virtiofsd.sock");
+        let socket = folder.join(SOCKET);
         if socket.exists() {
             std::fs::remove_file(&socket).context("remove an earlier socket")?;
         }
         let mut command = bound(program);
-        command.arg(format!("--socket-path={}", socket.display()));
-        let command = command.args(["-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always"]);
+        command.args(Self::arguments(&socket));
         let log = File::create(folder.join("virtiofsd.log")).context("make a log")?;
         let errors = log.try_clone().context("share a log")?;
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
@@ -116,6 +153,12 @@ impl Server {
         };
         server.wait(folder)?;
         Ok(server)
+    }
+
+    fn arguments(socket: &Path) -> Vec<String> {
+        let mut words = vec![format!("--socket-path={}", socket.display())];
+        words.extend(["-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always"].map(str::to_owned));
+        words
     }
 
     /// Waits until it listens.

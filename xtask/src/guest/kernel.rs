@@ -16,13 +16,14 @@ const SUITE: &str = "trixie";
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// What a guest loads at its start, besides what these depend on: nothing in it loads modules later.
-const MODULES: [&str; 42] = [
+const MODULES: [&str; 43] = [
     "overlay",
     "wireguard",
     "curve25519-x86_64",
     "chacha-x86_64",
     "poly1305-x86_64",
     "tun",
+    "virtio_net",
     "veth",
     "dummy",
     "bridge",

@@ -137,11 +137,19 @@ impl Guest {
         let busybox = std::fs::read(busybox).context("read busybox")?;
         let archive = initramfs::archive(&busybox, &kernel.modules()?);
         std::fs::write(&initramfs, archive).context("write the guest's first files")?;
-        Ok(Ok(Self {
+        let guest = Self {
             kernel,
             initramfs,
             folder,
-        }))
+        };
+        let recipe = Emulator::recipe(&guest.kernel, &guest.initramfs)?;
+        std::fs::write(guest.recipe(), recipe).context("write how a guest is started")?;
+        Ok(Ok(guest))
+    }
+
+    /// The file that says how such a machine is started, for tests that start their own.
+    pub(crate) fn recipe(&self) -> PathBuf {
+        self.folder.join("recipe")
     }
 
     /// Runs the tasks one after the other in one guest, and shows what they say. One that the guest does not come to
