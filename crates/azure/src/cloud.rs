@@ -11,7 +11,7 @@ pub enum Audience {
     Arm,
     /// Blobs and files.
     Storage,
-    /// The ingestion of metrics and logs.
+    /// The ingestion of custom metrics.
     Monitor,
 }
 
@@ -52,7 +52,7 @@ impl Default for Cloud {
             "https://management.azure.com",
             "https://login.microsoftonline.com",
             "https://management.azure.com",
-            "https://monitor.azure.com",
+            "https://monitoring.azure.com/",
         )
     }
 }
@@ -64,7 +64,7 @@ impl Cloud {
             "https://management.chinacloudapi.cn",
             "https://login.chinacloudapi.cn",
             "https://management.core.chinacloudapi.cn",
-            "https://monitor.azure.cn",
+            "https://monitoring.azure.cn/",
         )
     }
 
@@ -74,7 +74,7 @@ impl Cloud {
             "https://management.usgovcloudapi.net",
             "https://login.microsoftonline.us",
             "https://management.core.usgovcloudapi.net",
-            "https://monitor.azure.us",
+            "https://monitoring.azure.us/",
         )
     }
 
@@ -143,7 +143,15 @@ impl Cloud {
         &self.authority
     }
 
-    /// For whom a token is, as tokens name it.
+    /// Where a region takes custom metrics: beside the audience of their tokens.
+    pub fn metrics(&self, region: &str) -> Option<Url> {
+        let mut url = Url::parse(&self.monitor).ok()?;
+        let host = format!("{region}.{}", url.host_str()?);
+        url.set_host(Some(&host)).ok()?;
+        Some(url)
+    }
+
+    /// For whom a token is, as tokens name it. That of custom metrics ends in a slash, which is part of it.
     pub fn audience(&self, audience: Audience) -> &str {
         match audience {
             Audience::Arm => &self.arm,
@@ -226,6 +234,16 @@ mod tests {
             assert_eq!(cloud.scope(Audience::Arm), scope);
             assert_eq!(cloud.scope(Audience::Storage), "https://storage.azure.com/.default");
         }
+        let public = Cloud::default();
+        assert_eq!(
+            public.scope(Audience::Monitor),
+            "https://monitoring.azure.com//.default",
+            "the audience of custom metrics ends in a slash"
+        );
+        assert_eq!(
+            public.metrics("westeurope").unwrap().as_str(),
+            "https://westeurope.monitoring.azure.com/"
+        );
         assert!(matches!(Cloud::named("AzureGermanCloud"), Err(CloudError::Unknown(_))));
     }
 

@@ -3,7 +3,7 @@
 use launch::Launcher;
 use tokio::sync::{Mutex, watch};
 
-use crate::{Config, api::Streams, audit::Audit, metrics::Metrics, rates::Rates, server::UnderWay, sign_in::SignIn};
+use crate::{Config, api::Streams, audit::Audit, metrics::Metrics, monitor::Monitor, rates::Rates, server::UnderWay, sign_in::SignIn};
 
 /// The parts of a hub. Handlers get it as `State<Arc<App>>`.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct App {
     pub audit: Audit,
     /// What is counted.
     pub meters: Metrics,
+    /// Where custom metrics go; `None` is nowhere.
+    pub monitor: Option<Monitor>,
     /// How often somebody may ask.
     pub rates: Rates,
     /// Who follows events.
@@ -37,6 +39,7 @@ impl App {
             rates: Rates::new(&config.rates),
             streams: Streams::new(config.limits.streams_per_user),
             meters: Metrics::default(),
+            monitor: None,
             under_way: UnderWay::default(),
             aliases: Mutex::new(()),
             stopping: watch::Sender::new(false),
@@ -45,5 +48,11 @@ impl App {
             sign_in,
             audit,
         }
+    }
+
+    /// The same, sending custom metrics.
+    #[must_use]
+    pub fn with_monitor(self, monitor: Option<Monitor>) -> Self {
+        Self { monitor, ..self }
     }
 }

@@ -3,6 +3,7 @@
 //! [`Typed`] is what flags, the environment and a file say together. [`Config::new`] makes of it what the hub acts on, or
 //! says what is wrong and what would mend it. A hub that others can reach has somebody sign in, over an encrypted way.
 
+mod azure_monitor;
 mod oidc;
 mod origin;
 #[cfg(test)]
@@ -22,9 +23,10 @@ use launch::{order::Profile, policy::Policy};
 
 pub(crate) use self::origin::is_loopback_host;
 pub use self::{
+    azure_monitor::AzureMonitor,
     oidc::Oidc,
     origin::Origin,
-    typed::{Typed, TypedLimits, TypedOidc, TypedRates, TypedRetention, TypedTls},
+    typed::{Typed, TypedAzureMonitor, TypedLimits, TypedOidc, TypedRates, TypedRetention, TypedTls},
 };
 use crate::retention::Retention;
 
@@ -64,6 +66,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where spans go by OTLP over HTTP; `None` is nowhere.
     pub otlp_endpoint: Option<String>,
+    /// Where custom metrics go; `None` is nowhere.
+    pub azure_monitor: Option<AzureMonitor>,
 }
 
 /// Where a certificate is.
@@ -242,6 +246,7 @@ impl Config {
             limits: Limits::default(),
             retention: typed.retention.check()?,
             otlp_endpoint: typed.otlp_endpoint.map(otlp).transpose()?,
+            azure_monitor: typed.azure_monitor.map(azure_monitor::check).transpose()?,
         })
     }
 }

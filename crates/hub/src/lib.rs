@@ -17,6 +17,7 @@ pub mod config;
 mod health;
 pub mod identity;
 pub mod metrics;
+pub mod monitor;
 pub mod otlp;
 pub mod pages;
 pub mod problem;
@@ -29,4 +30,5 @@ pub mod trace_context;
 
 pub use app::App;
 pub use config::Config;
+pub use monitor::Monitor;
 pub use server::{ServeError, serve};

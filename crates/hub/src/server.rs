@@ -23,7 +23,7 @@ pub use self::{
     tls::TlsError,
 };
 use self::{connection::Connections, metrics::MetricsToken, routes::metrics_router, tls::Certificate};
-use crate::{App, retention};
+use crate::{App, monitor, retention};
 
 /// How long it is waited after the kernel had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -90,6 +90,7 @@ pub async fn serve(
         tasks.spawn(async move { connections.accept(&listener).await });
     }
     tasks.spawn(retention::keep(Arc::clone(&app)));
+    tasks.spawn(monitor::keep(Arc::clone(&app)));
     let connections = Connections::new(&app, router(Arc::clone(&app)), acceptor);
     tokio::select! {
         biased;

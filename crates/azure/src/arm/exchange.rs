@@ -25,6 +25,20 @@ impl Arm {
         &self,
         method: Method,
         url: Url,
+        headers: HeaderMap,
+        body: Option<Vec<u8>>,
+        is_repeatable: bool,
+    ) -> Result<Answer, ArmError> {
+        self.exchange_as(Audience::Arm, method, url, headers, body, is_repeatable)
+            .await
+    }
+
+    /// The same with a service that tokens of this audience are for.
+    pub(super) async fn exchange_as(
+        &self,
+        audience: Audience,
+        method: Method,
+        url: Url,
         mut headers: HeaderMap,
         body: Option<Vec<u8>>,
         is_repeatable: bool,
@@ -37,7 +51,7 @@ impl Arm {
             headers.insert(CORRELATION_ID, id);
         }
         let mut retry = Retry::new(self.clock.now() + self.patience, is_repeatable);
-        let mut token = self.tokens.token(Audience::Arm).await?;
+        let mut token = self.tokens.token(audience).await?;
         loop {
             let heard = self.attempt(method, &url, &headers, body.as_deref(), &token).await;
             let event = match &heard {
@@ -67,11 +81,11 @@ impl Arm {
                         error
                     });
                 }
-                Action::Renew => token = self.tokens.instead_of(&token, Audience::Arm).await?,
+                Action::Renew => token = self.tokens.instead_of(&token, audience).await?,
                 Action::Wait(wait) => {
                     tracing::debug!(wait_ms = wait.as_millis(), "azure is asked again");
                     self.clock.sleep(wait).await;
-                    token = self.tokens.token(Audience::Arm).await?;
+                    token = self.tokens.token(audience).await?;
                 }
             }
         }
@@ -109,7 +123,7 @@ impl Arm {
         let (method, path) = (method.as_str(), url.path());
         match sent {
             Ok(reply) => {
-                let heard = self.read(&reply);
+                let heard = self.read(&reply, url);
                 let azure_id = match &heard {
                     Ok(answer) => answer.request_id.as_deref(),
                     Err((error, _)) => error.service().and_then(|error| error.request_id.as_deref()),
@@ -127,7 +141,7 @@ impl Arm {
             }
             Err(error) => {
                 tracing::debug!(method, path, %error, took_ms, own_id, "azure gave no answer");
-                let (host, why) = (self.host(), error.to_string());
+                let (host, why) = (host(url), error.to_string());
                 Err(match error {
                     HttpError::Unsent(_) => (ArmError::Unreachable { host, why }, None),
                     HttpError::Lost(_) => (ArmError::Unclear { host, why }, None),
@@ -137,10 +151,13 @@ impl Arm {
         }
     }
 
-    fn read(&self, reply: &Reply) -> Result<Answer, (ArmError, Option<Duration>)> {
+    fn read(&self, reply: &Reply, url: &Url) -> Result<Answer, (ArmError, Option<Duration>)> {
         let mut answer = Answer::from_headers(reply.status, &reply.headers, self.clock.time_of_day());
         if !(200..300).contains(&reply.status) {
-            let error = Box::new(ServiceError::read(reply.status, &reply.body, answer.request_id));
+            let error = Box::new(ServiceError {
+                retry_after: answer.retry_after,
+                ..ServiceError::read(reply.status, &reply.body, answer.request_id)
+            });
             let maybe_done = false;
             return Err((ArmError::Service { error, maybe_done }, answer.retry_after));
         }
@@ -148,21 +165,25 @@ impl Arm {
             Ok(body) => answer.body = body,
             // What is accepted, and what is not there, needs no body.
             Err(_) if reply.body.is_empty() || matches!(reply.status, 202 | 204) => {}
-            Err(_) => return Err((self.unreadable("it is no JSON"), None)),
+            Err(_) => return Err((unreadable(url, "it is no JSON"), None)),
         }
         Ok(answer)
     }
 
     pub(super) fn unreadable(&self, why: &str) -> ArmError {
-        ArmError::Unreadable {
-            host: self.host(),
-            why: why.to_owned(),
-        }
+        unreadable(self.cloud.management(), why)
     }
+}
 
-    fn host(&self) -> String {
-        self.cloud.management().host_str().unwrap_or_default().to_owned()
+fn unreadable(url: &Url, why: &str) -> ArmError {
+    ArmError::Unreadable {
+        host: host(url),
+        why: why.to_owned(),
     }
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
 }
 
 fn header(id: RequestId) -> Option<HeaderValue> {

@@ -7,13 +7,17 @@ mod list;
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use reqwest::{
+    Url,
+    header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH},
+};
 use serde_json::Value;
 
 pub use self::error::{ArmError, SetUpError};
 use crate::{
     Answer, Cloud, Credential, Kind, Method, Path, Request, RequestId, Tokens,
     clock::{Clock, SystemClock},
+    cloud::Audience,
     http::Http,
 };
 
@@ -112,6 +116,17 @@ impl Arm {
         let body = request.body.as_ref().map(|body| body.to_string().into_bytes());
         let url = request.url(&self.cloud);
         self.exchange(request.method, url, headers, body, request.is_repeatable())
+            .await
+    }
+
+    /// Posts to another of Azure's services, whose tokens are for this audience. It is sent again as what may be done twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arm::send`]. To another machine it is sent by HTTPS alone.
+    pub async fn post(&self, audience: Audience, url: &Url, body: &Value) -> Result<Answer, ArmError> {
+        let body = Some(body.to_string().into_bytes());
+        self.exchange_as(audience, Method::Post, url.clone(), HeaderMap::new(), body, true)
             .await
     }
 

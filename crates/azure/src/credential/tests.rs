@@ -141,7 +141,7 @@ async fn an_application_shows_its_secret_to_the_authority() {
     assert!(
         asked[1]
             .body
-            .contains("scope=https%3A%2F%2Fmonitor.azure.com%2F.default")
+            .contains("scope=https%3A%2F%2Fmonitoring.azure.com%2F%2F.default")
     );
     assert!(!format!("{tokens:?}").contains("s3cret"));
     assert!(!format!("{:?} {:?}", settings(), tokens.token(Audience::Arm).await).contains("t1"));

@@ -3,7 +3,7 @@
 mod read;
 mod remedy;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 pub use self::remedy::{Remedy, remedy};
 use crate::retry::is_held_up;
@@ -38,6 +38,8 @@ pub struct ServiceError {
     pub details: Vec<Detail>,
     /// Azure's number for the request.
     pub request_id: Option<String>,
+    /// How long Azure asks to wait before it is asked again.
+    pub retry_after: Option<Duration>,
 }
 
 /// What lies behind an error.

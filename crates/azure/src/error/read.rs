@@ -55,6 +55,7 @@ fn error(status: u16, found: Detail, request_id: Option<String>) -> ServiceError
         target: found.target,
         details,
         request_id,
+        retry_after: None,
     }
 }
 

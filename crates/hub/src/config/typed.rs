@@ -45,6 +45,20 @@ pub struct Typed {
     pub profiles: BTreeMap<String, Profile>,
     /// Where spans go by OTLP over HTTP.
     pub otlp_endpoint: Option<String>,
+    /// Where custom metrics go.
+    pub azure_monitor: Option<TypedAzureMonitor>,
+}
+
+/// Custom metrics for Azure Monitor.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TypedAzureMonitor {
+    /// The ID of the resource under which they are shown.
+    pub resource: Option<String>,
+    /// Its region, such as `westeurope`.
+    pub region: Option<String>,
+    /// Who takes them instead of the region's own address.
+    pub endpoint: Option<String>,
 }
 
 /// A certificate's files.

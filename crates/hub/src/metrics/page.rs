@@ -1,21 +1,21 @@
 //! The page for Prometheus: every metric is in [`METRICS`], and its place in the page is its place there.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use launch::{Lease, State, launcher::READY_BOUNDS};
+use launch::{
+    Lease, Moment, State,
+    launcher::{Meters, READY_BOUNDS, Traffic},
+};
 
 use super::{Metric, requests::BOUNDS};
 use crate::App;
-
-/// A peer whose latest handshake is not older is connected: WireGuard's `REJECT_AFTER_TIME`.
-const CONNECTED: Duration = Duration::from_secs(180);
 
 const fn metric(name: &'static str, kind: &'static str, help: &'static str) -> Metric {
     Metric { name, kind, help }
 }
 
 /// Every metric of the page.
-pub const METRICS: [Metric; 17] = [
+pub const METRICS: [Metric; 18] = [
     metric("adit_build_info", "gauge", "The version of adit; always 1."),
     metric(
         "adit_hub_leases",
@@ -81,6 +81,11 @@ pub const METRICS: [Metric; 17] = [
         "adit_hub_sent_bytes_total",
         "counter",
         "Bytes that gateways sent to their peers.",
+    ),
+    metric(
+        "adit_hub_connection_seconds_total",
+        "counter",
+        "Time that peers of leases were connected, all of them together, by place.",
     ),
     metric(
         "adit_hub_well",
@@ -187,11 +192,15 @@ async fn gather(app: &App) -> BTreeMap<&'static str, Family> {
         };
         (vec![("route", route.clone())], buckets)
     });
+    let traffic = meters.traffic.values().copied().fold(Traffic::default(), Traffic::and);
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     BTreeMap::from([
         ("adit_build_info", Family::Numbers(vec![(version, 1.0)])),
         ("adit_hub_leases", leases(places(), &running)),
-        ("adit_hub_connected_peers", by_place(&connected(app, &running))),
+        (
+            "adit_hub_connected_peers",
+            by_place(&connected(&running, app.launcher.now())),
+        ),
         ("adit_hub_signed_in_sessions", one(sessions.unwrap_or_default())),
         (
             "adit_hub_event_streams",
@@ -204,8 +213,12 @@ async fn gather(app: &App) -> BTreeMap<&'static str, Family> {
         ("adit_hub_orphans_found_total", by_place(&meters.orphans)),
         ("adit_hub_orphans_removed_total", by_place(&meters.removed_orphans)),
         ("adit_hub_store_failures_total", one(meters.store_failures)),
-        ("adit_hub_received_bytes_total", one(meters.received_bytes)),
-        ("adit_hub_sent_bytes_total", one(meters.sent_bytes)),
+        ("adit_hub_received_bytes_total", one(traffic.received_bytes)),
+        ("adit_hub_sent_bytes_total", one(traffic.sent_bytes)),
+        (
+            "adit_hub_connection_seconds_total",
+            connection_seconds(places(), &meters),
+        ),
         ("adit_hub_well", one(u64::from(is_well))),
         ("adit_hub_http_requests_total", Family::Numbers(answers.collect())),
         (
@@ -233,19 +246,26 @@ fn leases<'a>(places: impl Iterator<Item = &'a str>, running: &[Lease]) -> Famil
     Family::Numbers(numbers.collect())
 }
 
-fn connected(app: &App, running: &[Lease]) -> BTreeMap<String, u64> {
-    let now = app.launcher.now();
+fn connected(running: &[Lease], now: Moment) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for lease in running {
-        let is_connected = |at: launch::Moment| now.since(at) < CONNECTED;
-        let peers = lease
-            .peers
-            .iter()
-            .filter(|peer| peer.latest_handshake_at.is_some_and(is_connected))
-            .count();
-        *counts.entry(lease.order.place.clone()).or_default() += u64::try_from(peers).unwrap_or(u64::MAX);
+        *counts.entry(lease.order.place.clone()).or_default() += lease.connected_peers(now);
     }
     counts
+}
+
+fn connection_seconds<'a>(places: impl Iterator<Item = &'a str>, meters: &Meters) -> Family {
+    let mut secs: BTreeMap<&str, f64> = places.map(|place| (place, 0.0)).collect();
+    secs.extend(
+        meters
+            .traffic
+            .iter()
+            .map(|(place, traffic)| (place.as_str(), traffic.connected.as_secs_f64())),
+    );
+    let numbers = secs
+        .into_iter()
+        .map(|(place, secs)| (vec![("place", place.to_owned())], secs));
+    Family::Numbers(numbers.collect())
 }
 
 fn histogram(page: &mut String, name: &str, labels: Labels, buckets: &Buckets) {

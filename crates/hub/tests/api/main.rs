@@ -10,6 +10,7 @@ mod leases;
 mod listener;
 mod logs;
 mod metrics;
+mod monitor;
 mod refusals;
 mod refused;
 mod retention;

@@ -9,7 +9,7 @@ use axum::{
 };
 use http_body_util::BodyExt as _;
 use hub::{
-    App, Config,
+    App, Config, Monitor,
     audit::{Audit, Row},
     config::{Limits, Typed},
     server::{self, Peer},
@@ -105,6 +105,17 @@ impl Hub {
     }
 
     pub(crate) fn of(config: Config, place: Arc<Simulate>, database: Arc<Database>, clock: Clock) -> Self {
+        Self::monitored(config, place, database, clock, None)
+    }
+
+    /// One that sends custom metrics once it is served.
+    pub(crate) fn monitored(
+        config: Config,
+        place: Arc<Simulate>,
+        database: Arc<Database>,
+        clock: Clock,
+        monitor: Option<Monitor>,
+    ) -> Self {
         let audit = Audit::open(Arc::clone(&database), clock.clone()).unwrap();
         let given = Given {
             token: config.is_local.then(|| Secret::new(TOKEN.to_owned())),
@@ -119,7 +130,7 @@ impl Hub {
             ..launcher::Config::new("test")
         };
         let launcher = Launcher::start(settings, database, vec![place as Arc<dyn Place>]).unwrap();
-        let app = Arc::new(App::new(config, launcher, sign_in, audit));
+        let app = Arc::new(App::new(config, launcher, sign_in, audit).with_monitor(monitor));
         Self {
             router: server::router(Arc::clone(&app)),
             app,

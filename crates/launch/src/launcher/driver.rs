@@ -8,10 +8,10 @@ use tokio::{
 };
 use tracing::{Instrument as _, debug, info, warn};
 
-use super::{Inner, Living, Refusal};
+use super::{Inner, Living, Refusal, Traffic};
 use crate::{
-    Lease, State,
-    lease::{Action, Change, Event, Outcome, What},
+    Lease, Moment, State,
+    lease::{Action, Change, Event, Outcome, What, connected},
     place::{Fault, FaultKind, Job, Place},
     store::StoreError,
 };
@@ -52,6 +52,8 @@ pub(super) struct Driver {
     pub(super) lease: Lease,
     pub(super) living: Living,
     pub(super) wishes: mpsc::Receiver<Wish>,
+    /// Until when it is counted how long peers were connected.
+    pub(super) counted_at: Moment,
 }
 
 impl Driver {
@@ -262,20 +264,23 @@ impl Driver {
     }
 
     /// Shows the lease as it is to whoever asks, and tells that it is another.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let before = self.living.show(self.lease.clone());
-        let (received, sent) = (
-            self.lease.received_bytes().saturating_sub(before.received_bytes()),
-            self.lease.sent_bytes().saturating_sub(before.sent_bytes()),
-        );
-        if received + sent > 0 {
+        let now = self.inner.clock.now();
+        let passed = Traffic {
+            received_bytes: self.lease.received_bytes().saturating_sub(before.received_bytes()),
+            sent_bytes: self.lease.sent_bytes().saturating_sub(before.sent_bytes()),
+            connected: connected::time((&before, self.counted_at), (&self.lease, now)),
+        };
+        self.counted_at = now;
+        if passed != Traffic::default() {
             self.inner.meters.count(|meters| {
-                meters.received_bytes += received;
-                meters.sent_bytes += sent;
+                let all = meters.traffic.entry(self.lease.order.place.clone()).or_default();
+                *all = all.and(passed);
             });
         }
         if self.lease.state == State::Ready {
-            self.living.sample(&self.lease, self.inner.clock.now());
+            self.living.sample(&self.lease, now);
         }
         self.inner.tell(self.lease.id);
     }

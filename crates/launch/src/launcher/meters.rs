@@ -26,10 +26,31 @@ pub struct Meters {
     pub removed_orphans: BTreeMap<String, u64>,
     /// Writes to the store that failed.
     pub store_failures: u64,
-    /// Bytes that gateways received from their clients, those of leases that are over included.
+    /// What passed through gateways, those of leases that are over included, by place.
+    pub traffic: BTreeMap<String, Traffic>,
+}
+
+/// What passed through gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that they received from their clients.
     pub received_bytes: u64,
     /// Bytes that they sent.
     pub sent_bytes: u64,
+    /// How long clients were connected, all of them together.
+    pub connected: Duration,
+}
+
+impl Traffic {
+    /// The one and the other together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            received_bytes: self.received_bytes.saturating_add(other.received_bytes),
+            sent_bytes: self.sent_bytes.saturating_add(other.sent_bytes),
+            connected: self.connected.saturating_add(other.connected),
+        }
+    }
 }
 
 /// Times, counted by how long they were.

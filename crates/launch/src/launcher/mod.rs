@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 pub use self::{
     config::{Adopt, Config},
     living::Sample,
-    meters::{Histogram, Meters, READY_BOUNDS},
+    meters::{Histogram, Meters, READY_BOUNDS, Traffic},
     refusal::Refusal,
     sweep::Marks,
     wishes::{adding, removing, replacing_key},
@@ -396,6 +396,7 @@ impl Inner {
             lease,
             living,
             wishes,
+            counted_at: self.clock.now(),
         };
         let inner = Arc::clone(self);
         self.spawn(async move {

@@ -11,6 +11,7 @@
 //! carries out the [`Action`] that it gave and brings what came of it to [`Lease::handle`]. A caller that died between keeping
 //! and carrying out calls [`Lease::recover`] and goes on: the step is taken again.
 
+pub(crate) mod connected;
 mod notice;
 mod outcome;
 mod step;

@@ -17,7 +17,9 @@ const LONGEST: usize = 4_096;
 pub(super) fn read(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.contains("PRIVATE KEY") {
-        return Err("is the private part, which stays with you: give the line of the file that ends in .pub".to_owned());
+        return Err(
+            "is the private part, which stays with you: give the line of the file that ends in .pub".to_owned(),
+        );
     }
     if text.len() > LONGEST {
         return Err(format!("is longer than {LONGEST} characters"));

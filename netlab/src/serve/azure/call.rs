@@ -12,7 +12,7 @@ use super::members::{Body, Wrong};
 use super::operation::Way;
 use super::request::{Answer, Asked, Request};
 use super::state::State;
-use super::{Shared, clock, power, route, token, versions};
+use super::{Shared, clock, ingestion, power, route, token, versions};
 
 /// How long a client may be silent. Another thread serves its next connection, so that this harms nobody.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,6 +124,9 @@ fn answer(shared: &Arc<Shared>, request: &Request, fault: Option<&Fault>) -> Ans
         (_, ["metadata", "identity", "oauth2", "token"]) => token::metadata(shared, request),
         ("GET", ["serial", id @ ..]) => power::serial(shared, &format!("/{}", id.join("/")), request.parameter("sig")),
         ("POST", [tenant, "oauth2", "v2.0", "token"]) => token::sign_in(shared, request, tenant),
+        ("POST", ["subscriptions", .., "metrics"]) => {
+            ingestion::take(shared, request).unwrap_or_else(|refusal| refusal.answer())
+        }
         _ => {
             let call = Call {
                 shared,

@@ -11,7 +11,8 @@
 //! One address serves the API, the metadata service's tokens (`/metadata/identity/oauth2/token`) and the sign-in
 //! (`/{tenant}/oauth2/v2.0/token`). What it knows: the subscription, its regions, resource groups, providers, permissions and
 //! list of resources; virtual networks, subnets, security groups, public addresses and network interfaces; virtual
-//! machines, disks, Run Command in both forms, sizes, images and quotas; the marketplace's terms; container groups.
+//! machines, disks, Run Command in both forms, sizes, images and quotas; the marketplace's terms; container groups; custom
+//! metrics of whatever resource, which Azure takes at an address of each region's.
 //!
 //! It has the real service's manners. Whatever takes time is an operation that a client follows by one of the
 //! [`Way`]s; lists are late; a deletion takes along only what has `deleteOption: Delete`; a body with a member that nobody
@@ -32,6 +33,7 @@ mod disks;
 mod fault;
 mod groups;
 mod guards;
+mod ingestion;
 mod interfaces;
 mod machines;
 mod members;
@@ -260,6 +262,12 @@ impl Azure {
             fault::matches(pattern, &asked.method, path)
         });
         matching.count()
+    }
+
+    /// The custom metrics that were taken, in this order.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Value> {
+        self.shared.state().metrics.clone()
     }
 
     /// The IDs of all that is there, resource groups too.

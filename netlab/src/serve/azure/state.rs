@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) orders: Orders,
     pub(super) asked: Vec<Asked>,
     pub(super) tokens: Tokens,
+    /// Custom metrics that were taken.
+    pub(super) metrics: Vec<Value>,
     /// How far the service's clock is ahead, in seconds.
     pub(super) skew: i64,
     numbers: u64,

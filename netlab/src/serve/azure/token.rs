@@ -57,6 +57,17 @@ impl Tokens {
 
     /// Whether a request may come in.
     pub(super) fn check(&self, request: &Request, settings: &Settings, now: i64) -> Result<(), Refusal> {
+        self.check_for(request, settings, now, &AUDIENCES)
+    }
+
+    /// The same where other audiences are known.
+    pub(super) fn check_for(
+        &self,
+        request: &Request,
+        settings: &Settings,
+        now: i64,
+        audiences: &[&str],
+    ) -> Result<(), Refusal> {
         let refuse = |code: &str, message: &str| {
             let challenge = format!(
                 "Bearer authorization_uri=\"https://login.windows.net/{}\", error=\"invalid_token\", error_description=\"{message}\"",
@@ -72,7 +83,7 @@ impl Tokens {
         };
         match self.issued.get(token) {
             None => refuse("InvalidAuthenticationToken", "The access token is invalid."),
-            Some((audience, _)) if !AUDIENCES.contains(&&**audience) => refuse(
+            Some((audience, _)) if !audiences.contains(&&**audience) => refuse(
                 "InvalidAuthenticationTokenAudience",
                 "The access token has been obtained for wrong audience or resource.",
             ),

@@ -166,7 +166,7 @@ async fn traffic_of_peers_that_are_gone_stays_in_the_lease_s() {
             .all(|pair| pair[0].received_bytes <= pair[1].received_bytes)
     );
     // What passes the meters goes on from the row, and is counted once.
-    assert_eq!(launcher.meters().received_bytes, 1);
+    assert_eq!(launcher.meters().traffic["simulate"].received_bytes, 1);
     launcher.end(&anna, id).await.unwrap();
     let lease = wait_for(&launcher, id, State::Removed).await;
     assert_eq!((lease.received_bytes(), lease.sent_bytes()), (1_321, 58));
