@@ -1,10 +1,12 @@
-//! Azure Resource Manager over its REST API: requests, long-running operations, errors and what mends them, tokens.
+//! Azure Resource Manager over its REST API: requests, long-running operations, errors and what mends them, tokens; and the
+//! blobs of Azure Storage.
 //!
 //! What decides is pure ([`retry`], [`operation`], [`error`], the cache's rules): it takes answers and the time, and reads no
 //! clock. [`Arm`] is the shell that sends.
 
 mod answer;
 mod arm;
+pub mod blob;
 pub mod clock;
 pub mod cloud;
 pub mod credential;

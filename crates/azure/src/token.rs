@@ -10,8 +10,8 @@ use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    Cloud, Credential,
-    clock::Clock,
+    Cloud, Credential, SetUpError,
+    clock::{Clock, SystemClock},
     cloud::Audience,
     credential::{CredentialError, Exchange},
     http::Http,
@@ -119,6 +119,15 @@ impl Slot {
 }
 
 impl Tokens {
+    /// The tokens of a credential, for whoever does not speak to Resource Manager. A proxy is taken from the environment.
+    ///
+    /// # Errors
+    ///
+    /// If TLS cannot be set up.
+    pub fn of(credential: Credential, cloud: Cloud) -> Result<Self, SetUpError> {
+        Ok(Self::new(credential, cloud, Http::new()?, Arc::new(SystemClock)))
+    }
+
     pub(crate) fn new(credential: Credential, cloud: Cloud, http: Http, clock: Arc<dyn Clock>) -> Self {
         Self {
             credential,

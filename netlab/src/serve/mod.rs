@@ -1,9 +1,10 @@
 //! Servers that run inside a host, each on a thread of the test process.
 //!
-//! All of them listen on every address of the host, of both families; [`oidc`] and [`prism`] are
+//! All of them listen on every address of the host, of both families; [`oidc`], [`prism`] and [`azurite`] are
 //! programs and have one address each, as [`azure`] has.
 
 pub mod azure;
+pub mod azurite;
 mod dns;
 mod http;
 pub mod oidc;
