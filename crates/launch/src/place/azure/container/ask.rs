@@ -71,7 +71,7 @@ impl AzureContainer {
     }
 
     /// Where the gateway is by Azure's account, and its key by its own.
-    async fn look(&self, job: &Job) -> Result<Target, Fault> {
+    pub(super) async fn look(&self, job: &Job) -> Result<Target, Fault> {
         let name = job.id.resource_name();
         let Some(view) = self.find(job).await?.filter(|view| view.is_of(job)) else {
             let message = format!("the container group {name} is not there any more");

@@ -29,14 +29,19 @@ const NEXT_WORD: Duration = Duration::from_secs(1);
 impl AzureContainer {
     pub(super) async fn make(&self, job: &Job) -> Result<Creation, Fault> {
         let refs = Refs::read(job);
+        let mut told = None;
         if let Some(operation) = &refs.operation {
-            match self.arm.poll(operation).await.map_err(|error| fault(&error))? {
-                Progress::Running(operation, after) => return Ok(waiting(refs, Progress::Running(operation, after))),
-                Progress::Failed(error) if error.kind() != Kind::NotFound => {
+            match self.arm.poll(operation).await {
+                Ok(Progress::Running(operation, after)) => {
+                    return Ok(waiting(refs, Progress::Running(operation, after)));
+                }
+                Ok(Progress::Failed(error)) if error.kind() != Kind::NotFound => {
                     return Err(self.of_failure(job, of_operation(&error)).await);
                 }
                 // What came of it is seen at the group, with its events.
-                Progress::Done(_) | Progress::Failed(_) | Progress::Untold(_) => {}
+                Ok(Progress::Done(_) | Progress::Failed(_) | Progress::Untold(_)) => {}
+                // It may be its end that Azure tells so, for ever.
+                Err(error) => told = Some(error.service().map(of_operation).ok_or_else(|| fault(&error))?),
             }
         }
         let refs = Refs {
@@ -54,7 +59,11 @@ impl AzureContainer {
                 ),
                 "remove it, or use another resource group",
             )),
-            Some(view) => self.go_on(job, refs, &view).await,
+            Some(view) => match (view.failure(&self.config.image), told) {
+                (Some(seen), Some(told)) if seen.code == view::FAILED => Err(for_good(told)),
+                (Some(seen), _) => Err(seen),
+                (None, _) => self.go_on(job, refs, &view).await,
+            },
         }
     }
 
@@ -65,7 +74,7 @@ impl AzureContainer {
         let request = requests::make(&self.config, job, &launcher, until);
         refs.port = requests::port(&self.config, job);
         match self.arm.begin(&request).await {
-            Ok(Progress::Failed(error)) => Err(of_operation(&error)),
+            Ok(Progress::Failed(error)) => Err(for_good(of_operation(&error))),
             Ok(progress) => Ok(waiting(refs, progress)),
             // It may be there all the same, or another step's; the next step looks.
             Err(error) if error.kind() == Kind::Transient => Err(fault(&error)),
@@ -77,9 +86,6 @@ impl AzureContainer {
     }
 
     async fn go_on(&self, job: &Job, mut refs: Refs, view: &View) -> Result<Creation, Fault> {
-        if let Some(failure) = view.failure(&self.config.image) {
-            return Err(failure);
-        }
         let pending = |refs: &Refs, after, doing: &str| {
             Ok(Creation::Pending {
                 refs: refs.note(),
@@ -96,10 +102,7 @@ impl AzureContainer {
         if let Some(end) = view.end() {
             let log = self.log(job).await.unwrap_or_default();
             return Err(match view.container {
-                Container::Ended(Some(0)) => Fault {
-                    kind: FaultKind::Refused,
-                    ..end
-                },
+                Container::Ended(Some(0)) => for_good(end),
                 Container::Ended(_) | Container::Waiting | Container::Running => view::ended(&self.config.image, &log),
             });
         }
@@ -119,10 +122,13 @@ impl AzureContainer {
     async fn of_failure(&self, job: &Job, failure: Fault) -> Fault {
         match self.find(job).await {
             Ok(Some(view)) if view.is_of(job) => match view.failure(&self.config.image) {
-                Some(seen) if seen.code == "image_not_pulled" => seen,
-                Some(_) | None => failure,
+                // An operation without a word of its own is told by the state alone.
+                Some(seen) if seen.code != view::FAILED || failure.remedy.is_empty() && failure.code == "Failed" => {
+                    seen
+                }
+                Some(_) | None => for_good(failure),
             },
-            Ok(_) | Err(_) => failure,
+            Ok(_) | Err(_) => for_good(failure),
         }
     }
 
@@ -140,6 +146,14 @@ impl AzureContainer {
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(String::new()),
             Err(error) => Err(fault(&error)),
         }
+    }
+}
+
+/// What made a group fail: it will not come about by waiting.
+fn for_good(fault: Fault) -> Fault {
+    Fault {
+        kind: FaultKind::Refused,
+        ..fault
     }
 }
 

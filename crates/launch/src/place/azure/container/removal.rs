@@ -13,22 +13,30 @@ use crate::{
     },
 };
 
+/// When a removal is looked at again that only the group tells of.
+const SOON: Duration = Duration::from_secs(5);
+
 impl AzureContainer {
     pub(super) async fn take_away(&self, job: &Job) -> Result<Removal, Fault> {
         let refs = Refs::read(job);
         if let Some(operation) = &refs.removal {
             match self.arm.poll(operation).await {
                 Ok(Progress::Running(operation, after)) => return Ok(pending(refs, operation, after)),
-                // It is looked whether it is there, and removed again if it is.
                 Ok(Progress::Done(_) | Progress::Failed(_) | Progress::Untold(_)) => {}
-                Err(error) if error.kind() == Kind::NotFound => {}
+                // It may be its end that Azure tells so, for ever.
+                Err(error) if error.service().is_some() => {}
                 Err(error) => return Err(fault(&error)),
             }
         }
         // Another's is left alone; so is a name that nobody has.
-        if self.find_for_removal(job).await?.is_none() {
+        let Some(view) = self.find(job).await?.filter(|view| view.is_of(job)) else {
             self.forget(job.id);
             return Ok(Removal::Gone);
+        };
+        if view.is_going()
+            && let Some(operation) = refs.removal.clone()
+        {
+            return Ok(pending(refs, operation, SOON));
         }
         match self.arm.begin(&requests::remove(&self.config, job.id)).await {
             Ok(Progress::Running(operation, after)) => Ok(pending(refs, operation, after)),
@@ -44,12 +52,6 @@ impl AzureContainer {
             }
             Err(error) => Err(fault(&error)),
         }
-    }
-
-    /// What of the lease is there.
-    async fn find_for_removal(&self, job: &Job) -> Result<Option<()>, Fault> {
-        let found = self.find(job).await?;
-        Ok(found.filter(|view| view.is_of(job)).map(|_| ()))
     }
 
     pub(super) async fn leases(&self, instance: &str) -> Result<Vec<LeaseId>, Fault> {

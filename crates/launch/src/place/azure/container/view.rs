@@ -16,6 +16,9 @@ use crate::{
 /// How often a gateway may fail before it is ready, until it is given up.
 const MOST_RESTARTS: u64 = 3;
 
+/// The word for a group that failed, and says no more.
+pub(super) const FAILED: &str = "group_failed";
+
 /// A container group as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
@@ -113,7 +116,7 @@ impl View {
         };
         match self.provisioning.as_str() {
             "Failed" | "Canceled" | "Unhealthy" | "NotAccessible" => Some(refused(
-                "group_failed",
+                FAILED,
                 format!("the container group is {}{}", self.provisioning, why()),
                 "choose another size or region, or try again later",
             )),
