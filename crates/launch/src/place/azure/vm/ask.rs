@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{
-    AzureVm,
-    making::{gone, is_of},
-    refs::Refs,
-    requests,
-};
+use super::{AzureVm, found::is_of, making::gone, refs::Refs, requests};
 use crate::{
     node::{Answer, PeerReport, Question, Ready, Report, Terms, WantedPeer, tunnel::CallError},
     place::{

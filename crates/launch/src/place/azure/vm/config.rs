@@ -29,7 +29,8 @@ pub struct Config {
     pub run_command: RunCommand,
     /// The UDP port of gateways whose order names none. Default 51820.
     pub port: u16,
-    /// Who may send to gateways at all; `None`, the default, is anybody.
+    /// Who may send to gateways at all; `None`, the default, is anybody. It is of the security group that all gateways of a
+    /// region with one port share, so launchers that share a resource group say the same.
     pub source: Option<IpNet>,
 }
 

@@ -64,8 +64,7 @@ fn unit(gateway: &Gateway<'_>) -> String {
     format!(
         "[Unit]\n\
          Description=The WireGuard gateway of the lease {id}\n\
-         Wants=network-online.target\n\
-         Requires=docker.service\n\
+         Wants=network-online.target docker.service\n\
          After=network-online.target docker.service\n\
          StartLimitIntervalSec=0\n\
          \n\

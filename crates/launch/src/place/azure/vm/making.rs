@@ -7,13 +7,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use azure::{Arm, ArmError, Kind, Progress, Request};
+use azure::{Arm, ArmError, Kind, Progress, Request, ServiceError};
 use serde_json::Value;
 
 use super::{
     AzureVm,
     config::{RunCommand, SetUp, VmImage},
     container::Gateway,
+    found::{has_rules, has_subnet, is_of, state},
     ignition, names,
     output::{self, OutputError, Read, Said},
     refs::{Refs, Stage},
@@ -23,10 +24,7 @@ use crate::{
     Moment,
     place::{
         Creation, Fault, FaultKind, Job,
-        azure::{
-            INSTANCE, LEASE,
-            fault::{fault, of_operation, refused},
-        },
+        azure::fault::{fault, of_operation, refused},
     },
 };
 
@@ -150,10 +148,7 @@ impl AzureVm {
             Stage::Boot => self.boots(arm, job, refs).await,
             Stage::Address => self.address(arm, job, refs).await,
             Stage::SetUp => match config.setup {
-                SetUp::Ignition => {
-                    refs.stage = Stage::Reading;
-                    Ok(Turn::Again)
-                }
+                SetUp::Ignition => Ok(is_set_up(refs)),
                 SetUp::RunCommand => {
                     let script = script::set_up(&self.gateway(job));
                     let request = requests::run(config, region, job.id, &script);
@@ -201,6 +196,11 @@ impl AzureVm {
                 Ok(wait(after, refs))
             }
             Progress::Done(result) => self.done(job, refs, &result),
+            // The machine's agent may not be there yet, or busy: the lease's own limit ends that.
+            Progress::Failed(error) if refs.stage.is_script() && is_of_agent(&error) => {
+                refs.words = error.to_string();
+                Ok(self.cleared(refs))
+            }
             Progress::Failed(error) => Err(Fault {
                 kind: FaultKind::Refused,
                 ..of_operation(&error)
@@ -227,10 +227,7 @@ impl AzureVm {
         if matches!(refs.stage, Stage::SetUp | Stage::SetUpSeen) {
             // The action tells no exit code: what the machine is then, the script that reads says.
             return match said.exit {
-                Some(0) | None => {
-                    refs.stage = Stage::Reading;
-                    Ok(Turn::Again)
-                }
+                Some(0) | None => Ok(is_set_up(refs)),
                 Some(code) => Err(refused(
                     "set_up_failed",
                     format!(
@@ -385,8 +382,14 @@ fn read(refs: &mut Refs) -> Turn {
         (refs.stage, refs.words) = (Stage::Made, String::new());
         return Turn::Made;
     }
-    refs.stage = Stage::Reading;
+    refs.stage = if refs.is_set_up { Stage::Reading } else { Stage::SetUp };
     wait(SOON, refs)
+}
+
+fn is_set_up(refs: &mut Refs) -> Turn {
+    (refs.is_set_up, refs.words) = (true, String::new());
+    refs.stage = Stage::Reading;
+    Turn::Again
 }
 
 fn wait(after: Duration, refs: &Refs) -> Turn {
@@ -396,6 +399,13 @@ fn wait(after: Duration, refs: &Refs) -> Turn {
         words => format!("{doing}; it last said: {words}"),
     };
     Turn::Wait(after, doing)
+}
+
+/// Whether it is the machine's agent that an operation failed by.
+fn is_of_agent(error: &ServiceError) -> bool {
+    error.cause().0.starts_with("VMExtension")
+        || error.code.starts_with("VMExtension")
+        || error.kind() == Kind::Transient
 }
 
 /// The peer whose configuration is read with the key.
@@ -421,57 +431,4 @@ async fn find(arm: &Arm, request: &Request) -> Result<Option<Value>, Fault> {
         Ok(found) => Ok(found),
         Err(error) => Err(fault(&error)),
     }
-}
-
-/// Whether a machine is the lease's own.
-pub(super) fn is_of(machine: &Value, job: &Job) -> bool {
-    let is = |tag: &str, value: &str| machine["tags"][tag] == value;
-    is(INSTANCE, &job.instance) && is(LEASE, &job.id.to_string())
-}
-
-/// The word for how a resource is.
-fn state(resource: &Value) -> &'static str {
-    let word = resource["properties"]["provisioningState"]
-        .as_str()
-        .unwrap_or("succeeded");
-    ["succeeded", "failed", "canceled"]
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(word))
-        .unwrap_or("running")
-}
-
-fn has_subnet(network: Option<&Value>) -> bool {
-    let subnets = network.and_then(|network| network["properties"]["subnets"].as_array());
-    subnets
-        .into_iter()
-        .flatten()
-        .any(|subnet| subnet["name"] == names::SUBNET)
-}
-
-/// Whether a security group has these rules and no other.
-fn has_rules(group: Option<&Value>, wanted: &[Value]) -> bool {
-    const MEMBERS: [&str; 8] = [
-        "protocol",
-        "direction",
-        "access",
-        "priority",
-        "sourceAddressPrefix",
-        "sourcePortRange",
-        "destinationAddressPrefix",
-        "destinationPortRange",
-    ];
-    let rules = group.and_then(|group| group["properties"]["securityRules"].as_array());
-    let outline = |rules: &[Value]| {
-        let mut outline: Vec<String> = rules
-            .iter()
-            .map(|rule| {
-                MEMBERS
-                    .map(|name| rule["properties"][name].to_string().to_ascii_lowercase())
-                    .join(" ")
-            })
-            .collect();
-        outline.sort();
-        outline
-    };
-    rules.is_some_and(|rules| outline(rules) == outline(wanted))
 }

@@ -15,6 +15,7 @@ mod ask;
 mod check;
 mod config;
 mod container;
+mod found;
 mod ignition;
 mod making;
 mod memory;

@@ -17,6 +17,8 @@ pub(super) struct Refs {
     pub(super) stage: Stage,
     /// What Azure does for it at this moment.
     pub(super) operation: Option<Operation>,
+    /// Whether nothing is left to be done on the machine.
+    pub(super) is_set_up: bool,
     /// The machine's public address.
     pub(super) address: Option<IpAddr>,
     /// The port that clients connect to.
@@ -92,6 +94,11 @@ impl Refs {
 }
 
 impl Stage {
+    /// Whether a script is begun in it.
+    pub(super) fn is_script(self) -> bool {
+        matches!(self, Self::SetUp | Self::Reading)
+    }
+
     /// What it does, for people.
     pub(super) fn doing(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     AzureVm,
-    making::is_of,
+    found::is_of,
     names::{self, BESIDE},
     refs::Refs,
     requests,

@@ -133,7 +133,7 @@ impl Scene {
 
     /// The same place in another process: nothing is in its memory.
     fn restarted(&self) -> AzureVm {
-        AzureVm::new(self.place.config.clone(), arm(&self.azure), self.secret.clone()).unwrap()
+        AzureVm::new(self.place.config.clone(), self.place.arm.clone(), self.secret.clone()).unwrap()
     }
 
     /// Makes the gateway, in a process of its own for each step if it is to be so. What was done in each step.

@@ -221,6 +221,23 @@ async fn another_clock_here_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_not_there_yet_is_asked_again() {
+    for setup in [SetUp::Ignition, SetUp::RunCommand] {
+        let scene = Scene::with(Settings::default(), |config| config.setup = setup).await;
+        let late = Refusal::new(409, "VMExtensionProvisioningTimeout", "The agent is silent.");
+        scene
+            .azure
+            .fail_next("PUT **/runCommands/*", Trouble::OperationFails(late));
+        let mut job = job();
+        let doings = scene.make(&mut job, true).await.unwrap();
+        assert!(
+            doings.iter().any(|doing| doing.contains("The agent is silent")),
+            "{doings:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_does_not_start_says_why_and_none_is_made_up() {
     for change in [(|_| {}) as fn(&mut Config), |config| {
         config.run_command = RunCommand::Action

@@ -94,7 +94,7 @@ async fn the_network_is_made_once_and_compared_after_that() {
     assert_eq!(booted.ssh_keys, [third.order.ssh_key.clone().unwrap()]);
     let mut config = scene.place.config.clone();
     config.source = Some("192.0.2.0/24".parse().unwrap());
-    let place = AzureVm::new(config, arm(&scene.azure), scene.secret.clone()).unwrap();
+    let place = AzureVm::new(config, scene.place.arm.clone(), scene.secret.clone()).unwrap();
     for _ in 0..4 {
         let Creation::Pending { refs, .. } = place.create(&second).await.unwrap() else {
             break;
@@ -238,32 +238,4 @@ async fn a_machine_has_tags_names_and_a_first_boot() {
             .iter()
             .any(|id| id.ends_with("/networkSecurityGroups/adit-eastus-udp-51820"))
     );
-}
-
-    for (name, image) in [
-        ("adit", GatewayImage::Adit("ghcr.io/adit-vpn/adit:1".to_owned())),
-        (
-            "ls",
-            GatewayImage::Linuxserver("lscr.io/linuxserver/wireguard:latest".to_owned()),
-        ),
-    ] {
-        let job = job();
-        let gateway = container::Gateway {
-            job: &job,
-            image: &image,
-            port: 443,
-            launcher: KEY.parse().unwrap(),
-            now: SystemTime::now(),
-        };
-        let config = ignition::config(&gateway, Some("ecdsa-sha2-nistp256 AAAA"));
-        std::fs::write(format!("/tmp/ign-{name}.json"), config.to_string()).unwrap();
-        std::fs::write(format!("/tmp/ign-{name}.sh"), script::set_up(&gateway)).unwrap();
-        let folder = format!("/tmp/unit-{name}");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(
-            format!("{folder}/adit-gateway.service"),
-            config["systemd"]["units"][0]["contents"].as_str().unwrap(),
-        )
-        .unwrap();
-    }
 }

@@ -23,6 +23,27 @@ async fn a_gateway_that_does_not_answer_is_gone_only_if_its_machine_is() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_was_started_anew_is_read_anew() {
+    const OTHER: &str = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+    let scene = Scene::new().await;
+    scene.rack.says(&[&ready(), &ready().replace(KEY, OTHER)]);
+    let mut job = job();
+    scene.make(&mut job, false).await.unwrap();
+    let began = Instant::now();
+    loop {
+        let _unanswered = scene.place.ask(&job, &Question::Report {}).await.unwrap_err();
+        if let (Some(ready), false) = scene.place.memory.read(job.id) {
+            assert_eq!(ready.public_key.to_string(), OTHER);
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+    // It is read once in a while, however often it gives no answer.
+    let _unanswered = scene.place.ask(&job, &Question::Report {}).await.unwrap_err();
+    assert_eq!(scene.rack.scripts().len(), 2);
+}
+
+#[tokio::test]
 async fn a_check_says_what_is_wrong_and_what_mends_it() {
     let none = |_: &Azure| {};
     let size = |config: &mut Config| config.sizes = vec!["Standard_B2pts_v2".to_owned()];
