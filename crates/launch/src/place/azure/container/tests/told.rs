@@ -140,6 +140,9 @@ async fn a_plan_is_what_a_life_sends_and_sends_nothing() {
     assert_eq!(azure.asked().len(), before);
 }
 
+/// A change of what the place is told, and a part of what is said of it if it is refused.
+type Case<'a> = (&'a dyn Fn(&mut Config), Option<&'a str>);
+
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_made() {
     let site = Site::new(
@@ -180,7 +183,7 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
             resource_id: Some(id.to_owned()),
         })
     };
-    let cases: [(&dyn Fn(&mut Config), Option<&str>); 18] = [
+    let cases: [Case<'_>; 18] = [
         (&|config| config.port = 51_819, Some("keep 49152 to 65534")),
         (&|config| config.port = 0, Some("the port 0")),
         (&|config| config.port = 65_535, None),
