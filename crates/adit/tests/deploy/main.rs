@@ -1,5 +1,9 @@
 //! What `deploy/` says: manifests and compose files that are right, and no more rights than they need.
 
+mod azure;
+mod on_docker;
+mod template;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
