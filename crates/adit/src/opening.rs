@@ -97,6 +97,16 @@ impl Opening {
         })
     }
 
+    /// Has it be where it was before: in these networks and at this port, where nobody chose others.
+    pub(crate) fn resume(&mut self, subnets: &[IpNet], listen_port: u16) {
+        if self.instead.take().is_some() {
+            self.subnets = subnets.to_owned();
+        }
+        if let Listen::Prefer(port) = &mut self.listen {
+            *port = listen_port;
+        }
+    }
+
     /// Chooses the plane and the network. `say` hears why.
     pub(crate) fn site(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<Site> {
         let turn = Turn::wait();

@@ -3,7 +3,7 @@
 //! A test needs `"node"` and `"npm:azurite"`.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use crate::{account, node, tool};
 
 /// How long it may take to start.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// The account's key, which is no secret. *Azure Storage: Azurite, well-known storage account and key.*
+pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// What it says when it listens, before its address.
 const LISTENING: &str = "successfully listens on ";
@@ -86,6 +89,24 @@ impl Azurite {
     #[must_use]
     pub fn connection_string(&self) -> String {
         format!("UseDevelopmentStorage=true;BlobEndpoint={}", self.url())
+    }
+}
+
+impl Azurite {
+    /// Makes a container, and gives its address.
+    ///
+    /// # Panics
+    ///
+    /// If it is not made.
+    #[track_caller]
+    #[must_use]
+    pub fn make_container(&self, name: &str) -> String {
+        let url = format!("{}/{name}", self.url());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/azurite.mjs");
+        let mut command = Command::new(tool("node").expect("needs node"));
+        let output = command.arg(script).args([&url, KEY]).output().expect("node runs");
+        assert!(output.status.success(), "{output:?}");
+        url
     }
 }
 

@@ -35,6 +35,7 @@ mod redial;
 mod refusal;
 mod restart;
 mod roaming;
+mod state;
 mod transfer;
 mod tun;
 mod updown;

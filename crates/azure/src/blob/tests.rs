@@ -2,29 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use azure_core::http::{HttpClient as _, Method, Request};
-use netlab::serve::azurite::{Azurite, azurite};
+use netlab::serve::azurite::{KEY, azurite};
 
-use super::{wire::Wire, *};
+use super::*;
 use crate::{
     Cloud, Credential,
     credential::{Choice, Settings},
 };
-
-/// The account's key, as everybody knows it.
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-
-/// Makes a container, which is not done outside of tests.
-pub(super) async fn make_container(azurite: &Azurite, name: &str) -> Location {
-    let key = AccountKey::new("devstoreaccount1", KEY).unwrap();
-    let url = format!("{}/{name}", azurite.url());
-    let wire = Wire::new(Http::new().unwrap(), Access::Key(key));
-    let mut request = Request::new(format!("{url}?restype=container").parse().unwrap(), Method::Put);
-    request.insert_header("x-ms-version", VERSION);
-    let answer = wire.execute_request(&request).await.unwrap();
-    assert_eq!(u16::from(answer.status()), 201);
-    url.parse().unwrap()
-}
 
 fn blob(location: &Location, string: &str) -> Blob {
     let string: ConnectionString = string.parse().unwrap();
@@ -35,7 +19,7 @@ fn blob(location: &Location, string: &str) -> Blob {
 async fn a_blob_is_read_written_and_removed_by_key_and_by_signature() {
     netlab::requires!("node", "npm:azurite");
     let azurite = azurite(0);
-    let container = make_container(&azurite, "kept").await;
+    let container = azurite.make_container("kept").parse::<Location>().unwrap();
     let signature = signature::of_container("devstoreaccount1", KEY, "kept", "rwcd");
     let signed = format!("BlobEndpoint={};SharedAccessSignature={signature}", azurite.url());
     for string in [azurite.connection_string(), signed] {
@@ -63,7 +47,7 @@ async fn a_blob_is_read_written_and_removed_by_key_and_by_signature() {
 async fn who_may_not_and_what_is_not_there_is_told_apart() {
     netlab::requires!("node", "npm:azurite");
     let azurite = azurite(0);
-    let container = make_container(&azurite, "kept").await;
+    let container = azurite.make_container("kept").parse::<Location>().unwrap();
     let elsewhere: Location = format!("{}/nowhere", azurite.url()).parse().unwrap();
     let right = azurite.connection_string();
     let wrong = format!("{right};AccountKey=d3Jvbmc=");

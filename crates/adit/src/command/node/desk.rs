@@ -1,5 +1,7 @@
 //! Answers what is asked of a lease's gateway, and makes it what it is to be.
 
+mod kept;
+
 use std::{
     collections::{HashSet, VecDeque},
     net::IpAddr,

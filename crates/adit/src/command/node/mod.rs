@@ -10,6 +10,7 @@
 mod desk;
 mod member;
 pub(crate) mod processes;
+mod state;
 
 use std::{
     io,
@@ -37,7 +38,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tunnel::Unavailable;
 use wg::PublicKey;
 
-use self::desk::Desk;
+use self::{
+    desk::Desk,
+    state::{Begun, Place, State},
+};
 use crate::{
     duration,
     failure::{self, Kind},
@@ -58,8 +62,8 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, as a launcher starts it:\n  \
     adit node --lease 01kb2w0v9hq3k1yv8s4n6t2m5e --lifetime 1800 --socket /run/adit/leases/hub/01kb…/socket\n\n\
-    Writes nothing but its socket; its key is in its memory and goes with it. Should it hang, the kernel ends it 5 s after \
-    its time, with SIGKILL.\n\
+    Without --state it writes nothing but its socket; its key is in its memory and goes with it. Should it hang, the kernel \
+    ends it 5 s after its time, with SIGKILL.\n\
     Exit code: 0 when its time is over, or it was asked to end, or by SIGTERM, SIGINT or SIGHUP; 1 if it could not be \
     opened or could not go on; 2 for wrong usage; 137 if the kernel had to end it.")]
 pub(crate) struct Arguments {
@@ -85,6 +89,14 @@ pub(crate) struct Arguments {
     /// The two have addresses of 198.19.0.0/16 for it, which follow from the key.
     #[arg(long, value_name = "PUBLIC_KEY", env = "ADIT_NODE_LAUNCHER")]
     launcher: Option<PublicKey>,
+    /// Where it keeps its key, its peers and its end, so that it goes on with them when it is started anew: a folder, or a
+    /// container of Azure's blobs as blob:https://ACCOUNT.blob.core.windows.net/CONTAINER/FOLDER.
+    ///
+    /// It is sealed with the key in ADIT_STATE_KEY, such as `adit genpsk` prints, in a file or blob that is named after the
+    /// lease, and removed when the gateway's time is over. Blobs are reached by AZURE_STORAGE_CONNECTION_STRING, or as the
+    /// identity of this machine. Peers and end that are kept come before --until and --lifetime.
+    #[arg(long, value_name = "PLACE", env = "ADIT_NODE_STATE")]
+    state: Option<Place>,
     #[command(flatten)]
     gateway: GatewayOptions,
 }
@@ -127,10 +139,32 @@ fn code(error: &anyhow::Error) -> &'static str {
 fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     let lifetime = Duration::from_secs(arguments.lifetime);
     let lifetime = first_lifetime(lifetime, arguments.until, Moment::from_system(SystemTime::now()));
+    let limit = Limit::behind(moment::since_boot() + lifetime)?;
+    // Before the first thread: every thread leaves the signals to this one.
+    let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
+    let begun = arguments
+        .state
+        .as_ref()
+        .map(|place| state::begin(place, arguments.lease, &signals));
+    let (loading, kept) = match begun.transpose()? {
+        None => (None, None),
+        Some(Begun::Loaded(loading, kept)) => (Some(loading), kept),
+        Some(Begun::Ended(reason)) => {
+            log::line(&format!("no gateway was opened: {reason}"));
+            return Ok(());
+        }
+    };
+    let (kept_key, kept) = kept.unzip();
+    let lifetime = kept.as_ref().map_or(lifetime, |kept| {
+        kept.remaining(SystemTime::now(), LEAST, Duration::from_secs(desk::MAX_REMAINING_SECS))
+    });
     let due = moment::since_boot() + lifetime;
-    let limit = Limit::behind(due)?;
+    limit.follow(due)?;
     let random = *key::random()?;
-    let opening = Opening::new(&arguments.gateway, MAX_PEERS, random)?;
+    let mut opening = Opening::new(&arguments.gateway, MAX_PEERS, random)?;
+    if let Some(kept) = &kept {
+        opening.resume(&kept.subnets, kept.listen_port);
+    }
     if let Some(key) = &arguments.launcher {
         let link = Link::of(key).network();
         let subnet = opening.subnets.iter().find(|subnet| subnet.contains(&link));
@@ -141,21 +175,25 @@ fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             ))
         );
     }
-    // Before the first thread: every thread leaves the signals to this one.
-    let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     // Whoever started it by a link of the kernel's has no name for it.
     let _unnamed = rustix::thread::set_name(c"adit");
     let path = node_socket::prepare(arguments.socket.as_deref())?;
     let mut say = |line: &str| log::line(line);
     let site = opening.site(&mut say)?;
-    let private_key = key::private()?;
+    let private_key = kept_key.map_or_else(key::private, Ok)?;
     let launcher = arguments.launcher.map(|key| launcher(key, &path));
     let name = interface(arguments.lease);
     let gateway = opening.open(&site, name, &private_key, &[], launcher.as_ref(), &mut say)?;
     let knocking = gateway.launcher_listener();
     let public_key = private_key.public_key();
     let mut desk = Desk::new(gateway, public_key, site.into_network(), due);
+    if let Some(kept) = &kept {
+        desk.resume(kept).context("cannot go on with what is kept")?;
+        log::line(&format!("it goes on with the {} peers that it had", kept.peers.len()));
+    }
+    let mut state = loading.map(|loading| loading.of(private_key.clone(), kept));
     drop(private_key);
+    keep(&mut state, &mut desk);
     let mut socket = Socket::at(&path, MAX_QUESTION)?;
     if let (Some(listener), Some(launcher)) = (knocking, &launcher) {
         socket.admit_launcher(listener, launcher.address);
@@ -176,10 +214,27 @@ fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     };
     // Whoever reads its log knows by this whom to ask.
     let _unread = output::bytes(format!("{}\n", ready.line()).as_bytes());
-    let reason = watch(&mut desk, &mut socket, &signals, &limit)?;
+    let end = watch(&mut desk, &mut socket, &signals, &limit, &mut state)?;
     desk.close();
-    log::line(&format!("the gateway is gone: {reason}"));
+    if let Some(state) = state {
+        state.close(end.is_last);
+    }
+    log::line(&format!("the gateway is gone: {}", end.reason));
     Ok(())
+}
+
+/// Why a gateway is not watched any more.
+struct End {
+    reason: String,
+    /// Whether it is not to go on when it is started anew.
+    is_last: bool,
+}
+
+/// Has what a gateway has become kept.
+fn keep(state: &mut Option<State>, desk: &mut Desk) {
+    if let Some(state) = state {
+        state.keep(desk.kept(moment::since_boot(), SystemTime::now()));
+    }
 }
 
 /// The launcher with this key, which asks at the same socket as everybody.
@@ -200,13 +255,23 @@ fn interface(lease: LeaseId) -> String {
     format!("adit-{}", &id[id.len() - 10..])
 }
 
-/// Answers until it is to end. Gives the reason.
-fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals, limit: &Limit) -> anyhow::Result<String> {
+/// Answers until it is to end.
+fn watch(
+    desk: &mut Desk,
+    socket: &mut Socket,
+    signals: &Signals,
+    limit: &Limit,
+    state: &mut Option<State>,
+) -> anyhow::Result<End> {
+    let end = |reason: &str, is_last| End {
+        reason: reason.to_owned(),
+        is_last,
+    };
     let mut tick = Instant::now();
     loop {
         let rest = desk.due().saturating_sub(moment::since_boot());
         if rest.is_zero() {
-            return Ok("its time is over".to_owned());
+            return Ok(end("its time is over", true));
         }
         let longest = if socket.has_more() {
             Duration::ZERO
@@ -215,7 +280,7 @@ fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals, limit: &Limit)
         };
         wait(signals, socket, longest).context("cannot wait for questions")?;
         if let Some(signal) = signals.try_next().context("cannot wait for signals")? {
-            return Ok(signal.to_string());
+            return Ok(end(&signal.to_string(), false));
         }
         for (asker, line) in socket.lines(Instant::now()) {
             let before = desk.due();
@@ -223,9 +288,10 @@ fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals, limit: &Limit)
             if desk.due() != before {
                 limit.follow(desk.due())?;
             }
+            keep(state, desk);
             socket.reply(asker, answer.line(), Instant::now());
             if answer == (Answer::Ending {}) {
-                return Ok("it was asked to end".to_owned());
+                return Ok(end("it was asked to end", true));
             }
         }
         if tick <= Instant::now() {
@@ -234,7 +300,10 @@ fn watch(desk: &mut Desk, socket: &mut Socket, signals: &Signals, limit: &Limit)
                 log::line("somebody removed the gateway's rules from nf_tables; they were made again");
             }
             if !socket.is_there() {
-                return Ok("its socket was removed, so that nobody can reach it any more".to_owned());
+                return Ok(end(
+                    "its socket was removed, so that nobody can reach it any more",
+                    false,
+                ));
             }
         }
     }
