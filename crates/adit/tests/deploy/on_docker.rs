@@ -72,7 +72,6 @@ fn the_hub_takes_its_settings_for_docker() {
             .args(["hub", "token", "ada", "--scope", "admin", "--config"])
             .arg(&path)
             .env_clear()
-            .env("ADIT_HUB_PUBLIC_URL", "https://vpn.example.org")
             .output()
             .expect("start adit");
         assert!(
