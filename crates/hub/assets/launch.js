@@ -64,6 +64,7 @@ function follows(form) {
   show(one(document, '#keys-promise'), keys === 'browser');
   for (const part of all(form, '.public-key')) part.hidden = keys !== 'pasted';
   for (const group of all(form, '[data-choices]')) choicesOf(group, String(fields.get('place')));
+  for (const field of all(form, '[data-places]')) fieldOf(field, String(fields.get('place')));
   const rows = all(form, '.device-row');
   for (const row of rows) {
     const button = one(row, 'button');
@@ -108,6 +109,16 @@ function choicesOf(group, place) {
   const select = group.querySelector('select');
   if (select?.selectedOptions[0]?.closest('optgroup')?.disabled) select.value = '';
   group.hidden = !isAny;
+}
+
+/** Leaves a field to the places that know it. @param {HTMLElement} field @param {string} place */
+function fieldOf(field, place) {
+  const isOurs = (field.dataset.places ?? '').split(' ').includes(place);
+  show(field, isOurs);
+  // What is disabled is not sent, and stays for when the place is chosen again.
+  for (const input of field.querySelectorAll('input, textarea')) {
+    if (input instanceof HTMLInputElement || input instanceof HTMLTextAreaElement) input.disabled = !isOurs;
+  }
 }
 
 /** @param {HTMLFormElement} form */

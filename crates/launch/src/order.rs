@@ -420,3 +420,58 @@ fn listed(names: &[&str]) -> String {
         names.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINciyW2ykUGBJgJI4Tmc11xusqjDzO4KUiBZgG7n4cTT";
+
+    #[test]
+    fn an_ssh_key_is_for_places_that_offer_a_login_and_a_profile_may_have_one_for_those() {
+        let place = |name: &str, offers_ssh| Description {
+            name: name.to_owned(),
+            offers_ssh,
+            ..Description::default()
+        };
+        let places = [place("azure-vm", true), place("docker", false)];
+        let profile = Profile {
+            ssh_key: Some(format!("{KEY} of the profile")),
+            ..Profile::default()
+        };
+        let profiles = BTreeMap::from([("admin".to_owned(), profile)]);
+        // (place, profile, key that is asked for, key of the order or the field that is wrong)
+        for (place, profile, asked, expected) in [
+            ("azure-vm", None, None, Ok(None)),
+            ("azure-vm", None, Some(KEY), Ok(Some(KEY))),
+            ("azure-vm", Some("admin"), None, Ok(Some(KEY))),
+            ("azure-vm", None, Some("ssh-ed25519 x"), Err("ssh_key")),
+            ("docker", None, Some(KEY), Err("ssh_key")),
+            ("docker", Some("admin"), None, Ok(None)),
+        ] {
+            let request = Request {
+                place: Some(place.to_owned()),
+                profile: profile.map(str::to_owned),
+                keys: Some(Keys::Gateway),
+                peers: vec![PeerRequest {
+                    name: "phone".to_owned(),
+                    public_key: None,
+                }],
+                ssh_key: asked.map(str::to_owned),
+                ..Request::default()
+            };
+            let order = Order::new(&request, &profiles, &places, &Policy::default());
+            let found = order.map(|order| order.ssh_key).map_err(|invalid| invalid.field);
+            let expected = expected.map(|key| key.map(str::to_owned)).map_err(str::to_owned);
+            assert_eq!(found, expected, "{place} {profile:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_was_kept_before_there_were_logins_has_none() {
+        let order = Order::plain("docker", 1_800);
+        let mut kept = serde_json::to_value(&order).unwrap();
+        assert!(kept.as_object_mut().unwrap().remove("ssh_key").is_some());
+        assert_eq!(serde_json::from_value::<Order>(kept).unwrap(), order);
+    }
+}

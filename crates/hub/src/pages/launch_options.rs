@@ -151,9 +151,16 @@ pub(super) fn dns(form: &Form) -> Markup {
 
 /// What few people change.
 pub(super) fn advanced(places: &[Description], form: &Form) -> Markup {
-    let is_changed = [&form.region, &form.size, &form.port, &form.mtu, &form.idle_end]
-        .iter()
-        .any(|text| !text.is_empty());
+    let is_changed = [
+        &form.region,
+        &form.size,
+        &form.port,
+        &form.mtu,
+        &form.idle_end,
+        &form.ssh_key,
+    ]
+    .iter()
+    .any(|text| !text.is_empty());
     html! {
         details.more open[is_changed] {
             summary { "More options" }
@@ -163,6 +170,29 @@ pub(super) fn advanced(places: &[Description], form: &Form) -> Markup {
                 (text("port", "UDP port", &form.port, "a free one", "1 to 65535."))
                 (text("mtu", "MTU, bytes", &form.mtu, "the gateway's", "1280 to 9000."))
                 (text("idle_end", "End when idle, minutes", &form.idle_end, "never", "Without any handshake for so long."))
+            }
+            (login(places, form))
+        }
+    }
+}
+
+/// Who may log in to the gateway's machine, at places that offer it.
+fn login(places: &[Description], form: &Form) -> Markup {
+    let offering: Vec<&str> = places
+        .iter()
+        .filter(|place| place.offers_ssh)
+        .map(|place| place.name.as_str())
+        .collect();
+    html! {
+        @if !offering.is_empty() {
+            div.field data-places=(offering.join(" ")) {
+                label for="ssh_key" { "SSH key" }
+                textarea #ssh_key .mono name="ssh_key" rows="3" spellcheck="false" autocapitalize="none" autocomplete="off"
+                    placeholder="ssh-ed25519 AAAA…" aria-describedby="ssh_key-hint" { (form.ssh_key) }
+                p.hint #ssh_key-hint {
+                    "Your public key opens the gateway's machine as the user core, for " (offering.join(", ")) " only. Without \
+                     one nobody logs in."
+                }
             }
         }
     }

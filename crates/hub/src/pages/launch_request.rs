@@ -174,6 +174,7 @@ mod tests {
             ("idle_end", "5"),
             ("mtu", "1280"),
             ("port", "51820"),
+            ("ssh_key", " ssh-ed25519 AAAA me@host\r\n"),
         ]);
         let request = request.request().unwrap();
         assert_eq!(request.lifetime_secs, Some(9_000));
@@ -185,6 +186,7 @@ mod tests {
             (request.idle_end_secs, request.mtu, request.port),
             (Some(300), Some(1_280), Some(51_820))
         );
+        assert_eq!(request.ssh_key.as_deref(), Some("ssh-ed25519 AAAA me@host"));
     }
 
     #[test]

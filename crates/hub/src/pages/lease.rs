@@ -214,6 +214,9 @@ fn facts(lease: &Lease) -> Markup {
                         Some(servers) => span.mono { (servers.join(", ")) },
                     }
                 } }
+                @if let (Some(_), Some(gateway)) = (&order.ssh_key, &lease.gateway) {
+                    div { dt { "Log in" } dd.mono.long { "ssh core@" (host(&gateway.endpoint)) } }
+                }
                 @if let Some(mtu) = order.mtu { div { dt { "MTU" } dd { (mtu) " bytes" } } }
                 @if let Some(secs) = order.idle_end_secs {
                     div { dt { "Ends when idle for" } dd { (words::duration(std::time::Duration::from_secs(secs))) } }
@@ -222,4 +225,10 @@ fn facts(lease: &Lease) -> Markup {
             }
         }
     }
+}
+
+/// Of `HOST:PORT`, as `ssh` wants it.
+fn host(endpoint: &str) -> &str {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -53,3 +53,58 @@ fn bits(number: &[u8]) -> usize {
     let zeros = number.first().map_or(0, |first| first.leading_zeros());
     number.len() * 8 - usize::try_from(zeros).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINciyW2ykUGBJgJI4Tmc11xusqjDzO4KUiBZgG7n4cTT";
+    const P256: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEDPvhj5slVEB7la80LYYJVSMBuZgeOJukWx0gXP77brs0SV6v2KNPdN3QrYD2D4Gp9CChQYesychNB1TdMyXhI=";
+    const RSA_2048: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCWxeV9GE9sA5nv2zXe1VkTGL0y/qczJkdqYccH6PXGYixKq6JDhm5ocxzd5C60fXkhg2NugIvyx9Npz/fu3L0XBeo0X8VPOwb0cGPRw6jKkFuqD6TsRpw1F1+O397rPPSItxNFsbP5/t9JgAzQ98Cn0iu3ipY1gSME7Oo4ZqHdZ34QigDZM8G3yIeQasmVJwr5Y9FukTYg7uelG7SzaG0FBawqWtEBzdh4VM5wDuD8XaDelqV8rHHg38tlH+544U+ETLb6CmUBEqjfJXLTwO5+nzTDD6c79pd+i84n8zX2NTlO6DoFiVztdfFmGWOHOyqpttWOXZuFNFdl8/D8yl0P";
+    const RSA_1024: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDAaJt6FjKgzmysxMpASmAK0MVyXVKB15qeAMHR+styub0jXsLZ0FWcT4FsBtbVU/3CetxagCzF9gOvpNkUJxdX+oZ64fr6cDqmT33ULtECIe4p4393+lLt62ofP4GAmntzt8ac2ls+RCTTNCNhDOzEzk/vVvj5UAQAOIAnrvMtrw==";
+
+    #[test]
+    fn a_key_is_taken_without_its_comment() {
+        for key in [ED25519, P256, RSA_2048] {
+            for text in [
+                key.to_owned(),
+                format!("{key} me@host"),
+                format!("  {key} two words\r\n"),
+            ] {
+                assert_eq!(read(&text).as_deref(), Ok(key), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_public_key_alone_is_refused_and_never_repeated() {
+        let secret = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA";
+        let body = &ED25519["ssh-ed25519 ".len()..];
+        // (text, words of the refusal)
+        for (text, says) in [
+            (String::new(), "begins with ssh-ed25519"),
+            (secret.to_owned(), "the private part"),
+            (format!("{ED25519}\n{P256}"), "more than one line"),
+            (format!("command=\"id\" {ED25519}"), "nothing (such as options)"),
+            (format!("no-pty,{ED25519}"), "nothing (such as options)"),
+            (format!("ssh-dss {body}"), "begins with ssh-ed25519"),
+            (
+                format!("ssh-ed25519-cert-v01@openssh.com {body}"),
+                "begins with ssh-ed25519",
+            ),
+            (format!("ssh-rsa {body}"), "is not whole"),
+            (ED25519[..ED25519.len() - 4].to_owned(), "is not whole"),
+            (format!("{ED25519}AAAA"), "is not whole"),
+            ("ssh-ed25519".to_owned(), "is not whole"),
+            (RSA_1024.to_owned(), "1024 bits"),
+            (format!("{ED25519} {}", "x".repeat(5_000)), "longer than"),
+        ] {
+            let problem = read(&text).unwrap_err();
+            assert!(problem.contains(says), "{text}: {problem}");
+            assert!(
+                !problem.contains("b3BlbnNzaC1rZXktdjE") && !problem.contains(body),
+                "{problem}"
+            );
+        }
+    }
+}

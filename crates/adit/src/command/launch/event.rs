@@ -33,6 +33,13 @@ pub(crate) enum Event<'a> {
         /// Milliseconds since the program started.
         after_ms: u64,
     },
+    /// The gateway's machine lets somebody log in.
+    Ssh {
+        /// What logs in.
+        command: &'a str,
+        /// The file with the private key.
+        key: &'a Path,
+    },
     /// A configuration is there to be imported.
     Peer {
         /// The peer's name.

@@ -12,6 +12,8 @@ use gateway::Name;
 use wg::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use super::login::{self, Login};
+
 /// How the first line of every file begins that a launch wrote.
 const MARK: &str = "# adit launch: ";
 
@@ -83,6 +85,29 @@ impl Files {
         Ok(path)
     }
 
+    /// Where the private key is that logs in by SSH, or will be.
+    pub(crate) fn login_path(&self) -> PathBuf {
+        self.directory.join(login::FILE)
+    }
+
+    /// Writes the private key that logs in by SSH, for its owner's eyes only (mode 0600). No file is overwritten.
+    pub(crate) fn write_login(&mut self, note: &str, login: &Login) -> anyhow::Result<PathBuf> {
+        let path = self.login_path();
+        let first = format!("{MARK}{note}");
+        let text = login.private(first.trim_start_matches("# "))?;
+        let file = new_file(&path).with_context(|| {
+            format!(
+                "cannot write {}; choose another directory: --output DIR",
+                path.display()
+            )
+        })?;
+        self.written.push((path.clone(), first));
+        let mut file = file;
+        file.write_all(text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Leaves what was written where it is, for good: it is no launch's any more, whose next one would remove it.
     ///
     /// # Errors
@@ -128,7 +153,8 @@ impl Files {
     fn remove_stale(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
-            let is_conf = path.extension().is_some_and(|extension| extension == "conf");
+            let is_conf = path.extension().is_some_and(|extension| extension == "conf")
+                || path.file_name().is_some_and(|name| name == login::FILE);
             if is_conf && first_line(&path).is_some_and(|line| line.starts_with(MARK)) {
                 fs::remove_file(&path)?;
             }
@@ -270,18 +296,26 @@ fn fill(mut file: File, first: &str, conf: &str) -> io::Result<()> {
 /// Gives a file another first line.
 fn relabel(path: &Path, first: &str, other: &str) -> io::Result<()> {
     let text = Zeroizing::new(fs::read_to_string(path)?);
+    if login::comment(&text).is_some() {
+        let text = login::relabel(&text, other.trim_start_matches("# ")).map_err(io::Error::other)?;
+        return replace_by(path, |mut file| file.write_all(text.as_bytes()));
+    }
     let rest = text.strip_prefix(first).unwrap_or(&text);
     replace(path, other, rest.strip_prefix('\n').unwrap_or(rest))
 }
 
 /// Whoever reads the file meanwhile reads all of the old one, or all of the new one.
 fn replace(path: &Path, first: &str, conf: &str) -> io::Result<()> {
+    replace_by(path, |file| fill(file, first, conf))
+}
+
+fn replace_by(path: &Path, fill: impl FnOnce(File) -> io::Result<()>) -> io::Result<()> {
     let new = path.with_extension("conf.new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    fill(new_file(&new)?, first, conf)?;
+    fill(new_file(&new)?)?;
     fs::rename(&new, path)
 }
 
@@ -297,13 +331,17 @@ fn make_directory(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// The first line of a regular file, if it can be read.
+/// The first line of a regular file, if it can be read; of a private key, which has none that says so, whose it is.
 fn first_line(path: &Path) -> Option<String> {
     if !fs::symlink_metadata(path).ok()?.is_file() {
         return None;
     }
     let mut line = String::new();
     BufReader::new(File::open(path).ok()?).read_line(&mut line).ok()?;
+    if line.starts_with("-----BEGIN") {
+        let text = Zeroizing::new(fs::read_to_string(path).ok()?);
+        return login::comment(&text).map(|comment| format!("# {comment}"));
+    }
     Some(line.trim_end_matches('\n').to_owned())
 }
 

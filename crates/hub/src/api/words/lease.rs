@@ -72,6 +72,9 @@ pub struct Lease {
     /// UDP port that was asked for; null is a free one.
     #[schema(required = true)]
     pub port: Option<u16>,
+    /// The OpenSSH public key that opens the gateway's machine, whose user is `core`; null is nobody.
+    #[schema(required = true)]
+    pub ssh_key: Option<String>,
     /// The gateway, once it has answered.
     #[schema(required = true)]
     pub gateway: Option<Gateway>,
@@ -246,6 +249,7 @@ impl From<lease::Lease> for Lease {
             allowed_ips: lease.order.allowed_ips,
             mtu: lease.order.mtu,
             port: lease.order.port,
+            ssh_key: lease.order.ssh_key,
             gateway: lease.gateway.map(Into::into),
             peers: lease.peers.into_iter().map(Into::into).collect(),
             fault: lease.fault.map(Into::into),

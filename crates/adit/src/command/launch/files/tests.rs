@@ -45,6 +45,29 @@ fn what_was_left_is_nobodys_to_remove() {
 }
 
 #[test]
+fn the_key_of_a_login_is_private_and_goes_or_is_left_as_a_configuration() {
+    let parent = tempfile::tempdir().unwrap();
+    let login = Login::new().unwrap();
+    let mut files = Files::open(parent.path()).unwrap();
+    let path = files.write_login("login, until then", &login).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(first_line(&path).as_deref(), Some("# adit launch: login, until then"));
+    assert!(files.remove().is_empty() && !path.exists());
+    // That of a launch that was killed goes with the next one.
+    files.write_login("killed", &login).unwrap();
+    files.written.clear();
+    files.remove_stale().unwrap();
+    assert!(!path.exists());
+    // One that was left is nobody's to remove, nor is a person's own.
+    files.write_login("login, until then", &login).unwrap();
+    files.leave().unwrap();
+    assert_eq!(first_line(&path).as_deref(), Some("# adit lease: login, until then"));
+    assert!(files.write_login("again", &login).is_err() && files.remove().is_empty() && path.exists());
+    fs::write(&path, "somebody's").unwrap();
+    assert!(files.write_login("again", &login).is_err() && files.remove().is_empty() && path.exists());
+}
+
+#[test]
 fn what_cannot_all_be_left_goes_with_its_lease() {
     let parent = tempfile::tempdir().unwrap();
     let mut files = Files::open(parent.path()).unwrap();

@@ -8,7 +8,7 @@ use hub::api::words::{Gateway, Lease};
 use wg::PrivateKey;
 
 use super::Follower;
-use crate::command::launch::{event::Event, leases, screen};
+use crate::command::launch::{event::Event, leases, login, screen};
 
 /// How long it is tried to get the configurations of a gateway that was started anew.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -25,6 +25,18 @@ impl Follower<'_> {
     pub(super) fn hand_out(&mut self, lease: &Lease) -> anyhow::Result<()> {
         let names: Vec<Name> = self.clients.iter().map(|(name, _)| name.clone()).collect();
         names.iter().try_for_each(|name| self.hand(lease, name))
+    }
+
+    /// Writes the private key that logs in, if that was asked for, and says how.
+    pub(super) fn hand_login(&mut self, lease: &Lease, endpoint: &str) -> anyhow::Result<()> {
+        let Some(login) = &self.login else { return Ok(()) };
+        let path = self.files.write_login(&format!("lease {}", lease.id), login)?;
+        let command = login::command(&path, endpoint);
+        self.screen.line(&format!("log in with: {command}"));
+        self.emit(&Event::Ssh {
+            command: &command,
+            key: &path,
+        })
     }
 
     /// Says that the gateway has another key or address, if it has, and writes the configurations anew.
