@@ -7,6 +7,7 @@ use super::call::Call;
 use super::fault::Refusal;
 use super::interfaces::check_inline;
 use super::network::referred;
+use super::route::forbidden;
 use super::state::State;
 
 pub(super) fn invalid(target: &str, message: impl Into<String>) -> Refusal {
@@ -95,6 +96,7 @@ pub(super) fn check_network(call: &Call<'_>, state: &State, id: &str, given: &Va
     for interface in &inline {
         check_inline(call, state, id, interface, at)?;
     }
+    check_rights(call, state, id, &inline)?;
     for interface in &attached {
         let found = referred(state, interface["id"].as_str().unwrap_or_default(), id)?;
         if let Some(owner) = found.properties["virtualMachine"]["id"].as_str() {
@@ -103,6 +105,41 @@ pub(super) fn check_network(call: &Call<'_>, state: &State, id: &str, given: &Va
         }
     }
     Ok(())
+}
+
+/// Refuses a machine whose parts the client may not make, or not join to each other.
+fn check_rights(call: &Call<'_>, state: &State, id: &str, inline: &[Value]) -> Result<(), Refusal> {
+    let group = id.split('/').take(5).collect::<Vec<_>>().join("/");
+    let has_address = inline.iter().any(|interface| {
+        let parts = list_of(&interface["properties"]["ipConfigurations"]);
+        parts
+            .iter()
+            .any(|part| part["properties"]["publicIPAddressConfiguration"].is_object())
+    });
+    let interface = [
+        "microsoft.network/networkinterfaces/write",
+        "microsoft.network/networkinterfaces/join/action",
+    ];
+    let address = [
+        "microsoft.network/publicipaddresses/write",
+        "microsoft.network/publicipaddresses/join/action",
+    ];
+    let mut actions = vec!["microsoft.compute/disks/write"];
+    actions.extend(interface.iter().filter(|_| !inline.is_empty()));
+    actions.extend(address.iter().filter(|_| has_address));
+    match actions.into_iter().find(|action| !state.allows(action, &group)) {
+        Some(action) => Err(unlinked(call, id, action, &group)),
+        None => Ok(()),
+    }
+}
+
+/// The refusal of something whose parts take an action that the role does not allow.
+pub(super) fn unlinked(call: &Call<'_>, by: &str, action: &str, at: &str) -> Refusal {
+    let message = format!(
+        "The client has permission to perform the action on scope '{by}'; however, {}",
+        forbidden(call, action, at).message
+    );
+    Refusal::new(403, "LinkedAuthorizationFailed", message)
 }
 
 pub(super) fn list_of(value: &Value) -> Vec<Value> {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::admission::unlinked;
 use super::call::Call;
 use super::catalog::{admit_address, region};
 use super::fault::Refusal;
@@ -10,7 +11,6 @@ use super::members;
 use super::network::{ADDRESS, INTERFACE, id, must_be_free, must_stay, referred, render};
 use super::operation::{Outcome, Task, begun};
 use super::request::Answer;
-use super::route::forbidden;
 use super::state::{Resource, State};
 
 /// Refuses an address that can no longer be had.
@@ -141,12 +141,7 @@ pub(super) fn check_references(call: &Call<'_>, state: &State, by: &str, given: 
         };
         let scope: Vec<_> = id.split('/').take(5).collect();
         if !state.allows(action, &scope.join("/")) {
-            let refusal = forbidden(call, action, id);
-            let message = format!(
-                "The client has permission to perform the action on scope '{by}'; however, {}",
-                refusal.message
-            );
-            return Err(Refusal::new(403, "LinkedAuthorizationFailed", message));
+            return Err(unlinked(call, by, action, id));
         }
         referred(state, id, by)?;
     }

@@ -62,7 +62,9 @@ pub(super) fn allowed(call: &Call<'_>, path: &[&str]) -> Result<(), Refusal> {
             [_, _, "providers", _, kind] => !["skus", "permissions"].contains(kind),
             _ => false,
         };
-    if is_list || call.state().allows(&action, &scope) {
+    // Whoever was given the address of an operation may follow it, wherever the role applies.
+    let is_operation = path.contains(&"operations") || path.contains(&"operationresults");
+    if is_list || is_operation || call.state().allows(&action, &scope) {
         return Ok(());
     }
     Err(forbidden(call, &action, &scope))
