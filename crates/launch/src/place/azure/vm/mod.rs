@@ -93,6 +93,7 @@ impl AzureVm {
         "Microsoft.Network/publicIPAddresses/join/action",
         "Microsoft.Network/publicIPAddresses/delete",
         "Microsoft.Compute/locations/operations/read",
+        "Microsoft.Compute/locations/diskOperations/read",
         "Microsoft.Network/locations/operations/read",
         "Microsoft.Network/locations/operationResults/read",
         "Microsoft.MarketplaceOrdering/offertypes/publishers/offers/plans/agreements/read",

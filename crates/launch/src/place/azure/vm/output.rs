@@ -248,6 +248,24 @@ mod tests {
     }
 
     #[test]
+    fn wherever_an_output_is_cut_off_its_configuration_is_whole_or_an_error() {
+        let whole = format!("pulled\n{START}\n{CONF}{}\n\n{LINE}\n", crate::node::END);
+        for at in 0..whole.len() {
+            for part in [&whole[at..], &whole[..at]] {
+                for said in shapes(part) {
+                    if let Ok(Read::Ready(found)) = said.read(true) {
+                        assert_eq!(
+                            found.configuration.as_ref().map(Secret::danger_text),
+                            Some(CONF),
+                            "{part}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_key_is_in_no_complaint_of_a_gateway_that_starts() {
         let output = format!("{CONF}\n{{\"adit\":\"starting\"}}\n");
         for said in shapes(&output) {
