@@ -2,6 +2,7 @@
 
 mod amount;
 mod cli;
+mod cloud;
 mod columns;
 mod command;
 mod duration;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::{
     file::Settings,
     places::{self, PlaceName},
+    run,
 };
 use crate::{
     command::launch::{simulation::SimulateOptions, target::DockerOptions},
@@ -199,7 +200,9 @@ impl HubArguments {
             simulate: self.simulate,
             endpoint: self.endpoint.or(machine.endpoint),
             plane: self.plane.or(machine.plane).unwrap_or_default(),
+            data: data.clone(),
         };
+        run::make_folder(&data)?;
         Ok(Setup {
             places: places::make(wanted, machine.places)?,
             config,
@@ -235,6 +238,7 @@ impl HubArguments {
             limits: file.limits,
             rates: file.rates,
             retention: file.retention,
+            azure_monitor: file.azure_monitor,
             profiles: file.profiles,
         }
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::{
+    cloud::{AzureSettings, ContainerSettings, VmSettings},
     command::launch::simulation::{SimulateOptions, check_faults, check_speed},
     options::PlaneChoice,
 };
@@ -44,13 +45,14 @@ pub(super) struct Machine {
     #[serde(deserialize_with = "plane")]
     pub(super) plane: Option<PlaneChoice>,
     /// Where gateways run; the first is taken if a request names none.
+    #[serde(deserialize_with = "places")]
     pub(super) places: Vec<PlaceSettings>,
 }
 
 /// A place.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum PlaceSettings {
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum PlaceSettings {
     /// Processes on this machine.
     Local {},
     /// Containers of adit's image.
@@ -59,12 +61,40 @@ pub(super) enum PlaceSettings {
     Linuxserver(DockerSettings),
     /// Nothing at all, with samples for configurations.
     Simulate(SimulateSettings),
+    /// Virtual machines at Azure.
+    AzureVm(VmSettings),
+    /// Container groups at Azure.
+    AzureContainer(ContainerSettings),
+}
+
+impl PlaceSettings {
+    /// Those of a place at Azure.
+    pub(crate) fn azure(self) -> Option<AzureSettings> {
+        match self {
+            Self::AzureVm(vm) => Some(AzureSettings::Vm(vm)),
+            Self::AzureContainer(container) => Some(AzureSettings::Container(container)),
+            Self::Local {} | Self::Docker(_) | Self::Linuxserver(_) | Self::Simulate(_) => None,
+        }
+    }
+}
+
+/// Reads the places of a file: a hub's, or one with a list of places and nothing else.
+pub(crate) fn read_places(path: &Path) -> anyhow::Result<Vec<PlaceSettings>> {
+    let about = || path.display().to_string();
+    let text = text_of(path)?;
+    let list = serde_yaml_ng::from_str::<Value>(&text).with_context(about)?;
+    match list {
+        Value::Sequence(_) => places(list).with_context(about),
+        Value::Null | Value::Mapping(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Tagged(_) => {
+            Ok(Settings::parse(&text).with_context(about)?.machine.places)
+        }
+    }
 }
 
 /// A trial run.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct SimulateSettings {
+pub(crate) struct SimulateSettings {
     /// How many times as fast as a cloud it is.
     pub(super) speed: Option<f64>,
     /// How many of a hundred calls go wrong.
@@ -85,7 +115,7 @@ impl SimulateSettings {
 /// A container engine. What is left out is the place's default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct DockerSettings {
+pub(crate) struct DockerSettings {
     pub(super) name: Option<String>,
     pub(super) socket: Option<PathBuf>,
     pub(super) image: Option<String>,
@@ -106,7 +136,7 @@ pub(super) struct DockerSettings {
 /// A size of machine.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SizeSettings {
+pub(crate) struct SizeSettings {
     pub(super) name: String,
     pub(super) memory_mb: u64,
 }
@@ -117,11 +147,7 @@ const MACHINE: [&str; 4] = ["data", "endpoint", "plane", "places"];
 impl Settings {
     /// Reads the file.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let about = || path.display().to_string();
-        if fs::metadata(path).with_context(about)?.len() > LARGEST {
-            bail!("{}: larger than {LARGEST} bytes", path.display());
-        }
-        Self::parse(&fs::read_to_string(path).with_context(about)?).with_context(about)
+        Self::parse(&text_of(path)?).with_context(|| path.display().to_string())
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -139,6 +165,28 @@ impl Settings {
             machine: section(machine)?,
         })
     }
+}
+
+fn text_of(path: &Path) -> anyhow::Result<String> {
+    let about = || path.display().to_string();
+    if fs::metadata(path).with_context(about)?.len() > LARGEST {
+        bail!("{}: larger than {LARGEST} bytes", path.display());
+    }
+    fs::read_to_string(path).with_context(about)
+}
+
+/// Each place by itself, so that an error names it.
+fn places<'de, D>(deserializer: D) -> Result<Vec<PlaceSettings>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let all = Vec::<Value>::deserialize(deserializer)?;
+    let read = |(at, place): (usize, Value)| {
+        let name = ["name", "kind"].iter().find_map(|key| place.get(key)?.as_str());
+        let name = name.map_or_else(|| format!("places[{at}]"), |name| format!("places: {name}"));
+        serde_yaml_ng::from_value(place).map_err(|error| serde::de::Error::custom(format!("{name}: {error}")))
+    };
+    all.into_iter().enumerate().map(read).collect()
 }
 
 fn section<T: DeserializeOwned>(mapping: Mapping) -> anyhow::Result<T> {
@@ -217,6 +265,14 @@ mod tests {
             ("places: [{kind: moon}]", "moon"),
             ("places: [{kind: local, image: x}]", "image"),
             ("places: [{kind: docker, sise: 1}]", "sise"),
+            (
+                "places: [{kind: azure-vm, sise: 1}]",
+                "places: azure-vm: unknown field `sise`",
+            ),
+            (
+                "places: [{kind: azure-container, name: west, cpu: x}]",
+                "places: west: ",
+            ),
             ("plane: fast", "plane"),
             ("endpoint: 'a b'", "a b"),
             ("- listen", "no list of settings"),

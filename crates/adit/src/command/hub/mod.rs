@@ -2,7 +2,8 @@
 
 mod audit;
 mod config;
-mod file;
+pub(crate) mod file;
+mod monitor;
 mod places;
 mod run;
 mod token;
@@ -19,7 +20,7 @@ use self::config::{DataArguments, HubArguments};
     after_help = "Try it out: `adit hub --dry-run`.\n\
                   A file of settings is YAML (or JSON) with the keys listen, metrics_listen, metrics_token_file, metrics_insecure, \
                   public_url, tls, trusted_proxies, oidc, api_tokens, session_secs, limits, rates, retention, profiles, \
-                  otlp_endpoint, places, endpoint, plane and data; \
+                  otlp_endpoint, azure_monitor, places, endpoint, plane and data; \
                   an option wins over it."
 )]
 pub(crate) struct Arguments {

@@ -4,15 +4,19 @@ use std::{collections::BTreeSet, env, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use gateway::reach::Host;
-use launch::place::{
-    Place,
-    docker::{self, Docker},
-    local::Local,
-    simulate::Simulate,
+use launch::{
+    LauncherSecret,
+    place::{
+        Place,
+        docker::{self, Docker},
+        local::Local,
+        simulate::Simulate,
+    },
 };
 
 use super::file::{DockerSettings, PlaceSettings, SimulateSettings};
 use crate::{
+    cloud::{AzureSettings, ContainerSettings, Secrets, VmSettings, variable},
     command::{
         launch::{places::host_in_docker, simulation::SimulateOptions, target::DockerOptions},
         node::processes::Processes,
@@ -31,6 +35,10 @@ pub(super) enum PlaceName {
     Linuxserver,
     /// Nothing at all, with samples for configurations.
     Simulate,
+    /// Virtual machines at Azure.
+    AzureVm,
+    /// Container groups at Azure.
+    AzureContainer,
 }
 
 /// What the options say of places.
@@ -48,6 +56,8 @@ pub(super) struct Wanted {
     pub(super) endpoint: Option<Host>,
     /// Who handles packets on this machine.
     pub(super) plane: PlaneChoice,
+    /// Where the hub's data is, and the secret by which gateways elsewhere know it.
+    pub(super) data: PathBuf,
 }
 
 /// Makes the places, the default first.
@@ -95,6 +105,8 @@ impl PlaceSettings {
             PlaceName::Docker => Self::Docker(DockerSettings::default()),
             PlaceName::Linuxserver => Self::Linuxserver(DockerSettings::default()),
             PlaceName::Simulate => Self::Simulate(SimulateSettings::default()),
+            PlaceName::AzureVm => Self::AzureVm(VmSettings::default()),
+            PlaceName::AzureContainer => Self::AzureContainer(ContainerSettings::default()),
         }
     }
 
@@ -104,6 +116,8 @@ impl PlaceSettings {
             Self::Docker(_) => PlaceName::Docker,
             Self::Linuxserver(_) => PlaceName::Linuxserver,
             Self::Simulate(_) => PlaceName::Simulate,
+            Self::AzureVm(_) => PlaceName::AzureVm,
+            Self::AzureContainer(_) => PlaceName::AzureContainer,
         }
     }
 }
@@ -135,7 +149,19 @@ fn one(settings: PlaceSettings, wanted: &Wanted) -> anyhow::Result<Arc<dyn Place
             );
             in_docker(settings, wanted, kind, image)?
         }
+        PlaceSettings::AzureVm(settings) => at_azure(AzureSettings::Vm(settings), wanted)?,
+        PlaceSettings::AzureContainer(settings) => at_azure(AzureSettings::Container(settings), wanted)?,
     })
+}
+
+fn at_azure(mut settings: AzureSettings, wanted: &Wanted) -> anyhow::Result<Arc<dyn Place>> {
+    let image = settings.common().image;
+    *image = image.take().or_else(|| wanted.engine.image.clone());
+    let launcher = LauncherSecret::of(&wanted.data)?;
+    let place = settings
+        .filled(&variable)
+        .open(launcher, &Secrets::Of(&variable), &variable)?;
+    Ok(place.into_place())
 }
 
 fn in_docker(
@@ -200,6 +226,7 @@ mod tests {
             simulate: SimulateOptions::default(),
             endpoint: Some("192.0.2.1".parse().unwrap()),
             plane: PlaneChoice::default(),
+            data: PathBuf::new(),
         }
     }
 

@@ -22,6 +22,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{
     config::{DataArguments, HubArguments, Setup},
+    monitor::monitor,
     trace,
 };
 use crate::output;
@@ -72,7 +73,8 @@ pub(super) fn run(arguments: HubArguments, data: DataArguments) -> anyhow::Resul
         };
         let launcher = Launcher::start(settings, database, places).context("cannot go on with the leases")?;
         let welcome = welcome(&config, printed.filter(|_| !chosen).as_ref());
-        let app = App::new(config, launcher, sign_in, audit);
+        let monitor = monitor(config.azure_monitor.as_ref())?;
+        let app = App::new(config, launcher, sign_in, audit).with_monitor(monitor);
         let serve = hub::serve(app, listener, async {
             let _told_or_gone = ended.await;
         });
@@ -101,13 +103,18 @@ fn welcome(config: &hub::Config, token: Option<&Secret>) -> anyhow::Result<()> {
     notifier.ready("answers").context("cannot tell the service manager")
 }
 
-/// Opens the store, for this process alone as long as the lock lives.
-pub(super) fn open(data: &Path) -> anyhow::Result<(Arc<Database>, File)> {
+/// Makes the data's directory if it is missing, for its owner alone.
+pub(super) fn make_folder(data: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(data)
-        .with_context(|| format!("cannot make {}", data.display()))?;
+        .with_context(|| format!("cannot make {}", data.display()))
+}
+
+/// Opens the store, for this process alone as long as the lock lives.
+pub(super) fn open(data: &Path) -> anyhow::Result<(Arc<Database>, File)> {
+    make_folder(data)?;
     let path = data.join("hub.lock");
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;

@@ -79,7 +79,7 @@ pub(super) fn run(command: &Command, target: &Target) -> anyhow::Result<()> {
         .context("cannot start a runtime")?;
     let leases = {
         let _inside = runtime.enter();
-        target.open(None, Path::new(peers::OUTPUT))?
+        target.open(None, None, Path::new(peers::OUTPUT))?
     };
     let result = run_on(command, &runtime, leases.as_ref());
     runtime.block_on(leases.close());

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::follow::KeysChoice;
+use super::{azure::AzureOptions, follow::KeysChoice};
 use crate::duration;
 
 /// What is asked of a gateway that is not in this process.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Elsewhere {
-    /// Where the gateway runs: `local` (this process), `docker`, `simulate` (a trial run: nothing is launched), or with
+    /// Where the gateway runs: `local` (this process), `docker`, `azure-vm`, `azure-container`, `simulate` (a trial
+    /// run: nothing is launched), or with
     /// --hub a place of the hub. Default: local, the hub's first. With DRY_RUN=true it is simulate in any case.
     #[arg(long, value_name = "PLACE", env = "ADIT_LAUNCH_ON", hide_env_values = true)]
     pub(super) on: Option<String>,
@@ -27,9 +28,15 @@ pub(crate) struct Elsewhere {
     /// Where the clients' keys are made: in this program, or on the gateway, which hands each configuration over once.
     #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
     pub(super) keys: KeysChoice,
+    /// Lets you log in to the gateway's machine by SSH, where the place offers it. The key is made here, and its private part
+    /// is removed with the configurations.
+    #[arg(long)]
+    pub(super) ssh: bool,
     /// Does not stay: the lease goes on until its time is over, or `adit launch end`.
     #[arg(long)]
     pub(super) detach: bool,
+    #[command(flatten)]
+    pub(super) azure: AzureOptions,
 }
 
 /// The variable by which the launchers before this one were tried out.
@@ -53,7 +60,9 @@ impl Elsewhere {
             profile,
             idle_end,
             keys,
+            ssh,
             detach,
+            azure,
         } = self;
         let given = [
             ("--region", region.is_some()),
@@ -61,8 +70,10 @@ impl Elsewhere {
             ("--profile", profile.is_some()),
             ("--idle-end", idle_end.is_some()),
             ("--keys gateway", *keys == KeysChoice::Gateway),
+            ("--ssh", *ssh),
             ("--detach", *detach),
         ];
-        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+        let given = given.into_iter().find_map(|(name, is_given)| is_given.then_some(name));
+        given.or_else(|| azure.first_given())
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use gateway::{Name, server::PeerState};
-use hub::api::words::{Lease, LeaseRequest, Peer, PeerRequest};
-use launch::{LeaseId, Moment, State, lease::End, order::Keys};
+use hub::api::words::{Lease, LeaseRequest, Peer};
+use launch::{LeaseId, Moment, State, lease::End};
 use linux::signal::{Signal, Signals};
 use tokio::runtime::Runtime;
 use wg::PrivateKey;
@@ -22,11 +22,13 @@ use super::{
     event::{Event, Total},
     files::Files,
     leases::Leases,
+    login::Login,
     places,
     progress::Progress,
     screen::Screen,
+    wanted::Wanted,
 };
-use crate::{duration, failure, moment, opening::Listen, options::PlaneChoice, output};
+use crate::{duration, failure, moment, options::PlaneChoice, output};
 
 /// How often a lease is asked how it is, on its way and afterwards.
 const QUICK_TICK: Duration = Duration::from_millis(200);
@@ -53,8 +55,13 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     let (target, elsewhere) = (arguments.target.clone(), arguments.elsewhere.clone());
     let is_hub = target.hub.is_some();
     check(&arguments, is_hub)?;
-    let (lifetime, allowed_ips) = (arguments.lifetime, arguments.gateway.allowed_ips.clone());
-    let config = Config::new(arguments, [0; 7])?;
+    let azure = elsewhere.at_azure(target.docker.image.as_ref()).transpose()?.filter(|_| !is_hub);
+    let Wanted {
+        config,
+        clients,
+        login,
+        request,
+    } = Wanted::new(arguments, azure.as_ref())?;
     let signals = Signals::take(&Signal::ALL).context("cannot take signals")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -62,47 +69,10 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         .build()
         .context("cannot start a runtime")?;
     let _inside = runtime.enter();
-    if let Some(place) = elsewhere.place().filter(|_| !is_hub) {
+    if let Some(place) = elsewhere.place().filter(|_| !is_hub && azure.is_none()) {
         places::check(place)?;
     }
-    let leases = target.open(config.endpoint.as_ref(), &config.output)?;
-    let keys = match elsewhere.keys {
-        KeysChoice::Client => Keys::Client,
-        KeysChoice::Gateway => Keys::Gateway,
-    };
-    let clients: Vec<(Name, Option<PrivateKey>)> = config
-        .peers
-        .iter()
-        .map(|name| {
-            let key = (keys == Keys::Client).then(gateway::key::private).transpose()?;
-            Ok((name.clone(), key))
-        })
-        .collect::<anyhow::Result<_>>()?;
-    let request = LeaseRequest {
-        profile: elsewhere.profile.clone(),
-        place: elsewhere.place().map(str::to_owned),
-        region: elsewhere.region.clone(),
-        size: elsewhere.size.clone(),
-        // What is not asked for is the hub's and its profile's choice.
-        lifetime_secs: lifetime.map(|lifetime| lifetime.as_secs()),
-        idle_end_secs: elsewhere.idle_end.map(|idle| idle.as_secs()),
-        keys: Some(keys),
-        peers: clients
-            .iter()
-            .map(|(name, key)| PeerRequest {
-                name: name.to_string(),
-                public_key: key.as_ref().map(PrivateKey::public_key),
-            })
-            .collect(),
-        port: match config.opening.listen {
-            Listen::Exactly(port) if port > 0 => Some(port),
-            Listen::Exactly(_) | Listen::Prefer(_) => None,
-        },
-        dns: config.dns_texts(),
-        allowed_ips: allowed_ips.map(|networks| networks.0),
-        mtu: config.opening.mtu,
-        ssh_key: None,
-    };
+    let leases = target.open(config.endpoint.as_ref(), azure.as_ref(), &config.output)?;
     let files = Files::open(&config.output)?;
     config.peers.iter().try_for_each(|peer| files.check(peer))?;
     let mut follower = Follower {
@@ -114,6 +84,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
         is_hub,
         files,
         clients,
+        login,
         seen: 0,
         stale: None,
     };
@@ -123,7 +94,7 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
 }
 
 /// Options that only a gateway in this process has.
-fn check(arguments: &Arguments, is_hub: bool) -> anyhow::Result<()> {
+pub(super) fn check(arguments: &Arguments, is_hub: bool) -> anyhow::Result<()> {
     let gateway = &arguments.gateway;
     let given = [
         ("--subnet", !gateway.subnet.is_empty()),
@@ -149,6 +120,8 @@ struct Follower<'a> {
     is_hub: bool,
     files: Files,
     clients: Vec<(Name, Option<PrivateKey>)>,
+    /// What logs in to the gateway's machine.
+    login: Option<Login>,
     /// The number of the last notice that was shown.
     seen: u64,
     /// Whose configurations lead to a gateway that is not there any more.
@@ -298,6 +271,7 @@ impl Follower<'_> {
             );
         }
         self.hand_out(lease)?;
+        self.hand_login(lease, &gateway.endpoint)?;
         if let Some(advice) = &advice {
             self.screen.warning(advice);
         }

@@ -1,6 +1,7 @@
 //! `adit launch`: a gateway on this machine, or at another place, that is gone when its time is over.
 
 mod alone;
+mod azure;
 mod commands;
 mod config;
 mod elsewhere;
@@ -9,13 +10,16 @@ mod files;
 mod follow;
 mod here;
 mod leases;
+mod login;
 mod peers;
 pub(crate) mod places;
 mod progress;
+mod rehearsal;
 mod remote;
 mod screen;
 pub(crate) mod simulation;
 pub(crate) mod target;
+mod wanted;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +41,7 @@ use crate::{duration, options::GatewayOptions};
     adit launch --endpoint vpn.example.com --listen 443 --dns 9.9.9.9\n  \
     adit launch --json --output /run/user/1000/lease | jq\n  \
     adit launch --on docker                      the gateway is a container\n  \
+    adit launch --on azure-vm --region westeurope --image registry.example/adit:1\n  \
     adit launch --hub https://vpn.example.com --peer phone\n  \
     adit launch list; adit launch extend ID 1h; adit launch end ID\n  \
     adit launch peer add ID tablet               another one for a gateway that runs\n\n\
@@ -68,7 +73,7 @@ pub(crate) struct Arguments {
     /// Directory for the peers' configurations. It is made if it is missing; nothing foreign in it is overwritten.
     #[arg(long, value_name = "DIR", default_value = "./adit")]
     output: PathBuf,
-    /// Prints one JSON object a line for each event: progress, ready, peer, handshake, transfer, extended, rekeyed,
+    /// Prints one JSON object a line for each event: progress, ready, ssh, peer, handshake, transfer, extended, rekeyed,
     /// peer_added, peer_removed, ended.
     #[arg(long)]
     json: bool,
@@ -80,6 +85,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
     if let Some(command) = &arguments.command {
         return commands::run(command, &arguments.target);
+    }
+    if arguments.elsewhere.azure.is_rehearsal() {
+        return rehearsal::run(arguments);
     }
     let is_here =
         arguments.target.hub.is_none() && arguments.elsewhere.place().is_none_or(|place| place == alone::PLACE);

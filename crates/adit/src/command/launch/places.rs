@@ -3,34 +3,39 @@
 use std::sync::Arc;
 
 use gateway::reach::{Endpoint, Host, How, Reach, Sources};
-use launch::place::{docker, simulate::Simulate};
+use launch::place::{Description, docker, simulate::Simulate};
 
 use super::{
-    alone::{Book, Engines, Gone, Launched, Places},
+    alone::{Book, Gone, InDocker, Kept, Places},
     simulation::SimulateOptions,
     target::DockerOptions,
 };
-use crate::failure;
+use crate::{
+    cloud::{AzureKind, AzureSettings},
+    failure,
+};
 
 /// Refuses a place that there is not.
 pub(super) fn check(name: &str) -> anyhow::Result<()> {
     match name {
-        "simulate" | "docker" => Ok(()),
+        "simulate" | "docker" | "azure-vm" | "azure-container" => Ok(()),
         other => Err(failure::usage(format!(
-            "--on {other}: without a hub there are local, docker and simulate; --hub URL has others"
+            "--on {other}: without a hub there are local, docker, azure-vm, azure-container and simulate; --hub URL has \
+             others"
         ))),
     }
 }
 
-/// All of them: a lease that is taken over may be at any.
+/// All of them: a lease that is taken over may be at any. New ones are launched at Azure only where that is set up.
 pub(super) fn all(
     book: &Book,
     docker: &DockerOptions,
     simulate: SimulateOptions,
     endpoint: Option<&Endpoint>,
+    azure: Option<&AzureSettings>,
 ) -> anyhow::Result<Places> {
     let is_address = docker.docker.to_string_lossy().contains("://");
-    let launched = Launched {
+    let launched = InDocker {
         // Whoever takes a lease over may be in another directory.
         socket: if is_address {
             docker.docker.clone()
@@ -40,11 +45,28 @@ pub(super) fn all(
         image: docker.image.clone(),
         endpoint: endpoint.map(written),
     };
-    Ok(vec![
-        Arc::new(Engines::new(book.clone(), launched)?),
+    let mut places: Places = vec![
+        Arc::new(Kept::new(book.clone(), launched)?),
         Simulate::configured(&simulate.over(SimulateOptions::default())),
         Arc::new(Gone),
-    ])
+    ];
+    for kind in AzureKind::ALL {
+        places.push(match azure.filter(|azure| azure.kind() == kind) {
+            Some(azure) => Arc::new(Kept::new(book.clone(), azure.clone())?),
+            None => Arc::new(Kept::<AzureSettings>::without(book.clone(), unlaunched(kind))),
+        });
+    }
+    Ok(places)
+}
+
+/// What there is to say of a place at which nothing is launched.
+fn unlaunched(kind: AzureKind) -> Description {
+    Description {
+        name: kind.as_str().to_owned(),
+        title: kind.title().to_owned(),
+        takes_public_keys: true,
+        ..Description::default()
+    }
 }
 
 fn written(endpoint: &Endpoint) -> String {

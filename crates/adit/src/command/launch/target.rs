@@ -16,7 +16,7 @@ use super::{
     remote::Remote,
     simulation::SimulateOptions,
 };
-use crate::{failure, folders};
+use crate::{cloud::AzureSettings, failure, folders};
 
 /// The variable that holds a token for the hub.
 const TOKEN: &str = "ADIT_HUB_TOKEN";
@@ -82,7 +82,7 @@ pub(crate) struct DockerOptions {
         default_value = "/var/run/docker.sock"
     )]
     pub(crate) docker: PathBuf,
-    /// Image of gateways in containers. Default: adit:latest.
+    /// Image of gateways elsewhere. Default: adit:latest; none at Azure, which has to find it in a registry.
     #[arg(long, value_name = "IMAGE", env = "ADIT_LAUNCH_IMAGE", hide_env_values = true)]
     pub(crate) image: Option<String>,
 }
@@ -96,8 +96,13 @@ impl Target {
     }
 
     /// The leases, those of a hub or this user's own. New ones write configurations to `output`, and in containers are
-    /// reached at `endpoint`.
-    pub(crate) fn open(&self, endpoint: Option<&Endpoint>, output: &Path) -> anyhow::Result<Arc<dyn Leases>> {
+    /// reached at `endpoint`; those at Azure are launched as `azure` says.
+    pub(crate) fn open(
+        &self,
+        endpoint: Option<&Endpoint>,
+        azure: Option<&AzureSettings>,
+        output: &Path,
+    ) -> anyhow::Result<Arc<dyn Leases>> {
         if let Some(hub) = &self.hub {
             return Ok(Arc::new(Remote::new(hub, self.token()?, self.hub_ca.as_deref())?));
         }
@@ -105,13 +110,18 @@ impl Target {
             failure::usage("there is no home directory in which leases could be remembered: name one with --data DIR")
         })?;
         let book = Book::open(&folder)?;
-        let places = self.places(&book, endpoint)?;
+        let places = self.places(&book, endpoint, azure)?;
         Ok(Arc::new(Alone::open(book, places, output)?))
     }
 
     /// The places of this user's own leases.
-    pub(super) fn places(&self, book: &Book, endpoint: Option<&Endpoint>) -> anyhow::Result<Places> {
-        places::all(book, &self.docker, self.simulate, endpoint)
+    pub(super) fn places(
+        &self,
+        book: &Book,
+        endpoint: Option<&Endpoint>,
+        azure: Option<&AzureSettings>,
+    ) -> anyhow::Result<Places> {
+        places::all(book, &self.docker, self.simulate, endpoint, azure)
     }
 
     fn token(&self) -> anyhow::Result<Option<String>> {

@@ -4,7 +4,8 @@
 //!   leases.db           the rows
 //!   marks               what a look at the places has found that no row knows
 //!   lock                held by who makes a lease until he holds it, and by who looks for leases that nobody holds
-//!   engines/<lease>     at which engine a lease in a container is; see engines.rs
+//!   engines/<lease>     where a lease in a container or at Azure is; see kept.rs
+//!   launcher.key        from which the keys follow by which gateways at Azure know their launcher
 //!   run/<lease>.lock    held by the process that drives the lease, from its first moment to its last
 //!   run/<lease>.sock    where that process is asked; see desk.rs
 //! ```
@@ -18,7 +19,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use launch::{LeaseId, launcher::Marks, store::Database};
+use launch::{LauncherSecret, LeaseId, launcher::Marks, store::Database};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The store and the locks.
@@ -75,22 +76,27 @@ impl Book {
         write(&self.folder.join("marks"), marks)
     }
 
-    /// What is kept of a lease in a container; `None` if nothing is.
-    pub(super) fn engine<T: DeserializeOwned>(&self, id: LeaseId) -> io::Result<Option<T>> {
-        read(&self.engine_file(id))
+    /// The secret by which gateways elsewhere know their launcher.
+    pub(super) fn secret(&self) -> anyhow::Result<LauncherSecret> {
+        Ok(LauncherSecret::of(&self.folder)?)
     }
 
-    pub(super) fn keep_engine(&self, id: LeaseId, kept: &impl Serialize) -> io::Result<()> {
-        write(&self.engine_file(id), kept)
+    /// What is kept of how a lease was launched; `None` if nothing is.
+    pub(super) fn kept<T: DeserializeOwned>(&self, id: LeaseId) -> io::Result<Option<T>> {
+        read(&self.file_of(id))
     }
 
-    pub(super) fn forget_engine(&self, id: LeaseId) {
+    pub(super) fn keep(&self, id: LeaseId, kept: &impl Serialize) -> io::Result<()> {
+        write(&self.file_of(id), kept)
+    }
+
+    pub(super) fn forget(&self, id: LeaseId) {
         // It is looked for again by the next look at the places.
-        let _gone = fs::remove_file(self.engine_file(id));
+        let _gone = fs::remove_file(self.file_of(id));
     }
 
-    /// Leases of which an engine is kept.
-    pub(super) fn with_engine(&self) -> io::Result<Vec<LeaseId>> {
+    /// Leases of which something is kept.
+    pub(super) fn all_kept(&self) -> io::Result<Vec<LeaseId>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.folder.join("engines"))? {
             let name = entry?.file_name();
@@ -100,7 +106,7 @@ impl Book {
         Ok(found)
     }
 
-    fn engine_file(&self, id: LeaseId) -> PathBuf {
+    fn file_of(&self, id: LeaseId) -> PathBuf {
         self.folder.join(format!("engines/{id}"))
     }
 

@@ -6,7 +6,8 @@
 mod attended;
 mod book;
 mod desk;
-mod engines;
+mod docker;
+mod kept;
 mod sweep;
 
 use std::{
@@ -35,7 +36,8 @@ pub(crate) use self::{
     attended::{Attended, Facts, Gone, Member, PLACE, Wanted},
     book::{Book, Hold},
     desk::{Ask, Asked, Desk, Reply},
-    engines::{Engines, Launched},
+    docker::InDocker,
+    kept::Kept,
     sweep::beside as sweep_beside,
 };
 use super::leases::Leases;
@@ -387,7 +389,7 @@ impl Leases for Alone {
             let is_over = |row: Option<launch::Lease>| row.is_some_and(|row| row.state == State::Removed);
             let store: &dyn Store = self.book.database.as_ref();
             if store.read(id).is_ok_and(is_over) {
-                self.book.forget_engine(id);
+                self.book.forget(id);
             }
             drop(hold);
         }

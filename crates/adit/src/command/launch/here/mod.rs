@@ -120,7 +120,7 @@ impl Lease {
             (Ok(mut lease), Some(mut row)) => {
                 row.made(lease.facts());
                 // What others have left is looked for, too.
-                if let Ok(places) = target.places(row.book(), None) {
+                if let Ok(places) = target.places(row.book(), None, None) {
                     alone::sweep_beside(row.book().clone(), places);
                 }
                 lease.row = Some(row);
