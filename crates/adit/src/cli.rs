@@ -169,6 +169,20 @@ mod tests {
                  `ADIT_LANES`, of whatever command brings up a tunnel on the tun plane, is how many lanes it has, 1 to 64: each is two\n\
                  threads, a queue of the TUN device and a pair of UDP sockets. Without it there is one lane for every two processors, at\n\
                  least 1 and at most 16. A wrong value is an error on every plane.\n\n\
+                 `ADIT_STATE_KEY` is the key with which `adit node --state` seals what it keeps: 32 bytes in base64, as `adit genpsk` prints\n\
+                 them. It has no argument, for arguments are seen by others. With another key than the one before, the gateway does not start,\n\
+                 and nothing is overwritten.\n\n\
+                 `AZURE_STORAGE_CONNECTION_STRING` lets `adit node --state blob:…` come to the container: of the storage account's page\n\
+                 `Access keys`, or with `BlobEndpoint` and `SharedAccessSignature` (read, write, create and delete), or\n\
+                 `UseDevelopmentStorage=true` for Azurite. Without it the gateway is there as the identity that its platform gives to it, or\n\
+                 that `AZURE_CLIENT_ID` and its kin name, which needs the role `Storage Blob Data Contributor` on the container.\n\n\
+                 Places at Azure, of `adit launch` and `adit hub`, read what their settings leave out: `AZURE_SUBSCRIPTION_ID`,\n\
+                 `ADIT_AZURE_GROUP` (the resource group), `ADIT_AZURE_MANAGEMENT_URL` (where Resource Manager is reached, such as by a private\n\
+                 link), and secrets that are in no file: `ADIT_AZURE_REGISTRY_PASSWORD`, `ADIT_AZURE_STORAGE_KEY`, `ADIT_AZURE_WORKSPACE_KEY`,\n\
+                 `ADIT_STATE_KEY` and `AZURE_STORAGE_CONNECTION_STRING` for the gateways' own. Who adit is to Azure, the variables of Microsoft's\n\
+                 own programs say: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET` (or `AZURE_CLIENT_SECRET_FILE`),\n\
+                 `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`, `IDENTITY_ENDPOINT` with `IDENTITY_HEADER`, and\n\
+                 `AZURE_POD_IDENTITY_AUTHORITY_HOST`.\n\n\
                  ## Gateways, in the form of linuxserver/wireguard\n\nRead by `adit serve`.\n\n\
                  | variable | default | meaning |\n|---|---|---|\n";
         for variable in gateway::environment::VARIABLES {
