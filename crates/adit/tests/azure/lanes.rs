@@ -8,9 +8,9 @@ const LANES: usize = 8;
 /// Does this for every case, several at a time; each has its own machines.
 pub(crate) fn each<T: Send>(cases: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
     let cases = Mutex::new(cases.into_iter().collect::<Vec<_>>().into_iter());
+    // A case is taken before it is worked on: nobody waits for it meanwhile.
+    let next = || cases.lock().unwrap_or_else(PoisonError::into_inner).next();
     std::thread::scope(|scope| {
-        // The next case is taken before it is worked on: nobody waits for it meanwhile.
-        let next = || cases.lock().unwrap_or_else(PoisonError::into_inner).next();
         let lane = || {
             while let Some(case) = next() {
                 work(case);
