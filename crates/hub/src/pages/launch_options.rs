@@ -253,3 +253,37 @@ fn select(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_for_an_ssh_key_is_there_where_a_place_offers_a_login() {
+        let place = |name: &str, offers_ssh| Description {
+            name: name.to_owned(),
+            offers_ssh,
+            ..Description::default()
+        };
+        // (places, those of the field)
+        for (places, expected) in [
+            (vec![place("docker", false)], None),
+            (vec![place("docker", false), place("azure-vm", true)], Some("azure-vm")),
+            (
+                vec![place("azure-vm", true), place("vm-2", true)],
+                Some("azure-vm vm-2"),
+            ),
+        ] {
+            let form = Form {
+                ssh_key: "ssh-ed25519 AAAA".to_owned(),
+                ..Form::new(&places, &Policy::default())
+            };
+            let page = advanced(&places, &form).into_string();
+            let found = page
+                .split_once("data-places=\"")
+                .and_then(|(_, rest)| rest.split('"').next());
+            assert_eq!(found, expected, "{page}");
+            assert_eq!(page.contains(">ssh-ed25519 AAAA</textarea>"), expected.is_some());
+        }
+    }
+}
