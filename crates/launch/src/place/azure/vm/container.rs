@@ -87,9 +87,11 @@ impl Gateway<'_> {
         let job = self.job;
         let secs = job.remaining.as_secs().max(1);
         let until = humantime::format_rfc3339_seconds((Moment::from_system(self.now) + job.remaining).to_system());
+        // The gateway answers DNS, and may be told to listen on a port such as 443: in the machine's own network either takes
+        // a capability.
         let text = format!(
-            "--network host --cap-drop ALL --cap-add NET_ADMIN --read-only --tmpfs /run:size=1m,mode=0700 \
-             --tmpfs /config:size=1m,mode=0700 --no-healthcheck {image} node --lease {} --lifetime {secs} --until {until} \
+            "--network host --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE --read-only \
+             --tmpfs /run:size=1m,mode=0700 --tmpfs /config:size=1m,mode=0700 --no-healthcheck {image} node --lease {} --lifetime {secs} --until {until} \
              --listen {} --launcher {}",
             job.id, self.port, self.launcher
         );
@@ -166,8 +168,8 @@ mod tests {
         assert_eq!(
             words,
             format!(
-                "--name adit --network host --cap-drop ALL --cap-add NET_ADMIN --read-only --tmpfs /run:size=1m,mode=0700 \
-                 --tmpfs /config:size=1m,mode=0700 --no-healthcheck ghcr.io/adit-vpn/adit:1 node --lease {} --lifetime 1800 \
+                "--name adit --network host --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE --read-only \
+                 --tmpfs /run:size=1m,mode=0700 --tmpfs /config:size=1m,mode=0700 --no-healthcheck ghcr.io/adit-vpn/adit:1 node --lease {} --lifetime 1800 \
                  --until 2026-11-18T11:36:40Z --listen 443 --launcher {KEY} --mtu 1280",
                 job.id
             )
