@@ -143,12 +143,14 @@ fn the_guide_is_walked_through_from_the_first_command_to_the_last() {
     let lit = Lit::new(quick());
     let home = tempfile::tempdir().expect("make a folder");
     std::os::unix::fs::symlink(root.join("deploy"), home.path().join("deploy")).expect("make a link");
-    lit.hub.install_as(env!("CARGO_BIN_EXE_adit"), "adit");
+    let program = lit.hub.install_as(env!("CARGO_BIN_EXE_adit"), "adit");
+    let programs = program.parent().expect("a folder").display();
+    let search = format!("{programs}:/usr/local/bin:/usr/bin:/bin");
     let settings = lit.azure.settings();
     let url = lit.azure.url();
     let variables = [
         ("HOME", home.path().to_str().expect("a path")),
-        ("PATH", "/run/bin:/usr/local/bin:/usr/bin:/bin"),
+        ("PATH", &search),
         ("ADIT_AZURE_MANAGEMENT_URL", &url),
         ("AZURE_AUTHORITY_HOST", &url),
         ("AZURE_TENANT_ID", &settings.tenant),
