@@ -26,8 +26,11 @@ const OTHERS: &str = "other";
 /// Longest value of a dimension, in characters.
 const LONGEST: usize = 256;
 
+/// A metric's name, and its number of a place.
+type Metric = (&'static str, fn(&Numbers) -> f64);
+
 /// Every metric.
-pub(super) const METRICS: [(&str, fn(&Numbers) -> f64); 5] = [
+pub(super) const METRICS: [Metric; 5] = [
     ("ActiveSessions", |numbers| number(numbers.sessions)),
     ("ReadyGateways", |numbers| number(numbers.ready)),
     ("ReceivedBytes", |numbers| number(numbers.traffic.received_bytes)),
@@ -111,7 +114,7 @@ pub(super) fn points(before: &Reading, now: &Reading) -> Vec<Point> {
     if named.is_empty() {
         return Vec::new();
     }
-    let point = |(metric, value): &(&str, fn(&Numbers) -> f64)| {
+    let point = |(metric, value): &Metric| {
         let series: Vec<Value> = named
             .iter()
             .map(|(place, numbers)| {

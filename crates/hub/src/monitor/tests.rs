@@ -120,12 +120,10 @@ async fn the_role_that_is_needed_is_that_of_a_publisher_of_metrics_and_a_token_t
     let azure = Azure::start(Manners::default());
     azure.permit(&resource(&azure), &["Microsoft.Insights/Metrics/Write"]);
     let (queue, sender) = start(&azure);
-    let mut taken = 0;
-    for point in minute(Duration::ZERO) {
+    for (taken, point) in minute(Duration::ZERO).into_iter().enumerate() {
         queue.send(point).await.unwrap();
-        taken += 1;
         let comes = async {
-            while azure.metrics().len() < taken {
+            while azure.metrics().len() <= taken {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
