@@ -204,6 +204,12 @@ impl Lit {
     }
 }
 
+impl Drop for Lit {
+    fn drop(&mut self) {
+        self.light.rest();
+    }
+}
+
 /// Who uses a fake, and where it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {

@@ -94,7 +94,12 @@ fn whoever_asked_is_told_azure_s_code_its_message_and_what_to_do() {
     const MACHINE: &str = "PUT **/virtualMachines/*";
     const GROUP: &str = "PUT **/containerGroups/*";
     let cases: [Trouble; 10] = [
-        (Kind::Vm, |azure| azure.set_quota("cores", 0), "QuotaExceeded", "quota"),
+        (
+            Kind::Vm,
+            |azure| azure.set_quota("cores", 0),
+            "OperationNotAllowed",
+            "quota",
+        ),
         (
             Kind::Vm,
             |azure| azure.set_quota("PublicIPAddresses", 0),

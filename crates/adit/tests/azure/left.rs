@@ -14,6 +14,8 @@ use crate::needs_machines;
 pub(crate) fn detached(lit: &Lit, instance: &str, number: u8) -> Hand {
     lit.live(async || {
         let mut hand = Hand::of(lit.place(Kind::Vm), instance, number);
+        // Elsewhere than the others: it shares nothing with them.
+        hand.job.order.region = Some("northeurope".to_owned());
         hand.make().await.expect("it can be made");
         let machine = format!(
             "{}/providers/Microsoft.Compute/virtualMachines/{}",
@@ -23,9 +25,9 @@ pub(crate) fn detached(lit: &Lit, instance: &str, number: u8) -> Hand {
         let mut body = lit.azure.wanted(&machine).expect("the machine is there");
         hand.remove().await.expect("it can be removed");
         detach(&mut body);
-        let made = lit.light.made();
+        let count = lit.light.count();
         lit.curl("PUT", &machine, &body);
-        wait_until("it boots", SOON, || (lit.light.made() > made).then_some(()));
+        wait_until("it boots", SOON, || (lit.light.count() > count).then_some(()));
         lit.curl("DELETE", &machine, &Value::Null);
         lit.wait_for_end_of(&machine);
         hand.job.refs = Value::Null;

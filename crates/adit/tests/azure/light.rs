@@ -46,6 +46,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     made: u8,
+    /// How many are being made.
+    busy: u8,
     /// By their IDs in lower case.
     there: BTreeMap<String, Host>,
     /// What every program of a machine has in its environment.
@@ -86,6 +88,14 @@ impl Light {
         self.state().made
     }
 
+    /// Waits until no machine is being made: what makes it is in the network of whoever asked for it.
+    pub(crate) fn rest(&self) {
+        let begun = Instant::now();
+        while self.state().busy > 0 && begun.elapsed() < BOOT {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// How many gateways run on them.
     pub(crate) fn gateways(&self) -> usize {
         let hosts: Vec<Host> = self.state().there.values().cloned().collect();
@@ -111,11 +121,15 @@ impl Light {
         let number = {
             let mut state = self.state();
             state.made += 1;
+            state.busy += 1;
             state.made
         };
         let (v4, v6) = (format!("203.0.113.{number}"), format!("2001:db8:3::{number:x}"));
         let host = network::connect(&self.0.internet, &self.0.lab.host(&format!("m{number}")), &v4, &v6);
-        self.state().there.insert(id.to_lowercase(), host.clone());
+        let mut state = self.state();
+        state.there.insert(id.to_lowercase(), host.clone());
+        state.busy -= 1;
+        drop(state);
         (host, v4.parse().expect("it is an address"))
     }
 

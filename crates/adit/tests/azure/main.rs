@@ -7,6 +7,9 @@ mod engine;
 #[path = "../lab/network.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod network;
+#[path = "../hub/stage.rs"]
+#[allow(dead_code, reason = "the hub's own tests use the rest")]
+mod hub;
 #[path = "../lab/peer.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod peer;
@@ -29,6 +32,7 @@ mod machine;
 mod rights;
 mod seed;
 mod stage;
+mod through;
 mod vm;
 
 /// What every test with light machines needs.
