@@ -78,8 +78,9 @@ impl Node {
     }
 
     fn report(&self, question: &Question) -> Report {
-        match Answer::read(&self.ask(question)).unwrap() {
-            Answer::Report(report) => report,
+        let told = self.ask(question);
+        match Answer::read(&told) {
+            Ok(Answer::Report(report)) => report,
             other => panic!("{other:?}"),
         }
     }

@@ -19,6 +19,6 @@ pub(super) fn of_container(account: &str, key: &str, container: &str, permission
         ("sp", permissions),
         ("sig", &signature),
     ];
-    encode_pairs(pairs.into_iter(), &mut query);
+    encode_pairs(pairs, &mut query);
     query
 }
