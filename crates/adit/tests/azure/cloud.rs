@@ -164,7 +164,7 @@ impl Lit {
     }
 
     /// Who uses the fake.
-    pub(crate) fn account(&self) -> Account {
+    fn account(&self) -> Account {
         let settings = self.azure.settings();
         Account {
             url: self.azure.url(),
@@ -212,7 +212,7 @@ impl Drop for Lit {
 
 /// Who uses a fake, and where it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Account {
+struct Account {
     url: String,
     authority: String,
     subscription: String,
@@ -222,30 +222,6 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// What another process has to be told.
-    pub(crate) fn variables(&self) -> [(&'static str, &str); 5] {
-        [
-            ("LIVES_URL", &self.url),
-            ("AZURE_SUBSCRIPTION_ID", &self.subscription),
-            ("AZURE_TENANT_ID", &self.tenant),
-            ("AZURE_CLIENT_ID", &self.client),
-            ("AZURE_CLIENT_SECRET", &self.secret),
-        ]
-    }
-
-    /// The account that this process was told.
-    pub(crate) fn of_variables() -> Self {
-        let text = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set"));
-        Self {
-            url: text("LIVES_URL"),
-            authority: text("LIVES_URL"),
-            subscription: text("AZURE_SUBSCRIPTION_ID"),
-            tenant: text("AZURE_TENANT_ID"),
-            client: text("AZURE_CLIENT_ID"),
-            secret: text("AZURE_CLIENT_SECRET"),
-        }
-    }
-
     fn arm(&self) -> Arm {
         let cloud = Cloud::default().with_management(&self.url);
         let cloud = cloud.and_then(|cloud| cloud.with_authority(&self.authority));
@@ -265,7 +241,7 @@ impl Account {
 }
 
 /// A place with its defaults.
-pub(crate) fn place_of(kind: Kind, account: &Account, secret: &LauncherSecret) -> Arc<dyn Place> {
+fn place_of(kind: Kind, account: &Account, secret: &LauncherSecret) -> Arc<dyn Place> {
     match kind {
         Kind::Vm => vm_of(account, secret, |_| {}),
         Kind::Container => {

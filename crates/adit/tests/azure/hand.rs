@@ -73,7 +73,9 @@ impl Hand {
             match self.place.ask(&self.job, question).await {
                 Ok(reached) => match reached.answer {
                     Answer::Report(report) => return Ok(report),
-                    other => panic!("{question:?}: {other:?}"),
+                    other @ (Answer::Configuration { .. } | Answer::Ending {} | Answer::Refused { .. }) => {
+                        panic!("{question:?}: {other:?}")
+                    }
                 },
                 Err(fault) if fault.kind == FaultKind::NotYet && begun.elapsed() < SOON => {
                     tokio::time::sleep(PAUSE).await

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use netlab::Process;
 use serde_json::{Value, json};
 
 use crate::cloud::{IMAGE, Kind, Lit, quick};
@@ -14,25 +15,31 @@ const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
 /// A hub with both places, whose configuration is a file.
 fn hub(lit: &Lit) -> Hub {
+    hub_with(lit, &[]).unwrap_or_else(|process| panic!("the hub does not come up:\n{}", process.log()))
+}
+
+/// The same with more variables; what is left of its process if it does not come up.
+pub(crate) fn hub_with(lit: &Lit, variables: &[(&str, &str)]) -> Result<Hub, Process> {
     let settings = lit.azure.settings();
+    let url = lit.azure.url();
     let places = Kind::BOTH.map(|kind| {
         json!({ "kind": kind.name(), "subscription": settings.subscription, "region": "westeurope", "image": IMAGE,
-            "management_url": lit.azure.url() })
+            "management_url": url })
     });
     let file = lit.hub.folder().join("hub.yml");
     fs::write(&file, json!({ "places": places }).to_string()).expect("write a configuration");
-    let variables = [
+    let account = [
         ("AZURE_TENANT_ID", settings.tenant.as_str()),
         ("AZURE_CLIENT_ID", &settings.client),
         ("AZURE_CLIENT_SECRET", &settings.secret),
-        ("AZURE_AUTHORITY_HOST", &lit.azure.url()),
+        ("AZURE_AUTHORITY_HOST", &url),
     ];
     let arguments = ["--config", file.to_str().expect("a path of letters")];
-    Hub::start_with(&variables, &lit.hub, "data", &arguments)
-        .unwrap_or_else(|process| panic!("the hub does not come up:\n{}", process.log()))
+    Hub::start_with(&[&account, variables].concat(), &lit.hub, "data", &arguments)
 }
 
-fn request(kind: Kind) -> Value {
+/// A lease of one client.
+pub(crate) fn request(kind: Kind) -> Value {
     json!({ "place": kind.name(), "lifetime_secs": 600, "peers": [{ "name": "phone", "public_key": KEY }] })
 }
 
