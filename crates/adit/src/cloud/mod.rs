@@ -39,10 +39,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 pub(crate) enum AzureSettings {
     /// Virtual machines.
     #[serde(rename = "azure-vm")]
-    Vm(VmSettings),
+    Vm(Box<VmSettings>),
     /// Container groups.
     #[serde(rename = "azure-container")]
-    Container(ContainerSettings),
+    Container(Box<ContainerSettings>),
 }
 
 /// Which of the two.
@@ -82,8 +82,8 @@ impl AzureKind {
     /// A place with nothing but defaults.
     pub(crate) fn settings(self) -> AzureSettings {
         match self {
-            Self::Vm => AzureSettings::Vm(VmSettings::default()),
-            Self::Container => AzureSettings::Container(ContainerSettings::default()),
+            Self::Vm => AzureSettings::Vm(Box::default()),
+            Self::Container => AzureSettings::Container(Box::default()),
         }
     }
 }

@@ -62,9 +62,9 @@ pub(crate) enum PlaceSettings {
     /// Nothing at all, with samples for configurations.
     Simulate(SimulateSettings),
     /// Virtual machines at Azure.
-    AzureVm(VmSettings),
+    AzureVm(Box<VmSettings>),
     /// Container groups at Azure.
-    AzureContainer(ContainerSettings),
+    AzureContainer(Box<ContainerSettings>),
 }
 
 impl PlaceSettings {

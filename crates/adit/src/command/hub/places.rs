@@ -16,7 +16,7 @@ use launch::{
 
 use super::file::{DockerSettings, PlaceSettings, SimulateSettings};
 use crate::{
-    cloud::{AzureSettings, ContainerSettings, Secrets, VmSettings, variable},
+    cloud::{AzureSettings, Secrets, variable},
     command::{
         launch::{places::host_in_docker, simulation::SimulateOptions, target::DockerOptions},
         node::processes::Processes,
@@ -105,8 +105,8 @@ impl PlaceSettings {
             PlaceName::Docker => Self::Docker(DockerSettings::default()),
             PlaceName::Linuxserver => Self::Linuxserver(DockerSettings::default()),
             PlaceName::Simulate => Self::Simulate(SimulateSettings::default()),
-            PlaceName::AzureVm => Self::AzureVm(VmSettings::default()),
-            PlaceName::AzureContainer => Self::AzureContainer(ContainerSettings::default()),
+            PlaceName::AzureVm => Self::AzureVm(Box::default()),
+            PlaceName::AzureContainer => Self::AzureContainer(Box::default()),
         }
     }
 

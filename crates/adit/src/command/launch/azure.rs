@@ -62,9 +62,12 @@ impl AzureOptions {
 }
 
 impl Elsewhere {
-    /// The place at Azure that is meant; `None` if it is none.
-    pub(super) fn at_azure(&self, image: Option<&String>) -> Option<anyhow::Result<AzureSettings>> {
-        self.place().and_then(|name| self.azure_called(name, image).transpose())
+    /// The place at Azure that is meant; `None` if it is none, as in a trial run, whatever else is asked for.
+    pub(super) fn at_azure(&self, image: Option<&String>) -> anyhow::Result<Option<AzureSettings>> {
+        match self.place() {
+            None | Some("simulate") => Ok(None),
+            Some(name) => self.azure_called(name, image),
+        }
     }
 
     /// The place at Azure of this name: one of the file, or one with nothing but options.

@@ -54,8 +54,12 @@ pub(crate) enum KeysChoice {
 pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> {
     let (target, elsewhere) = (arguments.target.clone(), arguments.elsewhere.clone());
     let is_hub = target.hub.is_some();
-    check(&arguments, is_hub)?;
-    let azure = elsewhere.at_azure(target.docker.image.as_ref()).transpose()?.filter(|_| !is_hub);
+    let azure = match elsewhere.azure.first_given().filter(|_| is_hub) {
+        Some(option) => return Err(failure::usage(format!("{option} is for a launch without --hub"))),
+        None if is_hub => None,
+        None => elsewhere.at_azure(target.docker.image.as_ref())?,
+    };
+    check(&arguments, is_hub || azure.is_some())?;
     let Wanted {
         config,
         clients,
@@ -93,15 +97,15 @@ pub(super) fn run(arguments: Arguments, started: Instant) -> anyhow::Result<()> 
     result
 }
 
-/// Options that only a gateway in this process has.
-pub(super) fn check(arguments: &Arguments, is_hub: bool) -> anyhow::Result<()> {
+/// Options that only a gateway in this process has, or on this machine.
+pub(super) fn check(arguments: &Arguments, has_own_address: bool) -> anyhow::Result<()> {
     let gateway = &arguments.gateway;
     let given = [
         ("--subnet", !gateway.subnet.is_empty()),
         ("--dns-upstream", !gateway.dns_upstream.is_empty()),
         ("--dns-ca", gateway.dns_ca.is_some()),
         ("--plane", gateway.plane != PlaneChoice::Auto),
-        ("--endpoint", is_hub && gateway.endpoint.is_some()),
+        ("--endpoint", has_own_address && gateway.endpoint.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => Err(failure::usage(format!(

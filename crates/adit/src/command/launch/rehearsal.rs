@@ -23,11 +23,12 @@ use crate::{
 /// Says what was asked for.
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (elsewhere, json) = (arguments.elsewhere.clone(), arguments.json);
-    follow::check(&arguments, false)?;
+    follow::check(&arguments, true)?;
     // It launches nothing, with DRY_RUN or without.
     let name = elsewhere.on.as_deref().unwrap_or_default();
     let settings = elsewhere.azure_called(name, arguments.target.docker.image.as_ref())?;
-    let settings = settings.context("no place at Azure is named")?;
+    let settings =
+        settings.ok_or_else(|| failure::usage("name a place at Azure: --on azure-vm or --on azure-container"))?;
     let wanted = Wanted::new(arguments, Some(&settings))?;
     if elsewhere.azure.is_plan() {
         plan(settings.of_nobody(), wanted.request, json)
