@@ -87,8 +87,12 @@ impl AzureVm {
 
     async fn turn(&self, arm: &Arm, job: &Job, refs: &mut Refs) -> Result<Turn, Fault> {
         if let Some(operation) = refs.operation.take() {
-            let progress = arm.poll(&operation).await.map_err(|error| fault(&error))?;
-            return self.follow(job, refs, progress);
+            match arm.poll(&operation).await {
+                Ok(progress) => return self.follow(job, refs, progress),
+                // It may be its end that Azure tells so, for ever: what came of it shows when the step is taken again.
+                Err(error) if error.service().is_some() => {}
+                Err(error) => return Err(fault(&error)),
+            }
         }
         let (config, site) = (&self.config, &self.config.site);
         let region = site.region(&job.order);

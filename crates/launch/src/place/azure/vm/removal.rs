@@ -40,11 +40,14 @@ impl AzureVm {
         refs.operation = None;
         let mut least = Duration::ZERO;
         if let Some(operation) = refs.removal.take() {
-            let progress = arm.poll(&operation).await.map_err(|error| fault(&error))?;
-            match follow(&mut refs, progress) {
+            let followed = match arm.poll(&operation).await {
+                Ok(progress) => follow(&mut refs, progress),
+                Err(error) => Err(error.service().map(of_operation).ok_or_else(|| fault(&error))?),
+            };
+            match followed {
                 Ok(Removed::Gone) => {}
                 Ok(Removed::Goes(after)) => return Ok(pending(&refs, after)),
-                // The same operation would say so for ever: it is begun anew.
+                // The same operation may say so for ever: it is begun anew.
                 Err(fault) => {
                     tracing::warn!(lease = %job.id, fault.code, "azure has not removed a gateway, and is asked again: {fault}");
                     least = BUSY;

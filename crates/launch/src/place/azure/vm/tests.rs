@@ -26,6 +26,9 @@ mod life;
 mod linuxserver;
 mod look;
 
+/// No life of a gateway takes longer, on however busy a machine.
+const LIFE: Duration = Duration::from_secs(120);
+
 pub(super) const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
 pub(super) fn job() -> Job {
@@ -139,7 +142,8 @@ impl Scene {
     /// Makes the gateway, in a process of its own for each step if it is to be so. What was done in each step.
     async fn make(&self, job: &mut Job, restarts: bool) -> Result<Vec<String>, Fault> {
         let mut doings = Vec::new();
-        for _ in 0..60 {
+        let due = Instant::now() + LIFE;
+        while Instant::now() < due {
             let place = if restarts { self.restarted() } else { self.place.clone() };
             match place.create(job).await {
                 Ok(Creation::Made { refs }) => {
@@ -158,7 +162,10 @@ impl Scene {
     }
 
     async fn remove(&self, job: &mut Job) -> usize {
-        for step in 1..60 {
+        let due = Instant::now() + LIFE;
+        let mut step = 0;
+        while Instant::now() < due {
+            step += 1;
             match self.place.remove(job).await {
                 Ok(Removal::Gone) => return step,
                 Ok(Removal::Pending { refs, .. }) => job.refs = refs,

@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// No life of a gateway takes longer, on however busy a machine.
+const LIFE: Duration = Duration::from_secs(120);
+
 /// A clock that leaps over every wait.
 #[derive(Debug)]
 struct Leap {
@@ -194,7 +197,8 @@ fn place(azure: &Azure, config: Config) -> AzureContainer {
 /// Takes steps until it is made, each by a launcher that has just been started. Gives what is noted.
 async fn make(azure: &Azure, config: &Config) -> Result<Value, Fault> {
     let mut refs = Value::Null;
-    for _ in 0..40 {
+    let due = Instant::now() + LIFE;
+    while Instant::now() < due {
         match place(azure, config.clone()).create(&with_refs(&refs)).await {
             Ok(Creation::Made { refs }) => return Ok(refs),
             Ok(Creation::Pending { refs: noted, doing, .. }) => {
@@ -211,7 +215,8 @@ async fn make(azure: &Azure, config: &Config) -> Result<Value, Fault> {
 /// Takes steps until it is removed.
 async fn remove(azure: &Azure, config: &Config, refs: &Value) {
     let mut refs = refs.clone();
-    for _ in 0..40 {
+    let due = Instant::now() + LIFE;
+    while Instant::now() < due {
         match place(azure, config.clone()).remove(&with_refs(&refs)).await {
             Ok(Removal::Gone) => return,
             Ok(Removal::Pending { refs: noted, .. }) => refs = noted,

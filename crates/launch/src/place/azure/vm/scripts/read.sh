@@ -28,7 +28,7 @@ peers() {
 }
 
 has_ended() {
-    case $(docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' adit 2>/dev/null) in
+    case $(docker inspect --type container --format '{{.State.Status}} {{.State.ExitCode}}' adit 2>/dev/null) in
     'exited 0') return 0 ;;
     '') ;;
     *) return 1 ;;

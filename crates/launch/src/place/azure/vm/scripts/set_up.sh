@@ -1,7 +1,7 @@
 # Makes this machine a gateway: the container `adit`, which runs if it is there already.
 
 set -e
-if docker inspect adit >/dev/null 2>&1; then
+if docker inspect --type container adit >/dev/null 2>&1; then
     docker start adit >/dev/null
     exit 0
 fi
