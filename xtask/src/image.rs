@@ -15,7 +15,7 @@ use crate::run;
 const LIMIT: Duration = Duration::from_secs(2400);
 
 /// The largest image, in bytes.
-const MOST: usize = 28_000_000;
+const MOST: usize = 31_000_000;
 
 /// What `cargo xtask image` takes.
 #[derive(clap::Args)]

@@ -3,7 +3,10 @@
 use launch::Launcher;
 use tokio::sync::{Mutex, watch};
 
-use crate::{Config, api::Streams, audit::Audit, metrics::Metrics, monitor::Monitor, rates::Rates, server::UnderWay, sign_in::SignIn};
+use crate::{
+    Config, api::Streams, audit::Audit, metrics::Metrics, monitor::Monitor, rates::Rates, server::UnderWay,
+    sign_in::SignIn,
+};
 
 /// The parts of a hub. Handlers get it as `State<Arc<App>>`.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ fn a_container_serves_a_client_comes_back_with_another_key_after_a_kill_and_is_g
     let launcher = stage.launcher(place.expect("the place can be had"));
     let lease = stage.launch(&launcher, SOON);
     let first = lease.gateway.clone().expect("a gateway that is ready is known");
-    assert_eq!((&*first.endpoint, &*first.plane), ("203.0.113.65:443", "netstack"));
+    assert_eq!((&*first.endpoint, &*first.plane), ("203.0.113.65:31820", "netstack"));
     connect(&network, &lease, "phone").down();
     let container = engine.container(&groups.only());
     let facts = "{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}} {{.HostConfig.RestartPolicy.Name}}";
@@ -57,9 +57,9 @@ fn a_container_whose_time_is_over_ends_by_itself_and_is_not_started_again() {
     let network = Network::new();
     let engine = Engine::start(&network);
     let groups = Groups::new(&network, &engine);
-    let words = "/usr/bin/adit node --lease 01JZ0000000000000000000000 --lifetime 3 --listen 443 --plane netstack --launcher \
+    let words = "/usr/bin/adit node --lease 01JZ0000000000000000000000 --lifetime 3 --listen 31820 --plane netstack --launcher \
                  xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
-    let ports = vec![(443, "UDP".to_owned())];
+    let ports = vec![(31_820, "UDP".to_owned())];
     let group = ContainerGroup {
         id: "/groups/one".to_owned(),
         name: "one".to_owned(),

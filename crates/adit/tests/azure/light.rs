@@ -188,8 +188,6 @@ impl Machines for Light {
 
     fn start(&self, group: &ContainerGroup) -> Result<IpAddr, Refusal> {
         let (host, address) = self.make(&group.id);
-        // As engines let containers: every port is anybody's there.
-        host.sysctl("net.ipv4.ip_unprivileged_port_start", "0");
         let _containers = host.nobodys_folder("state");
         let runtime = host.nobodys_folder("runtime");
         for container in &group.containers {

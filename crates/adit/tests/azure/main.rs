@@ -61,7 +61,12 @@ macro_rules! needs_an_engine {
 macro_rules! needs_guests {
     () => {
         $crate::needs_an_engine!();
-        netlab::requires!($crate::guest::IGNITION, "/lib/systemd/systemd", "qemu-system-x86_64", "busybox");
+        netlab::requires!(
+            $crate::guest::IGNITION,
+            "/lib/systemd/systemd",
+            "qemu-system-x86_64",
+            "busybox"
+        );
         if std::env::var_os($crate::guest::RECIPE).is_none() {
             netlab::skip("ADIT_TEST_GUEST, the file of `cargo xtask test` that says how a guest is started");
             return;

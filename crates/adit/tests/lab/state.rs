@@ -22,7 +22,15 @@ fn start(network: &Network, folder: &Path) -> Process {
     let state_key = wg::PresharedKey::from_bytes([9; 32]).danger_base64().to_string();
     let command = host
         .command(gateway::adit(host))
-        .args(["node", "--plane", &gateway::plane(), "--lease", LEASE, "--lifetime", "600"])
+        .args([
+            "node",
+            "--plane",
+            &gateway::plane(),
+            "--lease",
+            LEASE,
+            "--lifetime",
+            "600",
+        ])
         .args(["--listen", "51820", "--state"])
         .arg(folder)
         .arg("--socket")

@@ -19,9 +19,9 @@ mod remote;
 mod screen;
 pub(crate) mod simulation;
 pub(crate) mod target;
-mod wanted;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::{
     path::PathBuf,

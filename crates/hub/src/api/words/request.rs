@@ -50,7 +50,11 @@ pub struct LeaseRequest {
     #[schema(minimum = 1_280, maximum = 9_000)]
     pub mtu: Option<u16>,
     /// The OpenSSH public key that opens the gateway's machine, at places that offer it; null is nobody.
-    #[schema(min_length = 1, max_length = 4_096, example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDlSoM/jvJIeaYiScMuhPxmT/5Yd0fH8CRS4mcIKx5i")]
+    #[schema(
+        min_length = 1,
+        max_length = 4_096,
+        example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDlSoM/jvJIeaYiScMuhPxmT/5Yd0fH8CRS4mcIKx5i"
+    )]
     pub ssh_key: Option<String>,
 }
 

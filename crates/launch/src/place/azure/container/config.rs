@@ -23,9 +23,9 @@ pub(super) const RESERVED: [(u16, u16); 10] = [
     (49_152, 65_534),
 ];
 
-/// The port of gateways, unless the configuration says otherwise: WireGuard's usual one is reserved, and few networks block
-/// this one.
-const PORT: u16 = 443;
+/// The port of gateways, unless the configuration says otherwise: WireGuard's usual one is reserved, and one below 1024 is for
+/// root alone, which the image's user is not.
+const PORT: u16 = 31_820;
 
 /// Bounds of what a container may ask for; a region offers less (*Container groups: resource availability*).
 const CPUS: std::ops::RangeInclusive<f64> = 0.1..=32.0;
@@ -42,7 +42,7 @@ pub struct Config {
     pub image: String,
     /// Who lets Azure pull it; `None`, the default, is that anybody may.
     pub registry: Option<Registry>,
-    /// The UDP port of gateways whose order names none. Default 443.
+    /// The UDP port of gateways whose order names none. Default 31820; one below 1024 needs an image whose user is root.
     pub port: u16,
     /// What happens with a gateway that fails. Default that it is started anew.
     pub restart: Restart,
@@ -145,7 +145,7 @@ pub enum ConfigError {
     /// Nobody could connect.
     #[error(
         "gateways cannot have the port {port}: Azure Container Instances keep {first} to {last} for themselves; choose \
-         another, such as 443"
+         another, such as 31820"
     )]
     Reserved {
         /// The port.

@@ -52,7 +52,7 @@ fn port(config: &Config, order: &Order) -> Check {
             Some((first, last)) => Err(refused(
                 "port_reserved",
                 format!("Azure Container Instances keep the ports {first} to {last} for themselves"),
-                "choose another, such as 443",
+                "choose another, such as 31820",
             )),
         },
     }

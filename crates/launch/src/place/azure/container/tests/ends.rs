@@ -144,7 +144,10 @@ async fn a_gateway_that_was_started_anew_is_found_with_its_key_and_its_address()
     assert_eq!(look().await.unwrap_err().kind, FaultKind::NotYet);
     stage.play().log = says(2);
     let found = look().await.unwrap();
-    assert_eq!((found.endpoint.as_str(), found.public_key), ("192.0.2.77:443", key(2)));
+    assert_eq!(
+        (found.endpoint.as_str(), found.public_key),
+        ("192.0.2.77:31820", key(2))
+    );
     stage.play().life = Life::Waiting;
     assert_eq!(look().await.unwrap_err().kind, FaultKind::NotYet, "it is started anew");
     for (life, message) in [

@@ -25,7 +25,7 @@ async fn a_gateway_is_made_found_and_removed_in_every_way_that_azure_has() {
         let target = noted.target().unwrap();
         assert_eq!(
             (target.endpoint.as_str(), target.public_key),
-            ("192.0.2.1:443", key(1)),
+            ("192.0.2.1:31820", key(1)),
             "{way:?}"
         );
         assert_eq!(place(&azure, config.clone()).look(&job()).await, Ok(target));

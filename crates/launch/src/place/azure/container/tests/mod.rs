@@ -125,7 +125,7 @@ fn key(number: u8) -> PublicKey {
 fn says(number: u8) -> String {
     let ready = Ready {
         public_key: key(number),
-        listen_port: 443,
+        listen_port: 31_820,
         plane: "netstack".to_owned(),
     };
     format!("2026-11-18T11:06:40Z gateway ready in 0.004 s\n{}\n", ready.line())
