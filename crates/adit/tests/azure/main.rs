@@ -14,6 +14,7 @@ mod hub;
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod peer;
 
+mod alone;
 mod clocks;
 mod cloud;
 mod container;

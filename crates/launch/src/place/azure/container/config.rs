@@ -23,8 +23,8 @@ pub(super) const RESERVED: [(u16, u16); 10] = [
     (49_152, 65_534),
 ];
 
-/// The port of gateways, unless the configuration says otherwise: WireGuard's usual one is reserved, and one below 1024 is for
-/// root alone, which the image's user is not.
+/// The port of gateways, unless the configuration says otherwise: WireGuard's usual one is reserved, and one below 1024 needs a
+/// capability that Azure does not promise.
 const PORT: u16 = 31_820;
 
 /// Bounds of what a container may ask for; a region offers less (*Container groups: resource availability*).
@@ -42,7 +42,7 @@ pub struct Config {
     pub image: String,
     /// Who lets Azure pull it; `None`, the default, is that anybody may.
     pub registry: Option<Registry>,
-    /// The UDP port of gateways whose order names none. Default 31820; one below 1024 needs an image whose user is root.
+    /// The UDP port of gateways whose order names none. Default 31820; one below 1024 needs `NET_BIND_SERVICE`, which Azure does not promise.
     pub port: u16,
     /// What happens with a gateway that fails. Default that it is started anew.
     pub restart: Restart,
