@@ -90,7 +90,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PUBLIC_KEY", env = "ADIT_NODE_LAUNCHER")]
     launcher: Option<PublicKey>,
     /// Where it keeps its key, its peers and its end, so that it goes on with them when it is started anew: a folder, or a
-    /// container of Azure's blobs as blob:https://ACCOUNT.blob.core.windows.net/CONTAINER/FOLDER.
+    /// container of Azure's blobs as `blob:https://ACCOUNT.blob.core.windows.net/CONTAINER/FOLDER`.
     ///
     /// It is sealed with the key in ADIT_STATE_KEY, such as `adit genpsk` prints, in a file or blob that is named after the
     /// lease, and removed when the gateway's time is over. Blobs are reached by AZURE_STORAGE_CONNECTION_STRING, or as the
