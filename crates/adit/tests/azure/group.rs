@@ -183,8 +183,19 @@ impl Machines for Groups {
         let Some(name) = self.name(id, container) else {
             return String::new();
         };
-        let since = self.inspect(&name, "{{.State.StartedAt}}");
-        let output = self.docker(&["logs", "--since", &since, &name]).output();
+        // It may speak before its start is noted: while it runs, what counts is when it ended before, if it ever did.
+        let facts = self.inspect(
+            &name,
+            "{{.RestartCount}} {{.State.Running}} {{.State.FinishedAt}} {{.State.StartedAt}}",
+        );
+        let facts: Vec<_> = facts.split(' ').collect();
+        let since: &[&str] = match facts[..] {
+            ["0", ..] => &[],
+            [_, "true", ended, _] => &["--since", ended],
+            [_, _, _, started] => &["--since", started],
+            _ => panic!("{name} is {facts:?}"),
+        };
+        let output = self.docker(&[&["logs"], since, &[&name]].concat()).output();
         output.stdout + &output.stderr
     }
 
