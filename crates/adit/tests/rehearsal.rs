@@ -13,7 +13,7 @@ use serde_json::Value;
 const PLACES: [&str; 2] = ["azure-vm", "azure-container"];
 
 /// The program, with nothing in its environment that tells who it is.
-fn launch(place: &str, arguments: &[&str]) -> Command {
+fn launch(place: &str, region: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
     command
         .args([
@@ -21,7 +21,7 @@ fn launch(place: &str, arguments: &[&str]) -> Command {
             "--on",
             place,
             "--region",
-            "westeurope",
+            region,
             "--image",
             "adit.example/adit:1",
         ])
@@ -107,14 +107,17 @@ fn is_snapshot(name: &str, text: &str) {
 fn a_plan_has_every_request_and_needs_no_account() {
     for place in PLACES {
         let folder = tempfile::tempdir().unwrap();
-        let output = launch(place, &["--plan"]).current_dir(folder.path()).output().unwrap();
+        let output = launch(place, "westeurope", &["--plan"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         is_snapshot(
             &format!("{place}.txt"),
             &without_moments(&with_readable_data(&text(&output))),
         );
         // The same for programs, one object a request.
-        let json = launch(place, &["--plan", "--json"])
+        let json = launch(place, "westeurope", &["--plan", "--json"])
             .current_dir(folder.path())
             .output()
             .unwrap();
@@ -145,7 +148,7 @@ fn no_secret_of_a_file_is_in_a_plan() {
         secret.display()
     );
     fs::write(&places, yaml).unwrap();
-    let output = launch("west", &["--plan", "--places", places.to_str().unwrap()])
+    let output = launch("west", "westeurope", &["--plan", "--places", places.to_str().unwrap()])
         .output()
         .unwrap();
     let text = text(&output);
@@ -155,28 +158,14 @@ fn no_secret_of_a_file_is_in_a_plan() {
 
 fn checked(place: &str, azure: &Azure, region: &str, more: &[&str]) -> Output {
     let settings = azure.settings();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
-    command
-        .args([
-            "launch",
-            "--on",
-            place,
-            "--region",
-            region,
-            "--image",
-            "adit.example/adit:1",
-            "--check",
-        ])
+    launch(place, region, &["--check"])
         .args(more)
-        .env_clear()
-        .env("HOME", "/nowhere")
         .env("ADIT_AZURE_MANAGEMENT_URL", azure.url())
         .env("AZURE_AUTHORITY_HOST", azure.url())
         .env("AZURE_SUBSCRIPTION_ID", &settings.subscription)
         .env("AZURE_TENANT_ID", &settings.tenant)
         .env("AZURE_CLIENT_ID", &settings.client)
         .env("AZURE_CLIENT_SECRET", &settings.secret)
-        .stdin(Stdio::null())
         .output()
         .unwrap()
 }
@@ -355,6 +344,7 @@ fn without_a_credential_a_check_says_how_to_get_one() {
     let azure = azure();
     let output = launch(
         "azure-vm",
+        "westeurope",
         &[
             "--check",
             "--json",

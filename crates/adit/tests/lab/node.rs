@@ -9,12 +9,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use launch::node::{Answer, END, PeerReport, Question, Report, START, Terms, WantedPeer, extract};
-use netlab::{Host, Process, serve, traffic};
+use netlab::{Command, Host, Process, serve, traffic};
 use wg::PrivateKey;
 
 use crate::gateway;
@@ -34,6 +34,14 @@ struct Node {
     socket: PathBuf,
 }
 
+/// `adit node` on the plane of these tests, for ten minutes, answering at this socket.
+pub(crate) fn command(host: &Host, socket: &Path) -> Command {
+    host.command(gateway::adit(host))
+        .args(["node", "--plane", &gateway::plane(), "--lease", LEASE])
+        .args(["--lifetime", "600", "--socket"])
+        .arg(socket)
+}
+
 impl Node {
     #[track_caller]
     fn start(network: &Network) -> Self {
@@ -44,19 +52,7 @@ impl Node {
     #[track_caller]
     fn start_at(network: &Network, socket: PathBuf) -> Self {
         let host = &network.gateway;
-        let command = host
-            .command(gateway::adit(host))
-            .args([
-                "node",
-                "--plane",
-                &gateway::plane(),
-                "--lease",
-                LEASE,
-                "--lifetime",
-                "600",
-                "--socket",
-            ])
-            .arg(&socket);
+        let command = command(host, &socket);
         let mut process = gateway::as_its_user(command).spawn();
         process.wait_for("gateway ready", Duration::from_secs(10));
         Self {

@@ -12,29 +12,16 @@ use netlab::{Process, wait_until};
 
 use crate::gateway;
 use crate::network::Network;
-use crate::node::{LEASE, bring, key, reaches, up};
+use crate::node::{LEASE, bring, command, key, reaches, up};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[track_caller]
 fn start(network: &Network, folder: &Path) -> Process {
-    let host = &network.gateway;
     let state_key = wg::PresharedKey::from_bytes([9; 32]).danger_base64().to_string();
-    let command = host
-        .command(gateway::adit(host))
-        .args([
-            "node",
-            "--plane",
-            &gateway::plane(),
-            "--lease",
-            LEASE,
-            "--lifetime",
-            "600",
-        ])
+    let command = command(&network.gateway, &folder.join("mine/socket"))
         .args(["--listen", "51820", "--state"])
         .arg(folder)
-        .arg("--socket")
-        .arg(folder.join("mine/socket"))
         .env("ADIT_STATE_KEY", state_key);
     let mut process = gateway::as_its_user(command).spawn();
     process.wait_for("gateway ready", Duration::from_secs(10));
